@@ -1,0 +1,52 @@
+/**
+ * What a device is: memory, a queue of kernel launches, and reads that wait. What it is not: it knows
+ * nothing of tensors, gradients or shapes beyond the command it is given, and it never decides lifetimes.
+ *
+ * Order is the law: uploads, launches and downloads take effect in the order in which they were called, so
+ * memory that was freed may be handed out again at once, and nothing but `download` and `sync` waits.
+ */
+import type { DType } from '../core/index.ts';
+import type { Command } from './kernels.ts';
+
+export type DeviceName = 'reference' | 'native' | 'wasm';
+
+/** A block of device memory. `address` is 64-byte aligned and means something to its own backend only. */
+export interface Allocation {
+  readonly address: number;
+  readonly bytes: number;
+}
+
+export interface MemoryStats {
+  /** Bytes in blocks that are handed out now. */
+  bytesInUse: number;
+  /** Largest `bytesInUse` since the last `resetPeak`. */
+  peakBytes: number;
+  /** Bytes held from the system, in use or kept for reuse. */
+  bytesReserved: number;
+  /** Blocks that are handed out now: back to its old value after work that leaks nothing. */
+  blocks: number;
+}
+
+export interface Backend {
+  readonly name: DeviceName;
+  /** Instruction set or engine that runs the kernels, such as `avx2` or `simd128`. */
+  readonly variant: string;
+  /** Threads that work on one kernel. */
+  readonly threads: number;
+  /** Uninitialised memory; `bytes` may be 0. */
+  alloc(bytes: number): Allocation;
+  free(block: Allocation): void;
+  /** Copies `data` out before it returns; the write itself takes its turn in the queue. */
+  upload(block: Allocation, byteOffset: number, data: Uint8Array): void;
+  /** The bytes as they are after everything that was queued before. */
+  download(block: Allocation, byteOffset: number, bytes: number): Promise<Uint8Array>;
+  /** Queues one kernel. Throws `UnsupportedOpError` at once if this device lacks the kernel or a dtype. */
+  launch(command: Command): void;
+  supports(dtype: DType): boolean;
+  /** Resolves when everything queued before has run. */
+  sync(): Promise<void>;
+  memory(): MemoryStats;
+  resetPeak(): void;
+  /** Stops threads and gives memory back. Later calls throw. */
+  close(): void;
+}

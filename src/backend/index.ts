@@ -1,0 +1,3 @@
+export * from './backend.ts';
+export * from './kernels.ts';
+export * from './block-pool.ts';

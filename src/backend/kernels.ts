@@ -1,0 +1,294 @@
+/**
+ * The kernel table: for every kernel its name, the order of its arguments (which is the ABI of the native and
+ * WASM devices), what it computes, and its cost. The plain definition of each stands in `reference/`.
+ *
+ * Every tensor argument is a matrix seen through (address, ld, dtype): `ld` is the distance between rows in
+ * elements, columns are dense. Higher ranks arrive flattened to rows; `[b, l, d]` is b*l rows of d columns.
+ * A name with `?` may be null. `+=` marks outputs that are added to. Arithmetic is f32 (f64 on the reference)
+ * whatever the storage type; outputs are rounded once. Outputs never alias inputs unless the row says so.
+ *
+ * Sequence kernels take `flags`, i32 [b, l]: bit 0 set means the state is zeroed before this position (a new
+ * document starts), bit 1 set means the position is padding: it is skipped as if it were not there, its
+ * outputs and gradients are 0.
+ */
+import { dtypeBytes, dtypeCode, type DType } from '../core/index.ts';
+import type { Allocation } from './backend.ts';
+
+export const FLAG_RESET = 1;
+export const FLAG_PAD = 2;
+
+export const UNARY_OPS = [
+  'neg', 'abs', 'square', 'sqrt', 'rsqrt', 'reciprocal', 'exp', 'log', 'sigmoid', 'silu', 'softplus',
+  'tanh', 'relu', 'gelu', 'scale', 'shift',
+] as const; // scale: x*param, shift: x+param, gelu: exact (erf), softplus: x <= 20 ? log1p(exp(x)) : x
+export type UnaryOp = (typeof UNARY_OPS)[number];
+
+export const BINARY_OPS = ['add', 'sub', 'mul', 'div', 'max', 'rsub', 'rdiv'] as const; // rsub: b-a, rdiv: b/a
+export type BinaryOp = (typeof BINARY_OPS)[number];
+
+/** How the second argument of `binary` is stretched over the rows and columns of the first. */
+export const BROADCAST_MODES = ['same', 'row', 'column', 'scalar'] as const; // row: b is [1, cols]; column: b is [rows, 1] (ld applies)
+export type BroadcastMode = (typeof BROADCAST_MODES)[number];
+
+export const REDUCE_OPS = ['sum', 'max', 'min', 'sum_squares'] as const;
+export type ReduceOp = (typeof REDUCE_OPS)[number];
+
+type Dims = Record<string, number>;
+
+export interface KernelSpec {
+  readonly tensors: readonly string[];
+  readonly dims: readonly string[];
+  readonly scalars: readonly string[];
+  readonly doc: string;
+  /** Floating-point operations (a fused multiply-add counts as 2, a transcendental as 1). */
+  readonly flops: (d: Dims) => number;
+  /** Elements that must be read and written at least once. */
+  readonly elements: (d: Dims) => number;
+}
+
+const row = (
+  tensors: string,
+  dims: string,
+  scalars: string,
+  doc: string,
+  flops: (d: Dims) => number,
+  elements: (d: Dims) => number,
+): KernelSpec => {
+  const words = (s: string) => (s === '' ? [] : s.split(' '));
+  return { tensors: words(tensors), dims: words(dims), scalars: words(scalars), doc, flops, elements };
+};
+
+const rc = (d: Dims) => d.rows * d.cols;
+const bld = (d: Dims) => d.b * d.l * d.d;
+
+export const KERNELS = {
+  // --- memory -------------------------------------------------------------------------------------------
+  fill: row('y', 'rows cols', 'value', 'y = value', () => 0, rc),
+  copy: row('x y', 'rows cols', '', 'y = x, converting the dtype', () => 0, (d) => 2 * rc(d)),
+  accumulate: row('x y', 'rows cols', 'alpha', 'y += alpha * x, converting the dtype', (d) => 2 * rc(d), (d) => 3 * rc(d)),
+  permute: row(
+    'x y',
+    'n0 n1 n2 n3 n4 n5 s0 s1 s2 s3 s4 s5',
+    '',
+    'y (dense, [n0..n5]) = x[i0*s0 + ... + i5*s5]: transposes, slices and broadcasts (stride 0); x.ld, y.ld unused',
+    () => 0,
+    (d) => 2 * d.n0 * d.n1 * d.n2 * d.n3 * d.n4 * d.n5,
+  ),
+  // --- elementwise and reductions -------------------------------------------------------------------------
+  unary: row('x y', 'rows cols op', 'param', 'y = UNARY_OPS[op](x); y may be x', rc, (d) => 2 * rc(d)),
+  unary_bwd: row('x dy dx', 'rows cols op', 'param', "dx = dy * op'(x); dx may be dy", (d) => 3 * rc(d), (d) => 3 * rc(d)),
+  binary: row('a b y', 'rows cols op mode', '', 'y = a op b, b stretched by BROADCAST_MODES[mode]; y may be a', rc, (d) => 3 * rc(d)),
+  reduce: row(
+    'x y',
+    'outer n inner op',
+    '',
+    'x dense [outer, n, inner] -> y dense [outer, inner] by REDUCE_OPS[op]; sum of nothing is 0; x.ld, y.ld unused',
+    (d) => d.outer * d.n * d.inner,
+    (d) => d.outer * (d.n + 1) * d.inner,
+  ),
+  argmax: row('x y', 'rows cols', '', 'y i32 [rows] = first column of the largest value of each row', rc, rc),
+  softmax: row('x y', 'rows cols log', '', 'y = softmax(x) over columns, or its logarithm; y may be x', (d) => 4 * rc(d), (d) => 2 * rc(d)),
+  softmax_bwd: row('y dy dx', 'rows cols log', '', 'gradient of softmax from its output y', (d) => 4 * rc(d), (d) => 3 * rc(d)),
+  dropout: row(
+    'x y',
+    'rows cols seed stream',
+    'p',
+    'element i = row*cols+col is kept if unit(philoxBlock(seed, stream, i>>2)[i&3]) >= p: y = x/(1-p), else 0; y may be x',
+    (d) => 2 * rc(d),
+    (d) => 2 * rc(d),
+  ),
+  random_uniform: row('y', 'rows cols seed stream', 'low high', 'y = low + (high-low)*unit, numbered as in dropout', (d) => 2 * rc(d), rc),
+  // --- matrix products --------------------------------------------------------------------------------------
+  matmul: row(
+    'a b bias? c',
+    'batch m n k transA transB strideA strideB strideC',
+    'alpha beta',
+    'c[i] = alpha * op(a[i]) op(b[i]) + beta * c[i] + bias; op(a) is m x k (a stored k x m if transA), op(b) is k x n ' +
+      '(b stored n x k if transB); bias [n]; strides between batches in elements, 0 shares; beta 0 never reads c; ' +
+      'k = 0 gives beta * c + bias. Each of a, b, c may be f32, bf16 or f16',
+    (d) => 2 * d.batch * d.m * d.n * d.k,
+    (d) => d.batch * (d.m * d.k + d.k * d.n + d.m * d.n),
+  ),
+  // --- embedding ------------------------------------------------------------------------------------------
+  embedding: row('table ids y', 'n d v', '', 'y[i] = table[ids[i]]; ids i32 [n, 1]; an id outside 0..v-1 gives zeros', () => 0, (d) => 2 * d.n * d.d),
+  embedding_bwd: row('dy ids dtable', 'n d v', '', 'dtable[ids[i]] += dy[i] in the order of i; ids outside are skipped', (d) => d.n * d.d, (d) => 3 * d.n * d.d),
+  // --- norms ----------------------------------------------------------------------------------------------
+  rms_norm: row(
+    'x residual? weight? y sum? rstd?',
+    'rows cols',
+    'eps',
+    's = x (+ residual); rstd = 1/sqrt(mean(s^2) + eps), f32 [rows, 1]; y = s * rstd * weight; sum = s',
+    (d) => 4 * rc(d),
+    (d) => 4 * rc(d),
+  ),
+  rms_norm_bwd: row(
+    's weight? rstd dy dsum? dx dweight+=?',
+    'rows cols',
+    '',
+    'gradient with respect to s: dx = rstd*(g - s*rstd^2*mean(g*s)) + dsum with g = dy*weight; dweight (f32) += sum over rows of dy*s*rstd',
+    (d) => 8 * rc(d),
+    (d) => 4 * rc(d),
+  ),
+  layer_norm: row(
+    'x residual? weight? bias? y sum? mean? rstd?',
+    'rows cols',
+    'eps',
+    's = x (+ residual); y = (s - mean)*rstd*weight + bias with rstd = 1/sqrt(var + eps), biased variance; sum = s',
+    (d) => 6 * rc(d),
+    (d) => 4 * rc(d),
+  ),
+  layer_norm_bwd: row(
+    's weight? mean rstd dy dsum? dx dweight+=? dbias+=?',
+    'rows cols',
+    '',
+    'gradient with respect to s (+ dsum), weight and bias',
+    (d) => 10 * rc(d),
+    (d) => 4 * rc(d),
+  ),
+  // --- sequence mixing ------------------------------------------------------------------------------------
+  causal_conv: row(
+    'x weight bias? flags? stateIn? y stateOut?',
+    'b l d k silu',
+    '',
+    'depthwise: y[t] = f(bias + sum_j weight[:, j] * x[t-k+1+j]) over the positions of the same document that are not padding, ' +
+      'f = SiLU or identity. x, y [b*l, d]; weight f32 [d, k]; states [b*(k-1), d]: the last k-1 inputs, oldest first, zero where ' +
+      'there were none',
+    (d) => bld(d) * (2 * d.k + 4 * d.silu),
+    (d) => 2 * bld(d),
+  ),
+  causal_conv_bwd: row(
+    'x weight bias? flags? stateIn? dy dstateOut? dx dweight+= dbias+=? dstateIn?',
+    'b l d k silu',
+    '',
+    'gradient of causal_conv; the activation is recomputed; dweight f32 [d, k], dbias f32 [d]',
+    (d) => bld(d) * (6 * d.k + 10 * d.silu),
+    (d) => 3 * bld(d),
+  ),
+  selective_scan: row(
+    'u dt a b c d? z? dtBias? flags? stateIn? y stateOut? checkpoints?',
+    'b l d n chunk softplus',
+    '',
+    'delta = dt + dtBias, through softplus if softplus = 1; h[t] = exp(delta*a)*h[t-1] + delta*u*b[t]; ' +
+      'y = (sum_n c[t]*h[t] + d*u) * silu(z). u, dt, y, z [b*l, d]; a f32 [n, d] (negative; transposed against checkpoints of the hub); ' +
+      'b, c [b*l, n]; d, dtBias f32 [d]; states f32 [b*n, d]; checkpoints f32 [b*ceil(l/chunk)*n, d]: h before the first position of each chunk',
+    (d) => bld(d) * (7 * d.n + 8),
+    (d) => 4 * bld(d) + 2 * d.b * d.l * d.n,
+  ),
+  selective_scan_bwd: row(
+    'u dt a b c d? z? dtBias? flags? checkpoints dy dstateOut? du ddt da+= db dc dd+=? dz? ddtBias+=? dstateIn?',
+    'b l d n chunk softplus',
+    '',
+    'gradient of selective_scan; h is recomputed chunk by chunk from the checkpoints; ddt is with respect to dt before bias and softplus; ' +
+      'da f32 [n, d], dd, ddtBias f32 [d] are added to; db, dc [b*l, n], dstateIn f32 [b*n, d] are overwritten',
+    (d) => bld(d) * (20 * d.n + 20),
+    (d) => 8 * bld(d) + 4 * d.b * d.l * d.n,
+  ),
+  // --- loss and optimiser ---------------------------------------------------------------------------------
+  cross_entropy: row(
+    'logits targets losses dlogits?',
+    'rows cols ignore',
+    'gradScale',
+    'losses f32 [rows, 1] = logsumexp(logits) - logits[target], 0 where target = ignore; targets i32 [rows, 1]; ' +
+      'dlogits = gradScale * (softmax - onehot), zeros where ignored; dlogits may be logits',
+    (d) => 5 * rc(d),
+    (d) => 2 * rc(d),
+  ),
+  sum_squares: row('x acc+=', 'rows cols', '', 'acc f32 [1] += sum of x^2, summed in f64 in fixed blocks; not finite stays not finite', (d) => 2 * rc(d), rc),
+  clip_control: row(
+    'acc control',
+    '',
+    'maxNorm inverseScale',
+    'norm = sqrt(acc)*inverseScale; control f32 [4] = [finite ? inverseScale*min(1, maxNorm/(norm + 1e-6)) : 0, norm, finite ? 1 : 0, 0]; ' +
+      'maxNorm 0 means no clipping',
+    () => 4,
+    () => 5,
+  ),
+  adamw: row(
+    'param grad m v control? half?',
+    'n',
+    'lr beta1 beta2 eps weightDecay step',
+    'g = grad*control[0]; nothing changes if control[2] = 0; m, v, param f32; param -= lr*weightDecay*param, then ' +
+      'param -= lr * mhat / (sqrt(vhat) + eps) with bias correction for `step` (from 1); half = param rounded to its dtype',
+    (d) => 14 * d.n,
+    (d) => 7 * d.n,
+  ),
+} as const satisfies Record<string, KernelSpec>;
+
+export type KernelName = keyof typeof KERNELS;
+export const KERNEL_NAMES = Object.keys(KERNELS) as KernelName[];
+
+/** One tensor argument of a launch: `offset` and `ld` in elements. */
+export interface TensorArg {
+  readonly block: Allocation;
+  readonly offset: number;
+  readonly ld: number;
+  readonly dtype: DType;
+}
+
+/** A launch with its arguments in the order of the kernel's table row. */
+export interface Command {
+  readonly kernel: KernelName;
+  readonly tensors: readonly (TensorArg | null)[];
+  readonly dims: readonly number[];
+  readonly scalars: readonly number[];
+}
+
+/** Argument name without its marks (`dweight+=?` is `dweight`). */
+export const argumentName = (mark: string): string => mark.replace(/[+=?]+$/, '');
+export const isOptional = (mark: string): boolean => mark.endsWith('?');
+
+const NAMES = new Map<KernelName, string[]>(KERNEL_NAMES.map((k) => [k, KERNELS[k].tensors.map(argumentName)]));
+
+/**
+ * A command from named arguments. Names that a row does not have, and required ones that are missing, throw.
+ * @throws Error naming the kernel and the argument (a mistake in Krait, never in user input).
+ */
+export function command(
+  kernel: KernelName,
+  tensors: Record<string, TensorArg | null | undefined>,
+  dims: Record<string, number> = {},
+  scalars: Record<string, number> = {},
+): Command {
+  const spec: KernelSpec = KERNELS[kernel];
+  const names = NAMES.get(kernel)!;
+  const count = (o: object) => Object.keys(o).length;
+  if (count(tensors) > names.length || count(dims) !== spec.dims.length || count(scalars) !== spec.scalars.length) {
+    throw new Error(`[${kernel}] arguments: expected (${spec.tensors} | ${spec.dims} | ${spec.scalars}), ` +
+      `got (${Object.keys(tensors)} | ${Object.keys(dims)} | ${Object.keys(scalars)})`);
+  }
+  const pick = (from: Record<string, number>, name: string): number => {
+    const value = from[name];
+    if (value === undefined) throw new Error(`[${kernel}] ${name} is missing`);
+    return value;
+  };
+  return {
+    kernel,
+    tensors: names.map((name, i) => {
+      const tensor = tensors[name] ?? null;
+      if (!tensor && !isOptional(spec.tensors[i])) throw new Error(`[${kernel}] ${name} is missing`);
+      return tensor;
+    }),
+    dims: spec.dims.map((name) => pick(dims, name)),
+    scalars: spec.scalars.map((name) => pick(scalars, name)),
+  };
+}
+
+/** Limits and layout of a command in memory: 8-byte floats throughout (see native/kernels/abi.h). */
+export const COMMAND = { maxTensors: 24, maxDims: 12, maxScalars: 6, tensorsAt: 2, dimsAt: 74, scalarsAt: 86, slots: 92 } as const;
+
+/**
+ * Writes a command as the native and WASM devices read it. `index` is the device's own number of the kernel;
+ * absent tensors have address 0.
+ */
+export function packCommand(cmd: Command, index: number, out: Float64Array, at = 0): void {
+  out[at] = index;
+  out[at + 1] = cmd.tensors.length;
+  let slot = at + COMMAND.tensorsAt;
+  for (const t of cmd.tensors) {
+    out[slot++] = t ? t.block.address + t.offset * dtypeBytes(t.dtype) : 0;
+    out[slot++] = t ? t.ld : 0;
+    out[slot++] = t ? dtypeCode(t.dtype) : 0;
+  }
+  out.set(cmd.dims, at + COMMAND.dimsAt);
+  out.set(cmd.scalars, at + COMMAND.scalarsAt);
+}
