@@ -1,3 +1,3 @@
 export * from './backend.ts';
-export * from './kernels.ts';
 export * from './block-pool.ts';
+export * from './kernels.ts';

@@ -11,15 +11,29 @@
  * document starts), bit 1 set means the position is padding: it is skipped as if it were not there, its
  * outputs and gradients are 0.
  */
-import { dtypeBytes, dtypeCode, type DType } from '../core/index.ts';
+import { type DType, dtypeBytes, dtypeCode } from '../core/index.ts';
 import type { Allocation } from './backend.ts';
 
 export const FLAG_RESET = 1;
 export const FLAG_PAD = 2;
 
 export const UNARY_OPS = [
-  'neg', 'abs', 'square', 'sqrt', 'rsqrt', 'reciprocal', 'exp', 'log', 'sigmoid', 'silu', 'softplus',
-  'tanh', 'relu', 'gelu', 'scale', 'shift',
+  'neg',
+  'abs',
+  'square',
+  'sqrt',
+  'rsqrt',
+  'reciprocal',
+  'exp',
+  'log',
+  'sigmoid',
+  'silu',
+  'softplus',
+  'tanh',
+  'relu',
+  'gelu',
+  'scale',
+  'shift',
 ] as const; // scale: x*param, shift: x+param, gelu: exact (erf), softplus: x <= 20 ? log1p(exp(x)) : x
 export type UnaryOp = (typeof UNARY_OPS)[number];
 
@@ -64,8 +78,22 @@ const bld = (d: Dims) => d.b * d.l * d.d;
 export const KERNELS = {
   // --- memory -------------------------------------------------------------------------------------------
   fill: row('y', 'rows cols', 'value', 'y = value', () => 0, rc),
-  copy: row('x y', 'rows cols', '', 'y = x, converting the dtype', () => 0, (d) => 2 * rc(d)),
-  accumulate: row('x y', 'rows cols', 'alpha', 'y += alpha * x, converting the dtype', (d) => 2 * rc(d), (d) => 3 * rc(d)),
+  copy: row(
+    'x y',
+    'rows cols',
+    '',
+    'y = x, converting the dtype',
+    () => 0,
+    (d) => 2 * rc(d),
+  ),
+  accumulate: row(
+    'x y',
+    'rows cols',
+    'alpha',
+    'y += alpha * x, converting the dtype',
+    (d) => 2 * rc(d),
+    (d) => 3 * rc(d),
+  ),
   permute: row(
     'x y',
     'n0 n1 n2 n3 n4 n5 s0 s1 s2 s3 s4 s5',
@@ -76,8 +104,22 @@ export const KERNELS = {
   ),
   // --- elementwise and reductions -------------------------------------------------------------------------
   unary: row('x y', 'rows cols op', 'param', 'y = UNARY_OPS[op](x); y may be x', rc, (d) => 2 * rc(d)),
-  unary_bwd: row('x dy dx', 'rows cols op', 'param', "dx = dy * op'(x); dx may be dy", (d) => 3 * rc(d), (d) => 3 * rc(d)),
-  binary: row('a b y', 'rows cols op mode', '', 'y = a op b, b stretched by BROADCAST_MODES[mode]; y may be a', rc, (d) => 3 * rc(d)),
+  unary_bwd: row(
+    'x dy dx',
+    'rows cols op',
+    'param',
+    "dx = dy * op'(x); dx may be dy",
+    (d) => 3 * rc(d),
+    (d) => 3 * rc(d),
+  ),
+  binary: row(
+    'a b y',
+    'rows cols op mode',
+    '',
+    'y = a op b, b stretched by BROADCAST_MODES[mode]; y may be a',
+    rc,
+    (d) => 3 * rc(d),
+  ),
   reduce: row(
     'x y',
     'outer n inner op',
@@ -87,8 +129,22 @@ export const KERNELS = {
     (d) => d.outer * (d.n + 1) * d.inner,
   ),
   argmax: row('x y', 'rows cols', '', 'y i32 [rows] = first column of the largest value of each row', rc, rc),
-  softmax: row('x y', 'rows cols log', '', 'y = softmax(x) over columns, or its logarithm; y may be x', (d) => 4 * rc(d), (d) => 2 * rc(d)),
-  softmax_bwd: row('y dy dx', 'rows cols log', '', 'gradient of softmax from its output y', (d) => 4 * rc(d), (d) => 3 * rc(d)),
+  softmax: row(
+    'x y',
+    'rows cols log',
+    '',
+    'y = softmax(x) over columns, or its logarithm; y may be x',
+    (d) => 4 * rc(d),
+    (d) => 2 * rc(d),
+  ),
+  softmax_bwd: row(
+    'y dy dx',
+    'rows cols log',
+    '',
+    'gradient of softmax from its output y',
+    (d) => 4 * rc(d),
+    (d) => 3 * rc(d),
+  ),
   dropout: row(
     'x y',
     'rows cols seed stream',
@@ -97,7 +153,14 @@ export const KERNELS = {
     (d) => 2 * rc(d),
     (d) => 2 * rc(d),
   ),
-  random_uniform: row('y', 'rows cols seed stream', 'low high', 'y = low + (high-low)*unit, numbered as in dropout', (d) => 2 * rc(d), rc),
+  random_uniform: row(
+    'y',
+    'rows cols seed stream',
+    'low high',
+    'y = low + (high-low)*unit, numbered as in dropout',
+    (d) => 2 * rc(d),
+    rc,
+  ),
   // --- matrix products --------------------------------------------------------------------------------------
   matmul: row(
     'a b bias? c',
@@ -110,8 +173,22 @@ export const KERNELS = {
     (d) => d.batch * (d.m * d.k + d.k * d.n + d.m * d.n),
   ),
   // --- embedding ------------------------------------------------------------------------------------------
-  embedding: row('table ids y', 'n d v', '', 'y[i] = table[ids[i]]; ids i32 [n, 1]; an id outside 0..v-1 gives zeros', () => 0, (d) => 2 * d.n * d.d),
-  embedding_bwd: row('dy ids dtable', 'n d v', '', 'dtable[ids[i]] += dy[i] in the order of i; ids outside are skipped', (d) => d.n * d.d, (d) => 3 * d.n * d.d),
+  embedding: row(
+    'table ids y',
+    'n d v',
+    '',
+    'y[i] = table[ids[i]]; ids i32 [n, 1]; an id outside 0..v-1 gives zeros',
+    () => 0,
+    (d) => 2 * d.n * d.d,
+  ),
+  embedding_bwd: row(
+    'dy ids dtable',
+    'n d v',
+    '',
+    'dtable[ids[i]] += dy[i] in the order of i; ids outside are skipped',
+    (d) => d.n * d.d,
+    (d) => 3 * d.n * d.d,
+  ),
   // --- norms ----------------------------------------------------------------------------------------------
   rms_norm: row(
     'x residual? weight? y sum? rstd?',
@@ -193,7 +270,14 @@ export const KERNELS = {
     (d) => 5 * rc(d),
     (d) => 2 * rc(d),
   ),
-  sum_squares: row('x acc+=', 'rows cols', '', 'acc f32 [1] += sum of x^2, summed in f64 in fixed blocks; not finite stays not finite', (d) => 2 * rc(d), rc),
+  sum_squares: row(
+    'x acc+=',
+    'rows cols',
+    '',
+    'acc f32 [1] += sum of x^2, summed in f64 in fixed blocks; not finite stays not finite',
+    (d) => 2 * rc(d),
+    rc,
+  ),
   clip_control: row(
     'acc control',
     '',
@@ -253,8 +337,10 @@ export function command(
   const names = NAMES.get(kernel)!;
   const count = (o: object) => Object.keys(o).length;
   if (count(tensors) > names.length || count(dims) !== spec.dims.length || count(scalars) !== spec.scalars.length) {
-    throw new Error(`[${kernel}] arguments: expected (${spec.tensors} | ${spec.dims} | ${spec.scalars}), ` +
-      `got (${Object.keys(tensors)} | ${Object.keys(dims)} | ${Object.keys(scalars)})`);
+    throw new Error(
+      `[${kernel}] arguments: expected (${spec.tensors} | ${spec.dims} | ${spec.scalars}), ` +
+        `got (${Object.keys(tensors)} | ${Object.keys(dims)} | ${Object.keys(scalars)})`,
+    );
   }
   const pick = (from: Record<string, number>, name: string): number => {
     const value = from[name];
@@ -274,7 +360,15 @@ export function command(
 }
 
 /** Limits and layout of a command in memory: 8-byte floats throughout (see native/kernels/abi.h). */
-export const COMMAND = { maxTensors: 24, maxDims: 12, maxScalars: 6, tensorsAt: 2, dimsAt: 74, scalarsAt: 86, slots: 92 } as const;
+export const COMMAND = {
+  maxTensors: 24,
+  maxDims: 12,
+  maxScalars: 6,
+  tensorsAt: 2,
+  dimsAt: 74,
+  scalarsAt: 86,
+  slots: 92,
+} as const;
 
 /**
  * Writes a command as the native and WASM devices read it. `index` is the device's own number of the kernel;

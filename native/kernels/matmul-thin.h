@@ -1,0 +1,220 @@
+// Products with at most THIN rows or columns: decoding, single vectors. They run at the speed of memory, so
+// nothing is packed: the wide operand is read once, in its own dtype.
+//
+// Seen as thin [t, k] times wide [w, k] -> out [t, w]. Memory of the wide operand runs along k (dot products) or
+// along w (sums of scaled rows). A long k is cut in pieces of fixed size whose sums are added in order afterwards,
+// so the result does not depend on the thread count.
+#pragma once
+#include "matmul-blocked.h"
+
+namespace krait {
+namespace KRAIT_VARIANT {
+namespace {
+
+enum { THIN = 8, DOT_ROWS = 4, SUM_COLS = 256 };
+
+/** The product turned so that the thin side comes first. */
+struct Thin {
+  Operand thin, wide;
+  int64_t t, w, k, batch, strideThin, strideWide;
+  int64_t outT, outW;      // elements of c from one t, one w to the next
+  bool biasAlongW;
+  int64_t pieces, pieceSteps;  // cuts of k
+  int64_t unitsOfW;            // groups of w: DOT_ROWS or SUM_COLS of them
+  bool converts;               // the thin operand goes to f32 rows in shared scratch first
+
+  explicit Thin(const Product& p) {
+    const bool flat = p.m <= p.n;
+    thin = flat ? p.a : p.b;
+    wide = flat ? p.b : p.a;
+    t = thin.lanes;
+    w = wide.lanes;
+    k = p.k;
+    batch = p.batch;
+    strideThin = flat ? p.strideA : p.strideB;
+    strideWide = flat ? p.strideB : p.strideA;
+    outT = flat ? p.ldc : 1;
+    outW = flat ? 1 : p.ldc;
+    biasAlongW = flat;
+    const int64_t group = wide.across ? DOT_ROWS : SUM_COLS;
+    unitsOfW = ceilDiv(w, group);
+    const int64_t shortest = wide.across ? 4096 : 256;
+    // Enough units for many threads, but no piece shorter than is worth the addition of its sums.
+    pieces = unitsOfW >= 32 ? 1 : smaller(ceilDiv(32, unitsOfW), ceilDiv(k, shortest));
+    if (pieces < 1) pieces = 1;
+    pieceSteps = ceilDiv(ceilDiv(k, pieces), 64) * 64;
+    pieces = pieceSteps ? ceilDiv(k, pieceSteps) : 1;
+    converts = thin.dtype != F32 || !thin.across;
+  }
+  int64_t thinWords() const { return converts ? ceilDiv(batch * t * k, 16) * 16 : 0; }
+};
+
+void storeThin(const Product& p, const Thin& x, int64_t item, int64_t t, int64_t w, float sum) {
+  char* c = p.c + item * p.strideC;
+  const int64_t at = t * x.outT + w * x.outW;
+  float value = sum * p.alpha;
+  withDType(p.cType, [&](auto dtype) {
+    constexpr int T = decltype(dtype)::value;
+    if (p.beta != 0.0f) value += loadOne<T>(c, at) * p.beta;
+    if (p.bias) {
+      withDType(p.biasType, [&](auto b) { value += loadOne<decltype(b)::value>(p.bias, x.biasAlongW ? w : t); });
+    }
+    storeOne<T>(c, at, value);
+  });
+}
+
+inline float sumLanes(Floats x) {
+  float lanes[LANES], sum = 0.0f;
+  storeAs(lanes, x);
+  for (int width = LANES / 2; width > 0; width /= 2) {
+    for (int i = 0; i < width; i++) lanes[i] += lanes[i + width];
+  }
+  sum = lanes[0];
+  return sum;
+}
+
+/** sums[i][r] = thin row i . wide row r over k0..k1-1. */
+template <int T, int TS, int RS>
+void dots(const float* thin, int64_t thinPitch, const Operand& wide, int64_t row, int64_t k0, int64_t k1, float* sums) {
+  const char* rows[RS];
+  for (int r = 0; r < RS; r++) rows[r] = wide.data + smaller(row + r, wide.lanes - 1) * wide.pitch;
+  Floats sum[TS][RS] = {};
+  int64_t k = k0;
+  for (; k + LANES <= k1; k += LANES) {
+    Floats x[TS];
+    for (int i = 0; i < TS; i++) x[i] = loadAs<Floats>(thin + i * thinPitch + k);
+    for (int r = 0; r < RS; r++) {
+      const Floats y = loadFloats<T, LANES>(rows[r], k);
+      for (int i = 0; i < TS; i++) sum[i][r] += x[i] * y;
+    }
+  }
+  for (int i = 0; i < TS; i++) {
+    for (int r = 0; r < RS; r++) sums[i * DOT_ROWS + r] = sumLanes(sum[i][r]);
+  }
+  for (; k < k1; k++) {
+    for (int r = 0; r < RS; r++) {
+      const float y = loadOne<T>(rows[r], k);
+      for (int i = 0; i < TS; i++) sums[i * DOT_ROWS + r] += thin[i * thinPitch + k] * y;
+    }
+  }
+}
+
+/** DOT_ROWS wide rows against all thin rows, four of them at a time: sums [THIN][DOT_ROWS]. */
+template <int T>
+void dotsOfGroup(const float* thin, int64_t pitch, int64_t t, const Operand& wide, int64_t row, int64_t k0, int64_t k1, float* sums) {
+  int64_t i = 0;
+  for (; i + 4 <= t; i += 4) {  // two halves: 4 x 2 sums fit the registers of every machine
+    dots<T, 4, 2>(thin + i * pitch, pitch, wide, row, k0, k1, sums + i * DOT_ROWS);
+    dots<T, 4, 2>(thin + i * pitch, pitch, wide, row + 2, k0, k1, sums + i * DOT_ROWS + 2);
+  }
+  for (; i + 2 <= t; i += 2) dots<T, 2, 4>(thin + i * pitch, pitch, wide, row, k0, k1, sums + i * DOT_ROWS);
+  if (i < t) dots<T, 1, 4>(thin + i * pitch, pitch, wide, row, k0, k1, sums + i * DOT_ROWS);
+}
+
+/** sums[j] += thin[k] * wide[k][col + j] over k0..k1-1, for `cols` columns, four rows of memory at a time. */
+template <int T>
+void scaledRows(const float* thin, const Operand& wide, int64_t col, int64_t cols, int64_t k0, int64_t k1, float* sums) {
+  for (int64_t k = k0; k < k1; k += 4) {
+    const int64_t rows = smaller(4, k1 - k);
+    const char* row[4];
+    float x[4];
+    for (int64_t r = 0; r < 4; r++) {
+      row[r] = wide.data + (k + smaller(r, rows - 1)) * wide.pitch;
+      x[r] = thin[k + smaller(r, rows - 1)];
+    }
+    int64_t j = 0;
+    if (rows == 4) {
+      for (; j + LANES <= cols; j += LANES) {
+        Floats sum = loadAs<Floats>(sums + j);
+        for (int r = 0; r < 4; r++) sum += loadFloats<T, LANES>(row[r], col + j) * splat(x[r]);
+        storeAs(sums + j, sum);
+      }
+    }
+    for (; j < cols; j++) {
+      for (int64_t r = 0; r < rows; r++) sums[j] += x[r] * loadOne<T>(row[r], col + j);
+    }
+  }
+}
+
+void planThin(const Product& p, Plan* plan) {
+  const Thin x(p);
+  const int64_t group = x.wide.across ? DOT_ROWS : SUM_COLS;
+  plan->phases = x.pieces > 1 ? 3 : 2;
+  plan->units[0] = x.converts ? x.batch : 0;
+  plan->grain[0] = 1 + 65536 / (1 + x.t * x.k);
+  plan->units[1] = x.batch * x.pieces * x.unitsOfW;
+  plan->grain[1] = 1 + 32768 / (1 + group * x.pieceSteps);  // elements of the wide operand: a few microseconds
+  plan->units[2] = x.batch * x.t;
+  plan->grain[2] = 1 + 16384 / (1 + x.w * x.pieces);
+  plan->shared_scratch = size_t(x.thinWords() + (x.pieces > 1 ? x.batch * x.pieces * x.t * x.w : 0)) * 4;
+}
+
+/** The thin rows of one product as f32, dense. */
+void convertThin(const Thin& x, int64_t item, float* to) {
+  const char* data = x.thin.data + item * x.strideThin;
+  withDType(x.thin.dtype, [&](auto dtype) {
+    constexpr int T = decltype(dtype)::value;
+    for (int64_t i = 0; i < x.t; i++) {
+      for (int64_t k = 0; k < x.k; k++) {
+        to[i * x.k + k] = x.thin.across ? loadOne<T>(data + i * x.thin.pitch, k) : loadOne<T>(data + k * x.thin.pitch, i);
+      }
+    }
+  });
+}
+
+/** One unit of phase 1: a group of w, one piece of k. */
+void multiplyThin(const Product& p, const Thin& x, int64_t unit, const float* converted, float* partial) {
+  const int64_t item = unit / (x.pieces * x.unitsOfW), rest = unit % (x.pieces * x.unitsOfW);
+  const int64_t piece = rest / x.unitsOfW, group = x.wide.across ? DOT_ROWS : SUM_COLS;
+  const int64_t w0 = rest % x.unitsOfW * group, ws = smaller(group, x.w - w0);
+  const int64_t k0 = piece * x.pieceSteps, k1 = smaller(k0 + x.pieceSteps, x.k);
+  Operand wide = x.wide;
+  wide.data += item * x.strideWide;
+  const float* thin = x.converts ? converted + item * x.t * x.k : reinterpret_cast<const float*>(x.thin.data + item * x.strideThin);
+  const int64_t pitch = x.converts ? x.k : x.thin.pitch / 4;
+
+  alignas(64) float sums[THIN * SUM_COLS];
+  if (!wide.across) __builtin_memset(sums, 0, sizeof(float) * size_t(x.t * SUM_COLS));
+  withDType(wide.dtype, [&](auto dtype) {
+    constexpr int T = decltype(dtype)::value;
+    if (wide.across) {
+      dotsOfGroup<T>(thin, pitch, x.t, wide, w0, k0, k1, sums);
+    } else {
+      // A few rows of memory at a time, so that the second thin row finds them in the cache.
+      for (int64_t k = k0; k < k1; k += 64) {
+        for (int64_t i = 0; i < x.t; i++) scaledRows<T>(thin + i * pitch, wide, w0, ws, k, smaller(k + 64, k1), sums + i * SUM_COLS);
+      }
+    }
+  });
+  for (int64_t i = 0; i < x.t; i++) {
+    for (int64_t j = 0; j < ws; j++) {
+      const float sum = sums[i * group + j];
+      if (x.pieces > 1) partial[((item * x.pieces + piece) * x.t + i) * x.w + w0 + j] = sum;
+      else storeThin(p, x, item, i, w0 + j, sum);
+    }
+  }
+}
+
+void runThin(const Product& p, int phase, int64_t begin, int64_t end, void* sharedScratch) {
+  const Thin x(p);
+  float* converted = static_cast<float*>(sharedScratch);
+  float* partial = converted + x.thinWords();
+  for (int64_t unit = begin; unit < end; unit++) {
+    if (phase == 0) {
+      convertThin(x, unit, converted + unit * x.t * x.k);
+    } else if (phase == 1) {
+      multiplyThin(p, x, unit, converted, partial);
+    } else {
+      const int64_t item = unit / x.t, i = unit % x.t;
+      for (int64_t j = 0; j < x.w; j++) {
+        float sum = 0.0f;
+        for (int64_t piece = 0; piece < x.pieces; piece++) sum += partial[((item * x.pieces + piece) * x.t + i) * x.w + j];
+        storeThin(p, x, item, i, j, sum);
+      }
+    }
+  }
+}
+
+}  // namespace
+}  // namespace KRAIT_VARIANT
+}  // namespace krait

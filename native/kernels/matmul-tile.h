@@ -1,0 +1,120 @@
+// The register tile: c = alpha * (panel of a) (panel of b) + beta * c + bias for up to TILE_ROWS x TILE_COLS
+// elements, and the rounding of finished f32 rows into c's dtype.
+#pragma once
+#include "matmul-vector.h"
+
+namespace krait {
+namespace KRAIT_VARIANT {
+namespace {
+
+/** One f32 product a step. */
+struct ByElement {
+  static inline Floats add(Floats sum, Floats a, Floats b) { return sum + a * b; }
+};
+#if KRAIT_DOT
+/** Two bf16 products a step, summed in f32. */
+struct ByPair {
+  static inline Floats add(Floats sum, Floats a, Floats b) {
+    return bitsAs<Floats>(_mm512_dpbf16_ps(bitsAs<__m512>(sum), bitsAs<__m512bh>(a), bitsAs<__m512bh>(b)));
+  }
+};
+#endif
+
+struct TileScale {
+  float alpha, beta;    // beta 0 does not read c
+  const float* bias;    // TILE_COLS values or null
+};
+
+template <class Product, int ROWS, int VECTORS>
+void tile(int64_t steps, const float* a, const float* b, float* c, int64_t ldc, const TileScale& scale) {
+  Floats sum[ROWS][VECTORS];
+#pragma GCC unroll 16
+  for (int r = 0; r < ROWS; r++) {
+#pragma GCC unroll 4
+    for (int v = 0; v < VECTORS; v++) sum[r][v] = Floats{};
+  }
+  for (int64_t k = 0; k < steps; k++) {
+    Floats column[VECTORS];
+#pragma GCC unroll 4
+    for (int v = 0; v < VECTORS; v++) column[v] = loadAs<Floats>(b + v * LANES);
+#pragma GCC unroll 16
+    for (int r = 0; r < ROWS; r++) {
+      const Floats row = splat(a[r]);
+#pragma GCC unroll 4
+      for (int v = 0; v < VECTORS; v++) sum[r][v] = Product::add(sum[r][v], row, column[v]);
+    }
+    a += TILE_ROWS;
+    b += TILE_COLS;
+  }
+  const float beta = scale.beta;
+  const Floats alpha = splat(scale.alpha);
+#pragma GCC unroll 16
+  for (int r = 0; r < ROWS; r++) {
+#pragma GCC unroll 4
+    for (int v = 0; v < VECTORS; v++) sum[r][v] *= alpha;
+  }
+  if (beta != 0.0f) {
+#pragma GCC unroll 16
+    for (int r = 0; r < ROWS; r++) {
+#pragma GCC unroll 4
+      for (int v = 0; v < VECTORS; v++) sum[r][v] += loadAs<Floats>(c + r * ldc + v * LANES) * beta;
+    }
+  }
+  if (scale.bias) {
+#pragma GCC unroll 4
+    for (int v = 0; v < VECTORS; v++) {
+      const Floats bias = loadAs<Floats>(scale.bias + v * LANES);
+#pragma GCC unroll 16
+      for (int r = 0; r < ROWS; r++) sum[r][v] += bias;
+    }
+  }
+#pragma GCC unroll 16
+  for (int r = 0; r < ROWS; r++) {
+#pragma GCC unroll 4
+    for (int v = 0; v < VECTORS; v++) storeAs(c + r * ldc + v * LANES, sum[r][v]);
+  }
+}
+
+typedef void (*TileFn)(int64_t steps, const float* a, const float* b, float* c, int64_t ldc, const TileScale& scale);
+
+/** Tiles by rows - 1, so that a short last panel costs what it holds. */
+template <class Product>
+struct Tiles {
+  TileFn byRows[TILE_ROWS];
+  template <int R = TILE_ROWS>
+  constexpr void fill() {
+    if constexpr (R > 0) {
+      byRows[R - 1] = tile<Product, R, TILE_VECTORS>;
+      fill<R - 1>();
+    }
+  }
+  constexpr Tiles() : byRows() { fill(); }
+};
+template <class Product>
+constexpr Tiles<Product> kTiles = Tiles<Product>();
+
+/** c = from + beta * c for rows x cols elements, in c's dtype. */
+void emit(const float* from, int64_t ldFrom, void* c, int64_t ldc, int dtype, int64_t rows, int64_t cols, float beta) {
+  withDType(dtype, [&](auto constant) {
+    constexpr int T = decltype(constant)::value;
+    for (int64_t r = 0; r < rows; r++) {
+      const float* x = from + r * ldFrom;
+      const int64_t start = r * ldc;
+      int64_t j = 0;
+      for (; j + LANES <= cols; j += LANES) {
+        Floats value = loadAs<Floats>(x + j);
+        if (beta != 0.0f) value += loadFloats<T, LANES>(c, start + j) * beta;
+        storeFloats<T, LANES>(c, start + j, value);
+      }
+      for (; j < cols; j++) {
+        float value = x[j];
+        if (beta != 0.0f) value += loadOne<T>(c, start + j) * beta;
+        storeOne<T>(c, start + j, value);
+      }
+    }
+  });
+}
+
+}  // namespace
+}  // namespace KRAIT_VARIANT
+}  // namespace krait

@@ -1,0 +1,167 @@
+// Vectors, element types and register-tile sizes of the matrix product, chosen by instruction set.
+// Included by matmul.cc alone.
+#pragma once
+#include "abi.h"
+
+#if defined(__F16C__) || defined(__AVX512BF16__)
+#include <immintrin.h>
+#endif
+
+namespace krait {
+namespace KRAIT_VARIANT {
+namespace {
+
+// The tile is TILE_ROWS x TILE_COLS accumulators that stay in registers: 12 of 16 with AVX2, 24 of 32 with AVX-512,
+// 16 of 32 on NEON; SSE2 and WASM have 16 and no fused multiply-add, so they need some for products.
+#if defined(__AVX512F__)
+constexpr int LANES = 16, TILE_ROWS = 12, TILE_VECTORS = 2;
+#elif defined(__AVX2__) && defined(__FMA__)
+constexpr int LANES = 8, TILE_ROWS = 6, TILE_VECTORS = 2;
+#elif defined(__aarch64__)
+constexpr int LANES = 4, TILE_ROWS = 8, TILE_VECTORS = 2;
+#else
+constexpr int LANES = 4, TILE_ROWS = 4, TILE_VECTORS = 2;
+#endif
+constexpr int TILE_COLS = LANES * TILE_VECTORS;
+
+// Define KRAIT_NO_DOT to build avx512bf16 without its dot product.
+#if defined(__AVX512BF16__) && !defined(KRAIT_NO_DOT)
+#define KRAIT_DOT 1
+#else
+#define KRAIT_DOT 0
+#endif
+
+template <int N>
+struct Vectors {
+  typedef float F __attribute__((vector_size(N * 4)));
+  typedef uint32_t U __attribute__((vector_size(N * 4)));
+  typedef int32_t I __attribute__((vector_size(N * 4)));
+  typedef uint16_t H __attribute__((vector_size(N * 2)));
+};
+typedef Vectors<LANES>::F Floats;
+typedef Vectors<4>::F Floats4;
+
+/** All lanes x; x - 0 is x whatever its sign, so no instruction is spent on it. */
+inline Floats splat(float x) { return x - Floats{}; }
+
+template <class V>
+inline V loadAs(const void* from) {
+  V v;
+  __builtin_memcpy(&v, from, sizeof v);
+  return v;
+}
+template <class V>
+inline void storeAs(void* to, V v) {
+  __builtin_memcpy(to, &v, sizeof v);
+}
+template <class V, class W>
+inline V bitsAs(W w) {
+  static_assert(sizeof(V) == sizeof(W), "same size");
+  V v;
+  __builtin_memcpy(&v, &w, sizeof v);
+  return v;
+}
+
+constexpr int bytesOf(int dtype) { return dtype == F32 ? 4 : 2; }
+
+// ---- N elements of a dtype as f32, and back, rounded to nearest even --------------------------------------------
+
+template <int N>
+inline typename Vectors<N>::F fromF16(typename Vectors<N>::H half) {
+  typedef typename Vectors<N>::F F;
+  typedef typename Vectors<N>::U U;
+#if defined(__F16C__)
+  if constexpr (N == 8) return bitsAs<F>(_mm256_cvtph_ps(bitsAs<__m128i>(half)));
+#endif
+#if defined(__F16C__) && defined(__AVX512F__)
+  if constexpr (N == 16) return bitsAs<F>(_mm512_cvtph_ps(bitsAs<__m256i>(half)));
+#endif
+  const U wide = __builtin_convertvector(half, U);
+  const U sign = (wide & 0x8000u) << 16, magnitude = (wide & 0x7fffu) << 13;
+  const F scaled = bitsAs<F>(magnitude) * 0x1p112f;  // moves the exponent, and makes subnormals normal
+  const U special = (U)(magnitude >= 0x0f800000u);   // infinity and NaN keep the largest exponent
+  return bitsAs<F>(sign | (special & (magnitude | 0x7f800000u)) | (~special & bitsAs<U>(scaled)));
+}
+
+template <int N>
+inline typename Vectors<N>::H toF16(typename Vectors<N>::F x) {
+  typedef typename Vectors<N>::F F;
+  typedef typename Vectors<N>::U U;
+  typedef typename Vectors<N>::H H;
+#if defined(__F16C__)
+  if constexpr (N == 8) return bitsAs<H>(_mm256_cvtps_ph(bitsAs<__m256>(x), _MM_FROUND_TO_NEAREST_INT));
+#endif
+#if defined(__F16C__) && defined(__AVX512F__)
+  if constexpr (N == 16) return bitsAs<H>(_mm512_cvtps_ph(bitsAs<__m512>(x), _MM_FROUND_TO_NEAREST_INT));
+#endif
+  const U bits = bitsAs<U>(x), sign = (bits >> 16) & 0x8000u, magnitude = bits & 0x7fffffffu;
+  // Below the smallest normal number an addition of 0.5 leaves the rounded fraction at the bottom.
+  const U small = bitsAs<U>(bitsAs<F>(magnitude) + 0.5f) - 0x3f000000u;
+  const U normal = (magnitude - 0x38000000u + 0xfffu + ((magnitude >> 13) & 1u)) >> 13;
+  const U isSmall = (U)(magnitude < 0x38800000u), isLarge = (U)(magnitude >= 0x47800000u);
+  const U isNaN = (U)(magnitude > 0x7f800000u);
+  const U finite = (isSmall & small) | (~isSmall & normal);
+  const U result = (isNaN & 0x7e00u) | (~isNaN & ((isLarge & 0x7c00u) | (~isLarge & finite)));
+  return __builtin_convertvector(sign | result, H);
+}
+
+template <int N>
+inline typename Vectors<N>::H toBf16(typename Vectors<N>::F x) {
+  typedef typename Vectors<N>::U U;
+  const U bits = bitsAs<U>(x);
+  const U isNaN = (U)((bits & 0x7fffffffu) > 0x7f800000u);
+  const U rounded = (bits + 0x7fffu + ((bits >> 16) & 1u)) >> 16;
+  return __builtin_convertvector((isNaN & ((bits >> 16) | 0x40u)) | (~isNaN & rounded), typename Vectors<N>::H);
+}
+
+template <int T, int N>
+inline typename Vectors<N>::F loadFloats(const void* base, int64_t index) {
+  typedef typename Vectors<N>::F F;
+  if constexpr (T == F32) return loadAs<F>(static_cast<const float*>(base) + index);
+  typedef typename Vectors<N>::H H;
+  const H half = loadAs<H>(static_cast<const uint16_t*>(base) + index);
+  if constexpr (T == BF16) return bitsAs<F>(__builtin_convertvector(half, typename Vectors<N>::U) << 16);
+  return fromF16<N>(half);
+}
+
+template <int T, int N>
+inline void storeFloats(void* base, int64_t index, typename Vectors<N>::F x) {
+  if constexpr (T == F32) storeAs(static_cast<float*>(base) + index, x);
+  if constexpr (T == BF16) storeAs(static_cast<uint16_t*>(base) + index, toBf16<N>(x));
+  if constexpr (T == F16) storeAs(static_cast<uint16_t*>(base) + index, toF16<N>(x));
+}
+
+template <int T>
+inline float loadOne(const void* base, int64_t index) {
+  if constexpr (T == F32) return static_cast<const float*>(base)[index];
+  Vectors<LANES>::H half = {};
+  half[0] = static_cast<const uint16_t*>(base)[index];
+  if constexpr (T == BF16) return bitsAs<float>(uint32_t(half[0]) << 16);
+  return fromF16<LANES>(half)[0];
+}
+
+template <int T>
+inline void storeOne(void* base, int64_t index, float x) {
+  if constexpr (T == F32) {
+    static_cast<float*>(base)[index] = x;
+  } else {
+    const Floats lanes = splat(x);
+    static_cast<uint16_t*>(base)[index] = T == BF16 ? toBf16<LANES>(lanes)[0] : toF16<LANES>(lanes)[0];
+  }
+}
+
+/** Calls body with the dtype as a constant: withDType(t, [&](auto dtype) { f<dtype.value>(); }). */
+template <int T>
+struct Constant {
+  static constexpr int value = T;
+};
+template <class Body>
+inline void withDType(int dtype, Body body) {
+  if (dtype == F32) body(Constant<F32>());
+  if (dtype == BF16) body(Constant<BF16>());
+  if (dtype == F16) body(Constant<F16>());
+}
+
+}  // namespace
+}  // namespace KRAIT_VARIANT
+}  // namespace krait

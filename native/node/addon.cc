@@ -1,0 +1,405 @@
+// The Node-API face of a device: arguments in, promises out, nothing else. src/backend/native/addon.ts types it.
+#define NAPI_VERSION 8
+#include <node_api.h>
+
+#include <math.h>
+#include <string.h>
+
+#include <atomic>
+#include <exception>
+#include <string>
+
+#include "device.h"
+#include "isa.h"
+
+namespace krait {
+namespace {
+
+constexpr size_t kSlots = sizeof(Command) / sizeof(double);
+
+/** What a JavaScript handle stands for. Freed when the handle and the completion channel are both gone. */
+struct Session {
+  napi_env env = nullptr;
+  Device* device = nullptr;  // null once closed
+  napi_threadsafe_function channel = nullptr;
+  napi_ref self = nullptr;     // strong while promises are pending
+  napi_ref command = nullptr;  // keeps the buffer below alive
+  double* slots = nullptr;
+  int pending = 0;
+  int owners = 2;
+};
+
+struct Completion {
+  Session* session;
+  napi_deferred deferred;
+  napi_ref buffer;  // null for a sync
+  size_t bytes;
+  const char* error;
+};
+
+void release(Session* session) {
+  if (--session->owners == 0) delete session;
+}
+
+napi_value undefined(napi_env env) {
+  napi_value value;
+  napi_get_undefined(env, &value);
+  return value;
+}
+
+napi_value fail(napi_env env, const char* message) {
+  napi_throw_error(env, nullptr, message);
+  return nullptr;
+}
+
+// ---- completions ------------------------------------------------------------------------------------------
+
+void onDone(void* token, const char* error) {
+  Completion* completion = static_cast<Completion*>(token);
+  completion->error = error;
+  napi_call_threadsafe_function(completion->session->channel, completion, napi_tsfn_nonblocking);
+}
+
+napi_value resultOf(napi_env env, const Completion& completion) {
+  if (!completion.buffer) return undefined(env);
+  napi_value buffer, array = nullptr;
+  napi_get_reference_value(env, completion.buffer, &buffer);
+  napi_create_typedarray(env, napi_uint8_array, completion.bytes, buffer, 0, &array);
+  return array;
+}
+
+void settle(napi_env env, napi_value, void*, void* data) {
+  Completion* completion = static_cast<Completion*>(data);
+  Session* session = completion->session;
+  if (env) {  // null while the environment is being torn down: nobody is left to hear of it
+    if (completion->error) {
+      napi_value text, error;
+      napi_create_string_utf8(env, completion->error, NAPI_AUTO_LENGTH, &text);
+      napi_create_error(env, nullptr, text, &error);
+      napi_reject_deferred(env, completion->deferred, error);
+    } else {
+      napi_resolve_deferred(env, completion->deferred, resultOf(env, *completion));
+    }
+    if (completion->buffer) napi_delete_reference(env, completion->buffer);
+    if (--session->pending == 0) {
+      if (session->device) napi_unref_threadsafe_function(env, session->channel);
+      uint32_t count;
+      napi_reference_unref(env, session->self, &count);
+    }
+  }
+  delete completion;
+}
+
+void expect(napi_env env, Session* session) {
+  if (session->pending++ > 0) return;
+  napi_ref_threadsafe_function(env, session->channel);
+  uint32_t count;
+  napi_reference_ref(env, session->self, &count);
+}
+
+// ---- life of a session ------------------------------------------------------------------------------------
+
+void onExit(void* data);
+
+void closeSession(Session* session) {
+  if (!session->device) return;
+  Device* device = session->device;
+  session->device = nullptr;
+  device->close();
+  delete device;
+  napi_release_threadsafe_function(session->channel, napi_tsfn_release);
+}
+
+// Runs before the channel's own hook, which was added earlier: the queue's thread is gone when the channel goes.
+void onExit(void* data) { closeSession(static_cast<Session*>(data)); }
+
+void onCollected(napi_env env, void* data, void*) {
+  Session* session = static_cast<Session*>(data);
+  if (session->device) {
+    napi_remove_env_cleanup_hook(env, onExit, session);
+    closeSession(session);
+  }
+  napi_delete_reference(env, session->self);
+  napi_delete_reference(env, session->command);
+  release(session);
+}
+
+void onChannelGone(napi_env, void* data, void*) { release(static_cast<Session*>(data)); }
+
+// ---- arguments --------------------------------------------------------------------------------------------
+
+template <size_t N>
+bool arguments(napi_env env, napi_callback_info info, napi_value (&out)[N]) {
+  size_t count = N;
+  if (napi_get_cb_info(env, info, &count, out, nullptr, nullptr) == napi_ok && count >= N) return true;
+  fail(env, "native device: too few arguments");
+  return false;
+}
+
+bool sessionOf(napi_env env, napi_value value, Session** out) {
+  void* data = nullptr;
+  if (napi_get_value_external(env, value, &data) != napi_ok) {
+    fail(env, "native device: the first argument is not a device");
+    return false;
+  }
+  *out = static_cast<Session*>(data);
+  if ((*out)->device) return true;
+  fail(env, "the native device is closed; create another one");
+  return false;
+}
+
+// A size or an address: a whole number from 0 to 2^53.
+bool wholeOf(napi_env env, napi_value value, const char* what, double* out) {
+  if (napi_get_value_double(env, value, out) == napi_ok && *out >= 0 && *out <= 9007199254740992.0 && floor(*out) == *out) {
+    return true;
+  }
+  napi_throw_range_error(env, nullptr, (std::string("native device: ") + what + " must be a whole number from 0").c_str());
+  return false;
+}
+
+std::string textOf(napi_env env, napi_value value) {
+  char text[64];
+  size_t length = 0;
+  if (napi_get_value_string_utf8(env, value, text, sizeof text, &length) != napi_ok) return std::string();
+  return std::string(text, length);
+}
+
+// ---- functions --------------------------------------------------------------------------------------------
+
+/** variants(): { name, runnable }[] */
+napi_value jsVariants(napi_env env, napi_callback_info) {
+  napi_value list;
+  napi_create_array(env, &list);
+  uint32_t at = 0;
+  for (const Variant& variant : variants()) {
+    napi_value item, name, runnable;
+    napi_create_object(env, &item);
+    napi_create_string_utf8(env, variant.catalogue->variant, NAPI_AUTO_LENGTH, &name);
+    napi_get_boolean(env, variant.runnable, &runnable);
+    napi_set_named_property(env, item, "name", name);
+    napi_set_named_property(env, item, "runnable", runnable);
+    napi_set_element(env, list, at++, item);
+  }
+  return list;
+}
+
+/** kernels(variant): string[] */
+napi_value jsKernels(napi_env env, napi_callback_info info) {
+  napi_value args[1];
+  if (!arguments(env, info, args)) return nullptr;
+  const Catalogue* catalogue = findVariant(textOf(env, args[0]).c_str());
+  if (!catalogue) return fail(env, "native device: no such variant on this machine");
+  napi_value list;
+  napi_create_array(env, &list);
+  for (int i = 0; i < catalogue->count; i++) {
+    napi_value name;
+    napi_create_string_utf8(env, catalogue->kernels[i].name, NAPI_AUTO_LENGTH, &name);
+    napi_set_element(env, list, uint32_t(i), name);
+  }
+  return list;
+}
+
+/** open(variant, threads): device */
+napi_value jsOpen(napi_env env, napi_callback_info info) {
+  napi_value args[2];
+  double threads;
+  if (!arguments(env, info, args) || !wholeOf(env, args[1], "threads", &threads)) return nullptr;
+  const Catalogue* catalogue = findVariant(textOf(env, args[0]).c_str());
+  if (!catalogue) return fail(env, "native device: no such variant on this machine");
+  if (threads < 1 || threads > 1024) return fail(env, "native device: threads must be from 1 to 1024");
+
+  Session* session = new Session;
+  session->env = env;
+  try {
+    session->device = new Device(*catalogue, int(threads), onDone);
+  } catch (const std::exception& error) {
+    delete session;
+    return fail(env, error.what());
+  }
+  napi_value name, buffer, handle;
+  napi_create_string_utf8(env, "krait", NAPI_AUTO_LENGTH, &name);
+  napi_create_threadsafe_function(env, nullptr, nullptr, name, 0, 1, session, onChannelGone, nullptr, settle,
+                                  &session->channel);
+  napi_unref_threadsafe_function(env, session->channel);
+  napi_add_env_cleanup_hook(env, onExit, session);
+  void* slots = nullptr;
+  napi_create_arraybuffer(env, sizeof(Command), &slots, &buffer);
+  session->slots = static_cast<double*>(slots);
+  napi_create_reference(env, buffer, 1, &session->command);
+  napi_create_external(env, session, onCollected, nullptr, &handle);
+  napi_create_reference(env, handle, 0, &session->self);
+  return handle;
+}
+
+/** commandBuffer(device): Float64Array whose contents launch() takes */
+napi_value jsCommandBuffer(napi_env env, napi_callback_info info) {
+  napi_value args[1], buffer, array;
+  Session* session;
+  if (!arguments(env, info, args) || !sessionOf(env, args[0], &session)) return nullptr;
+  napi_get_reference_value(env, session->command, &buffer);
+  napi_create_typedarray(env, napi_float64_array, kSlots, buffer, 0, &array);
+  return array;
+}
+
+/** threads(device): number */
+napi_value jsThreads(napi_env env, napi_callback_info info) {
+  napi_value args[1], count;
+  Session* session;
+  if (!arguments(env, info, args) || !sessionOf(env, args[0], &session)) return nullptr;
+  napi_create_int32(env, session->device->threads(), &count);
+  return count;
+}
+
+/** alloc(device, bytes): address, 0 if there is no memory */
+napi_value jsAlloc(napi_env env, napi_callback_info info) {
+  napi_value args[2], address;
+  Session* session;
+  double bytes;
+  if (!arguments(env, info, args) || !sessionOf(env, args[0], &session)) return nullptr;
+  if (!wholeOf(env, args[1], "bytes", &bytes)) return nullptr;
+  napi_create_double(env, double(reinterpret_cast<uintptr_t>(session->device->alloc(size_t(bytes)))), &address);
+  return address;
+}
+
+bool sound(const Command& command, int kernels) {
+  if (!(command.kernel >= 0 && command.kernel < kernels)) return false;
+  if (!(command.tensor_count >= 0 && command.tensor_count <= MAX_TENSORS)) return false;
+  for (int i = 0; i < int(command.tensor_count); i++) {
+    const TensorArg& tensor = command.tensors[i];
+    if (!(tensor.address >= 0 && tensor.ld >= 0 && tensor.ld <= 9007199254740992.0)) return false;
+  }
+  for (double dim : command.dims) {
+    if (!(fabs(dim) <= 9007199254740992.0 && floor(dim) == dim)) return false;
+  }
+  return true;
+}
+
+/** launch(device): takes the command buffer; 0, or 1 + the index of the tensor whose dtype is refused */
+napi_value jsLaunch(napi_env env, napi_callback_info info) {
+  napi_value args[1], refused;
+  Session* session;
+  if (!arguments(env, info, args) || !sessionOf(env, args[0], &session)) return nullptr;
+  const Command& command = *reinterpret_cast<const Command*>(session->slots);
+  if (!sound(command, session->device->catalogue().count)) {
+    return fail(env, "native device: a command has a size or address that is not a whole number");
+  }
+  napi_create_int32(env, session->device->launch(command), &refused);
+  return refused;
+}
+
+/** write(device, address, data: Uint8Array) */
+napi_value jsWrite(napi_env env, napi_callback_info info) {
+  napi_value args[3];
+  Session* session;
+  double address;
+  if (!arguments(env, info, args) || !sessionOf(env, args[0], &session)) return nullptr;
+  if (!wholeOf(env, args[1], "address", &address)) return nullptr;
+  napi_typedarray_type type;
+  size_t bytes = 0;
+  void* data = nullptr;
+  if (napi_get_typedarray_info(env, args[2], &type, &bytes, &data, nullptr, nullptr) != napi_ok || type != napi_uint8_array) {
+    return fail(env, "native device: data must be a Uint8Array");
+  }
+  if (!session->device->write(reinterpret_cast<void*>(uintptr_t(address)), data, bytes)) {
+    return fail(env, "native device: out of memory for an upload; use smaller pieces");
+  }
+  return undefined(env);
+}
+
+/** read(device, address, bytes): Promise<Uint8Array>; sync(device) is a read of nothing */
+napi_value queueRead(napi_env env, Session* session, const void* from, size_t bytes, bool wanted) {
+  void* to = nullptr;
+  napi_ref reference = nullptr;
+  if (wanted) {
+    napi_value buffer;
+    if (napi_create_arraybuffer(env, bytes, &to, &buffer) != napi_ok) return nullptr;  // a RangeError is pending
+    napi_create_reference(env, buffer, 1, &reference);
+  }
+  Completion* completion = new Completion{session, nullptr, reference, bytes, nullptr};
+  napi_value promise;
+  napi_create_promise(env, &completion->deferred, &promise);
+  expect(env, session);
+  session->device->read(from, to, bytes, completion);
+  return promise;
+}
+
+napi_value jsRead(napi_env env, napi_callback_info info) {
+  napi_value args[3];
+  Session* session;
+  double address, bytes;
+  if (!arguments(env, info, args) || !sessionOf(env, args[0], &session)) return nullptr;
+  if (!wholeOf(env, args[1], "address", &address) || !wholeOf(env, args[2], "bytes", &bytes)) return nullptr;
+  return queueRead(env, session, reinterpret_cast<const void*>(uintptr_t(address)), size_t(bytes), true);
+}
+
+napi_value jsSync(napi_env env, napi_callback_info info) {
+  napi_value args[1];
+  Session* session;
+  if (!arguments(env, info, args) || !sessionOf(env, args[0], &session)) return nullptr;
+  return queueRead(env, session, nullptr, 0, false);
+}
+
+/** setProfiling(device, on) */
+napi_value jsSetProfiling(napi_env env, napi_callback_info info) {
+  napi_value args[2];
+  Session* session;
+  bool on = false;
+  if (!arguments(env, info, args) || !sessionOf(env, args[0], &session)) return nullptr;
+  napi_get_value_bool(env, args[1], &on);
+  session->device->setProfiling(on);
+  return undefined(env);
+}
+
+/** counters(device): Float64Array of calls, nanoseconds for each kernel in the order of kernels() */
+napi_value jsCounters(napi_env env, napi_callback_info info) {
+  napi_value args[1], buffer, array;
+  Session* session;
+  if (!arguments(env, info, args) || !sessionOf(env, args[0], &session)) return nullptr;
+  const int count = session->device->catalogue().count;
+  void* data = nullptr;
+  napi_create_arraybuffer(env, size_t(count) * 2 * sizeof(double), &data, &buffer);
+  double* out = static_cast<double*>(data);
+  for (int i = 0; i < count; i++) session->device->counters(i, out + 2 * i, out + 2 * i + 1);
+  napi_create_typedarray(env, napi_float64_array, size_t(count) * 2, buffer, 0, &array);
+  return array;
+}
+
+/** close(device): see Device::close */
+napi_value jsClose(napi_env env, napi_callback_info info) {
+  napi_value args[1];
+  void* data = nullptr;
+  if (!arguments(env, info, args)) return nullptr;
+  if (napi_get_value_external(env, args[0], &data) != napi_ok) return fail(env, "native device: not a device");
+  Session* session = static_cast<Session*>(data);
+  if (session->device) {
+    napi_remove_env_cleanup_hook(env, onExit, session);
+    closeSession(session);
+  }
+  return undefined(env);
+}
+
+napi_value exportAll(napi_env env, napi_value exports) {
+  const struct {
+    const char* name;
+    napi_callback function;
+  } table[] = {
+      {"variants", jsVariants}, {"kernels", jsKernels},
+      {"open", jsOpen},         {"commandBuffer", jsCommandBuffer},
+      {"threads", jsThreads},   {"alloc", jsAlloc},
+      {"launch", jsLaunch},     {"write", jsWrite},
+      {"read", jsRead},         {"sync", jsSync},
+      {"close", jsClose},       {"setProfiling", jsSetProfiling},
+      {"counters", jsCounters},
+  };
+  for (const auto& row : table) {
+    napi_value function;
+    napi_create_function(env, row.name, NAPI_AUTO_LENGTH, row.function, nullptr, &function);
+    napi_set_named_property(env, exports, row.name, function);
+  }
+  return exports;
+}
+
+}  // namespace
+}  // namespace krait
+
+NAPI_MODULE_INIT() { return krait::exportAll(env, exports); }

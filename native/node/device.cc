@@ -1,0 +1,174 @@
+#include "device.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+#include <algorithm>
+#include <chrono>
+
+namespace krait {
+namespace {
+
+struct PhaseJob {
+  const Kernel* kernel;
+  const Command* command;
+  ThreadPool* pool;
+  void* shared;
+  int64_t units;
+  int phase, parts;
+};
+
+void runPart(void* context, int part) {
+  const PhaseJob& job = *static_cast<const PhaseJob*>(context);
+  // Contiguous ranges that differ by one unit at most.
+  const int64_t begin = job.units * part / job.parts, end = job.units * (part + 1) / job.parts;
+  job.kernel->run(*job.command, job.phase, begin, end, job.pool->scratch(part).atLeast(0), job.shared);
+}
+
+const char* const kNoMemory = "out of memory for the scratch space of a kernel; use a smaller batch or sequence";
+const char* const kClosed = "the device was closed before this could be read";
+
+}  // namespace
+
+Device::Device(const Catalogue& catalogue, int threads, Done done)
+    : catalogue_(catalogue),
+      done_(done),
+      pool_(threads),
+      counters_(new Counter[catalogue.count]),
+      ring_(new Entry[kCapacity]),
+      thread_([this] { serve(); }) {}
+
+void* Device::alloc(size_t bytes) {
+  void* address = acquireBlock(bytes);
+  if (address) blocks_.push_back({address, bytes});
+  return address;
+}
+
+Device::Entry& Device::reserve() {
+  const uint64_t tail = tail_.load(std::memory_order_relaxed);
+  producer_.wait([&] { return tail - head_.load(std::memory_order_seq_cst) < kCapacity; });
+  return ring_[tail % kCapacity];
+}
+
+void Device::publish() {
+  tail_.fetch_add(1, std::memory_order_seq_cst);
+  consumer_.wake();
+}
+
+int Device::launch(const Command& command) {
+  Entry& entry = reserve();
+  const Kernel& kernel = catalogue_.kernels[int(command.kernel)];
+  entry.kind = Kind::Run;
+  entry.command = command;
+  entry.plan = Plan();
+  const int refused = kernel.plan(entry.command, &entry.plan);
+  if (refused) return refused;
+  publish();
+  return 0;
+}
+
+bool Device::write(void* to, const void* data, size_t bytes) {
+  if (bytes == 0) return true;
+  if (idle()) {  // nothing is queued or running, so nobody looks at the memory now
+    memcpy(to, data, bytes);
+    return true;
+  }
+  producer_.wait([&] { return staged_.load(std::memory_order_seq_cst) < kMostStaged; });
+  void* copy = malloc(bytes);
+  if (!copy) return false;
+  memcpy(copy, data, bytes);
+  staged_.fetch_add(bytes, std::memory_order_seq_cst);
+  Entry& entry = reserve();
+  entry.kind = Kind::Write;
+  entry.from = copy;
+  entry.to = to;
+  entry.bytes = bytes;
+  publish();
+  return true;
+}
+
+void Device::read(const void* from, void* to, size_t bytes, void* token) {
+  Entry& entry = reserve();
+  entry.kind = Kind::Read;
+  entry.from = from;
+  entry.to = to;
+  entry.bytes = bytes;
+  entry.token = token;
+  publish();
+}
+
+void Device::serve() {
+  for (uint64_t head = 0;;) {
+    consumer_.wait([&] {
+      return tail_.load(std::memory_order_seq_cst) != head || stopping_.load(std::memory_order_seq_cst);
+    });
+    if (stopping_.load(std::memory_order_seq_cst)) return;
+    execute(ring_[head % kCapacity]);
+    head_.store(++head, std::memory_order_seq_cst);
+    producer_.wake();
+  }
+}
+
+void Device::execute(Entry& entry) {
+  switch (entry.kind) {
+    case Kind::Run:
+      runKernel(entry);
+      break;
+    case Kind::Write:
+      memcpy(entry.to, entry.from, entry.bytes);
+      free(const_cast<void*>(entry.from));
+      staged_.fetch_sub(entry.bytes, std::memory_order_seq_cst);
+      break;
+    case Kind::Read:
+      if (entry.bytes && !failure_) memcpy(entry.to, entry.from, entry.bytes);
+      done_(entry.token, failure_);
+      break;
+  }
+}
+
+void Device::runKernel(const Entry& entry) {
+  typedef std::chrono::steady_clock Clock;
+  const bool timed = profiling_.load(std::memory_order_relaxed);
+  const Clock::time_point start = timed ? Clock::now() : Clock::time_point();
+  const int index = int(entry.command.kernel);
+  const Plan& plan = entry.plan;
+  void* shared = plan.shared_scratch ? shared_.atLeast(plan.shared_scratch) : nullptr;
+  if (plan.shared_scratch && !shared) failure_ = kNoMemory;
+  for (int phase = 0; phase < plan.phases; phase++) {
+    const int64_t units = plan.units[phase];
+    if (units <= 0) continue;
+    const int64_t worthwhile = units / std::max<int64_t>(1, plan.grain[phase]);
+    const int parts = int(std::max<int64_t>(1, std::min<int64_t>(pool_.threads(), worthwhile)));
+    for (int part = 0; part < parts; part++) {
+      if (!pool_.scratch(part).atLeast(plan.thread_scratch)) failure_ = kNoMemory;
+    }
+    if (failure_) return;  // the memory is not what it should be any more: every later read says so
+    PhaseJob job{&catalogue_.kernels[index], &entry.command, &pool_, shared, units, phase, parts};
+    pool_.run(parts, runPart, &job);
+  }
+  if (!timed) return;
+  const auto spent = std::chrono::duration_cast<std::chrono::nanoseconds>(Clock::now() - start).count();
+  counters_[index].calls.fetch_add(1, std::memory_order_relaxed);
+  counters_[index].nanoseconds.fetch_add(uint64_t(spent), std::memory_order_relaxed);
+}
+
+void Device::counters(int index, double* calls, double* nanoseconds) const {
+  *calls = double(counters_[index].calls.load(std::memory_order_relaxed));
+  *nanoseconds = double(counters_[index].nanoseconds.load(std::memory_order_relaxed));
+}
+
+void Device::close() {
+  if (!thread_.joinable()) return;
+  stopping_.store(true, std::memory_order_seq_cst);
+  consumer_.wake();
+  thread_.join();
+  for (uint64_t at = head_.load(); at != tail_.load(); at++) {
+    Entry& entry = ring_[at % kCapacity];
+    if (entry.kind == Kind::Write) free(const_cast<void*>(entry.from));
+    if (entry.kind == Kind::Read) done_(entry.token, kClosed);
+  }
+  for (const Block& block : blocks_) releaseBlock(block.address, block.bytes);
+  blocks_.clear();
+}
+
+}  // namespace krait

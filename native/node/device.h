@@ -1,0 +1,91 @@
+// A device: one queue, run in order by one thread of its own with a pool of others to share each kernel.
+// Everything here is called from the JavaScript thread, and nothing but a full queue makes it wait.
+// What it is not: it knows no JavaScript, and it does not decide when memory is free for reuse.
+#pragma once
+#include <atomic>
+#include <memory>
+#include <thread>
+#include <vector>
+
+#include "../kernels/abi.h"
+#include "thread-pool.h"
+
+namespace krait {
+
+class Device {
+ public:
+  /** Called once for every accepted read or sync, on the queue's thread, or on the caller's from close().
+      `error` is null, or one line that says why the result is not there. */
+  typedef void (*Done)(void* token, const char* error);
+
+  Device(const Catalogue& catalogue, int threads, Done done);
+  ~Device() { close(); }
+
+  int threads() const { return pool_.threads(); }
+  const Catalogue& catalogue() const { return catalogue_; }
+
+  /** Fresh 64-byte aligned memory that lives until close(), or null. */
+  void* alloc(size_t bytes);
+
+  /** Queues a kernel. Returns 0, or 1 + the index of the tensor whose dtype the kernel does not take. */
+  int launch(const Command& command);
+  /** Copies `data` before it returns; the write takes its turn. False if there is no memory for the copy. */
+  bool write(void* to, const void* data, size_t bytes);
+  /** `to` must stay valid until `done(token)`. With 0 bytes it is a sync. */
+  void read(const void* from, void* to, size_t bytes, void* token);
+
+  /** Counts calls and nanoseconds of every kernel while it is on. */
+  void setProfiling(bool on) { profiling_.store(on, std::memory_order_relaxed); }
+  /** Calls and nanoseconds of kernel `index` so far. */
+  void counters(int index, double* calls, double* nanoseconds) const;
+
+  /** Lets the running kernel finish, drops the rest (their reads end with an error), stops threads, frees memory. */
+  void close();
+
+ private:
+  enum class Kind { Run, Write, Read };
+  struct Entry {
+    Kind kind;
+    const void* from;
+    void* to;
+    size_t bytes;
+    void* token;
+    Plan plan;
+    Command command;
+  };
+  struct Counter {
+    std::atomic<uint64_t> calls{0}, nanoseconds{0};
+  };
+  struct Block {
+    void* address;
+    size_t bytes;
+  };
+  static constexpr uint64_t kCapacity = 4096;
+  static constexpr size_t kMostStaged = size_t(256) << 20;
+
+  Entry& reserve();
+  void publish();
+  void serve();
+  void execute(Entry& entry);
+  void runKernel(const Entry& entry);
+  bool idle() const { return head_.load(std::memory_order_seq_cst) == tail_.load(std::memory_order_relaxed); }
+
+  const Catalogue& catalogue_;
+  const Done done_;
+  ThreadPool pool_;
+  Scratch shared_;
+  std::vector<Block> blocks_;
+  std::unique_ptr<Counter[]> counters_;
+  std::atomic<bool> profiling_{false};
+  std::atomic<size_t> staged_{0};
+  const char* failure_ = nullptr;  // written and read by the queue's thread
+
+  std::unique_ptr<Entry[]> ring_;
+  alignas(128) std::atomic<uint64_t> tail_{0};  // entries published
+  alignas(128) std::atomic<uint64_t> head_{0};  // entries finished
+  std::atomic<bool> stopping_{false};
+  Waiter consumer_, producer_;
+  std::thread thread_;
+};
+
+}  // namespace krait

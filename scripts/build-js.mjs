@@ -1,0 +1,201 @@
+/**
+ * Compiles src/**\/*.ts to dist/, file by file in the same folders, with import specifiers from `.ts` to `.js`;
+ * copies what modules load beside themselves (JSON, HTML, CSS, WASM). Tests, folders named `testing` and fixtures stay out.
+ *
+ * A file of dist changes only if its content does, and by a rename, so that programs that run from dist while
+ * it is rebuilt never read half a file. Run by hand: `node scripts/build-js.mjs [--types]`.
+ */
+import { createHash } from 'node:crypto';
+import { existsSync, mkdirSync, readdirSync, readFileSync, renameSync, rmSync, writeFileSync } from 'node:fs';
+import { dirname, join, relative, resolve, sep } from 'node:path';
+import { fileURLToPath } from 'node:url';
+import { Remedy, runNode } from './child.mjs';
+
+const ROOT = fileURLToPath(new URL('..', import.meta.url));
+const ASSETS = /\.(json|html|css|wasm)$/;
+const NOT_PUBLISHED = /\.test\.ts$|(^|\/)(testing|fixtures)\//;
+const WORKER_URL = /new URL\(\s*(['"])(\.{1,2}\/[^'"\n]+)\.ts\1\s*,\s*import\.meta\.url\s*\)/g;
+
+/** Whether dist/ is what src/ compiles to: one read of src, some ten milliseconds. */
+export function isJsFresh(root) {
+  const sources = listSources(root);
+  if (readText(join(root, 'build', 'js.stamp')) !== hashOf(root, sources)) return false;
+  return sources.every((path) => existsSync(join(root, 'dist', outputOf(path))));
+}
+
+/**
+ * Compiles what src/ holds now. Call under the build lock, and only with packages installed.
+ * @param {string} root
+ * @returns {Promise<{ files: number, written: number, seconds: number }>}
+ * @throws {Remedy} one line with file, line and the compiler's message
+ */
+export async function buildJs(root) {
+  const start = performance.now();
+  const sources = listSources(root);
+  const stamp = hashOf(root, sources);
+  const modules = sources.filter((path) => path.endsWith('.ts'));
+  const outputs = modules.length ? await compile(root, modules) : new Map();
+  for (const path of sources) {
+    if (!path.endsWith('.ts')) outputs.set(path, readFileSync(join(root, 'src', path)));
+  }
+  let written = 0;
+  for (const [path, content] of outputs) written += replaceFile(join(root, 'dist', path), content) ? 1 : 0;
+  removeOthers(root, outputs);
+  replaceFile(join(root, 'build', 'js.stamp'), Buffer.from(stamp));
+  return { files: sources.length, written, seconds: (performance.now() - start) / 1000 };
+}
+
+/**
+ * Writes the .d.ts files beside dist's modules. Call under the build lock.
+ * @returns {Promise<boolean>} false if they were there already
+ * @throws {Remedy} one line if the sources do not type-check
+ */
+export async function buildTypes(root) {
+  const sources = listSources(root);
+  const stamp = hashOf(root, sources);
+  const files = sources.filter((path) => path.endsWith('.ts')).map((path) => path.replace(/\.ts$/, '.d.ts'));
+  const stampFile = join(root, 'build', 'types.stamp');
+  if (readText(stampFile) === stamp && files.every((path) => existsSync(join(root, 'dist', path)))) return false;
+  const out = join(root, 'build', 'types');
+  rmSync(out, { recursive: true, force: true });
+  const tsc = join(root, 'node_modules', 'typescript', 'bin', 'tsc');
+  const args = [tsc, '-p', 'tsconfig.build.json', '--outDir', out, '--pretty', 'false'];
+  const { code, output } = await runNode(args, { cwd: root, stdout: 'collect' });
+  if (code !== 0) {
+    const first = output.split('\n').find((line) => line.includes('error TS')) ?? output.split('\n')[0];
+    throw new Remedy(`types: ${first}: run \`npm run check\` to see all, mend them, and build again`);
+  }
+  for (const path of files) {
+    const text = readFileSync(join(out, path), 'utf8');
+    const renamed = text.replace(/((?:from|import) |import\()(['"])(\.{1,2}\/[^'"\n]+)\.ts\2/g, '$1$2$3.js$2');
+    replaceFile(join(root, 'dist', path), Buffer.from(renamed));
+  }
+  rmSync(out, { recursive: true, force: true });
+  replaceFile(stampFile, Buffer.from(stamp));
+  return true;
+}
+
+/** @returns {Promise<Map<string, Uint8Array>>} content by path below dist */
+async function compile(root, modules) {
+  const { build, stop } = await import('esbuild');
+  try {
+    const { outputFiles } = await build({
+      absWorkingDir: root,
+      entryPoints: modules.map((path) => join(root, 'src', path)),
+      outbase: join(root, 'src'),
+      outdir: join(root, 'dist'),
+      format: 'esm',
+      target: 'es2022',
+      supported: { 'import-attributes': true },
+      sourcemap: true,
+      sourcesContent: true,
+      // Bundling with every import external: the parser finds the specifiers, and nothing is bundled or dropped.
+      bundle: true,
+      treeShaking: false,
+      plugins: [specifiers],
+      write: false,
+      logLevel: 'silent',
+    });
+    const dist = join(root, 'dist');
+    return new Map(outputFiles.map(({ path, contents }) => [relative(dist, path).split(sep).join('/'), contents]));
+  } catch (error) {
+    const first = error.errors?.[0];
+    if (!first) throw error;
+    const place = first.location ? `${first.location.file}:${first.location.line}: ` : '';
+    throw new Remedy(`${place}${first.text}: mend it, then build again (${error.errors.length} in all)`);
+  } finally {
+    await stop();
+  }
+}
+
+const specifiers = {
+  name: 'specifiers',
+  setup(build) {
+    build.onResolve({ filter: /./ }, ({ kind, path }) => {
+      if (kind === 'entry-point') return undefined;
+      return { path: path.startsWith('.') ? path.replace(/\.ts$/, '.js') : path, external: true };
+    });
+    build.onLoad({ filter: /\.ts$/ }, ({ path }) => {
+      // Workers are named by URL, which no compiler resolves; `.js` is as long as `.ts`, so columns stay right.
+      const text = readFileSync(path, 'utf8').replace(WORKER_URL, (all, _quote, name) =>
+        existsSync(join(dirname(path), `${name}.ts`)) ? all.replace(`${name}.ts`, `${name}.js`) : all,
+      );
+      return { contents: text, loader: 'ts' };
+    });
+  },
+};
+
+const outputOf = (path) => path.replace(/\.ts$/, '.js');
+
+/** Paths below src that become part of dist, sorted, forward slashes. */
+function listSources(root) {
+  return listFiles(join(root, 'src')).filter(
+    (path) => (path.endsWith('.ts') || ASSETS.test(path)) && !NOT_PUBLISHED.test(path) && !path.endsWith('.d.ts'),
+  );
+}
+
+function listFiles(folder, prefix = '') {
+  if (!existsSync(folder)) return [];
+  return readdirSync(folder, { withFileTypes: true })
+    .sort((a, b) => (a.name < b.name ? -1 : 1))
+    .flatMap((entry) => {
+      if (entry.isDirectory()) return listFiles(join(folder, entry.name), `${prefix}${entry.name}/`);
+      return entry.isFile() ? [prefix + entry.name] : [];
+    });
+}
+
+/** Changes with every source, and with whatever else decides what they compile to. */
+function hashOf(root, sources) {
+  const hash = createHash('sha256');
+  const add = (name, file) =>
+    hash
+      .update(`${name}\0`)
+      .update(existsSync(file) ? readFileSync(file) : '')
+      .update('\0');
+  add('builder', fileURLToPath(import.meta.url));
+  add('config', join(root, 'tsconfig.json'));
+  add('declarations', join(root, 'tsconfig.build.json'));
+  add('esbuild', join(root, 'node_modules', 'esbuild', 'package.json'));
+  for (const path of sources) add(path, join(root, 'src', path));
+  return `${hash.digest('hex')}\n`;
+}
+
+/** @returns whether the content was different */
+function replaceFile(file, content) {
+  if (existsSync(file) && readFileSync(file).equals(content)) return false;
+  const aside = `${file}.${process.pid}.tmp`;
+  mkdirSync(dirname(file), { recursive: true });
+  writeFileSync(aside, content);
+  renameSync(aside, file);
+  return true;
+}
+
+/** Removes what earlier builds left in dist; declarations stay as long as their module does. */
+function removeOthers(root, outputs) {
+  const dist = join(root, 'dist');
+  for (const path of listFiles(dist)) {
+    const owner = path.replace(/\.d\.ts$/, '.js');
+    if (!outputs.has(path) && !outputs.has(owner)) rmSync(join(dist, path));
+  }
+}
+
+const readText = (file) => (existsSync(file) ? readFileSync(file, 'utf8') : undefined);
+
+if (process.argv[1] && resolve(process.argv[1]) === fileURLToPath(import.meta.url)) {
+  const { withBuildLock } = await import('./build-lock.mjs');
+  const say = (line) => console.error(`krait: ${line}`);
+  try {
+    await withBuildLock(
+      ROOT,
+      async () => {
+        const { files, written, seconds } = await buildJs(ROOT);
+        say(`dist: ${files} files, ${written} written in ${seconds.toFixed(2)} s`);
+        if (process.argv.includes('--types')) await buildTypes(ROOT);
+      },
+      say,
+    );
+  } catch (error) {
+    say(error instanceof Remedy ? error.message : error.stack);
+    process.exitCode = error.exitCode ?? 1;
+  }
+}

@@ -1,0 +1,221 @@
+/**
+ * Builds the native device, build/native/krait.node, with the C++ compiler of the machine: every file of
+ * native/kernels once per instruction-set variant, and native/node. Without a compiler, or when it fails, the
+ * package still works on WebAssembly, so both are told in one line or with the compiler's words, and exit 0.
+ *
+ *   node scripts/build-native.mjs [--strict] [--quiet] [--warnings] [--partial]
+ *     --strict   exit 1 unless the addon is there
+ *     --quiet    no line on success
+ *     --warnings what the compiler says about files that it compiles
+ *     --partial  link without the kernel files that do not compile (their kernels are then missing): for work on kernels
+ *
+ * Only what changed is compiled: an object's name holds a hash of its sources, flags and compiler.
+ */
+import { execFile } from 'node:child_process';
+import { createHash } from 'node:crypto';
+import { existsSync } from 'node:fs';
+import { mkdir, readdir, readFile, rename, rm, stat, writeFile } from 'node:fs/promises';
+import { createRequire } from 'node:module';
+import { basename, dirname, join, relative } from 'node:path';
+import { fileURLToPath } from 'node:url';
+
+const ROOT = join(dirname(fileURLToPath(import.meta.url)), '..');
+const KERNELS = join(ROOT, 'native', 'kernels');
+const BINDING = join(ROOT, 'native', 'node');
+const BUILD = join(ROOT, 'build', 'native');
+const OBJECTS = join(BUILD, 'obj');
+const ADDON = join(BUILD, 'krait.node');
+const JOBS = 2;
+
+const FMA = ['-mavx2', '-mfma', '-mf16c', '-mbmi2'];
+const AVX512 = [...FMA, '-mavx512f', '-mavx512bw', '-mavx512vl', '-mavx512dq', '-mprefer-vector-width=512'];
+/** Variants of each architecture, the widest first: the device takes the first that the machine can run. */
+const VARIANTS = {
+  x64: {
+    avx512bf16: [...AVX512, '-mavx512bf16'],
+    avx512: AVX512,
+    avx2: FMA,
+    x86_64: ['-march=x86-64'], // SSE2 alone: every 64-bit x86
+  },
+  arm64: { neon: [] },
+};
+
+const COMMON = [
+  '-std=c++17',
+  '-O3',
+  '-fPIC',
+  '-fvisibility=hidden',
+  '-Wall',
+  '-Wextra',
+  '-Wno-unknown-pragmas',
+  '-Wno-unknown-warning-option',
+  '-Wno-maybe-uninitialized', // g++ 12 finds some in its own AVX-512 headers
+
+  '-Wno-psabi',
+];
+// Contraction is off so that scans and elementwise kernels give the same bits in every variant; products want FMA.
+const kernelFlags = (file) => [
+  ...COMMON,
+  '-fno-exceptions',
+  '-fno-rtti',
+  '-fno-math-errno',
+  '-fno-trapping-math',
+  `-ffp-contract=${basename(file) === 'matmul.cc' ? 'fast' : 'off'}`,
+];
+
+const strict = process.argv.includes('--strict');
+const partial = process.argv.includes('--partial');
+const warnings = process.argv.includes('--warnings');
+const quiet = process.argv.includes('--quiet');
+const say = (line) => quiet || console.log(line);
+
+function run(command, args) {
+  return new Promise((resolve) => {
+    execFile(command, args, { maxBuffer: 1 << 26, windowsHide: true }, (error, stdout, stderr) => {
+      resolve({ ok: !error, output: `${stdout}${stderr}` || (error ? error.message : '') });
+    });
+  });
+}
+
+/** The first compiler that answers, with its version line. */
+async function findCompiler() {
+  const wanted = process.env.CXX ? [process.env.CXX] : ['c++', 'g++', 'clang++'];
+  for (const name of wanted) {
+    const [command, ...extra] = name.trim().split(/\s+/);
+    const answer = await run(command, [...extra, '--version']);
+    if (answer.ok) return { command, extra, version: answer.output.split('\n')[0] };
+  }
+  return undefined;
+}
+
+async function sourcesIn(folder, pattern) {
+  if (!existsSync(folder)) return [];
+  return (await readdir(folder))
+    .filter((name) => pattern.test(name))
+    .sort()
+    .map((name) => join(folder, name));
+}
+
+async function hashOf(parts, files) {
+  const hash = createHash('sha256');
+  for (const part of parts) hash.update(`${part}\0`);
+  for (const file of files) hash.update(await readFile(file)).update('\0');
+  return hash.digest('hex').slice(0, 24);
+}
+
+/** Variants whose flags the compiler knows. */
+async function usableVariants(compiler) {
+  const usable = [];
+  await mkdir(OBJECTS, { recursive: true });
+  const probe = join(OBJECTS, 'probe.cc');
+  await writeFile(probe, '#if defined(__x86_64__)\n#include <immintrin.h>\n#endif\nint probe;\n');
+  for (const [name, flags] of Object.entries(VARIANTS[process.arch] ?? {})) {
+    const answer = await run(compiler.command, [...compiler.extra, ...flags, '-fsyntax-only', probe]);
+    if (answer.ok) usable.push([name, flags]);
+    else say(`krait: variant ${name} left out: ${compiler.version} does not know its flags`);
+  }
+  return usable;
+}
+
+/** Every object that the addon needs: source, flags, and the file it is cached in. */
+async function planObjects(compiler, variants) {
+  const headers = [...(await sourcesIn(KERNELS, /\.h$/)), ...(await sourcesIn(BINDING, /\.h$/))];
+  const include = join(dirname(createRequire(import.meta.url).resolve('node-api-headers/package.json')), 'include');
+  const objects = [];
+  const add = async (source, tag, flags) => {
+    const hash = await hashOf([compiler.command, compiler.version, ...flags], [source, ...headers]);
+    objects.push({ source, flags, file: join(OBJECTS, `${basename(source, '.cc')}.${tag}.${hash}.o`) });
+  };
+  for (const [name, flags] of variants) {
+    for (const source of await sourcesIn(KERNELS, /\.cc$/)) {
+      await add(source, name, [...kernelFlags(source), ...flags, `-DKRAIT_VARIANT=${name}`]);
+    }
+  }
+  const list = variants.map(([name]) => `X(${name})`).join(' ');
+  for (const source of await sourcesIn(BINDING, /\.cc$/)) {
+    await add(source, 'node', [...COMMON, '-pthread', `-I${include}`, `-DKRAIT_VARIANTS=${list}`]);
+  }
+  return objects;
+}
+
+/** Compiles what is not cached, JOBS at a time, the large files first. Returns the failures' output. */
+async function compile(compiler, objects) {
+  const missing = [];
+  for (const object of objects) {
+    if (!existsSync(object.file)) missing.push({ ...object, size: (await stat(object.source)).size });
+  }
+  missing.sort((a, b) => b.size - a.size);
+  const failures = [];
+  const worker = async () => {
+    for (let next = missing.shift(); next; next = missing.shift()) {
+      const aside = `${next.file}.${process.pid}.tmp`;
+      const answer = await run(compiler.command, [...compiler.extra, ...next.flags, '-c', next.source, '-o', aside]);
+      if (answer.ok) await rename(aside, next.file);
+      else failures.push({ ...next, output: answer.output });
+      if (warnings && answer.ok && answer.output.trim() !== '') console.error(answer.output.trim());
+    }
+  };
+  const total = missing.length;
+  await Promise.all(Array.from({ length: JOBS }, worker));
+  return { compiled: total - failures.length, failures };
+}
+
+async function link(compiler, objects) {
+  const aside = `${ADDON}.${process.pid}.tmp`;
+  const style =
+    process.platform === 'darwin' ? ['-bundle', '-undefined', 'dynamic_lookup'] : ['-shared', '-pthread', '-s'];
+  const answer = await run(compiler.command, [...compiler.extra, ...style, ...objects.map((o) => o.file), '-o', aside]);
+  if (answer.ok) await rename(aside, ADDON);
+  else await rm(aside, { force: true });
+  return answer;
+}
+
+async function dropStale(objects) {
+  const wanted = new Set(objects.map((o) => basename(o.file)));
+  const hour = Date.now() - 3_600_000; // another build may be writing the young ones
+  for (const file of await readdir(OBJECTS)) {
+    const path = join(OBJECTS, file);
+    if (!wanted.has(file) && (await stat(path)).mtimeMs < hour) await rm(path, { force: true });
+  }
+}
+
+/** One line to say where it ended; the exit code follows from `built`. */
+async function build() {
+  const started = Date.now();
+  const absent = (why) => ({ built: false, line: `krait: native device not built: ${why}; WebAssembly will serve` });
+  if (process.platform === 'win32') return absent('Windows is not supported yet');
+  if (!VARIANTS[process.arch]) return absent(`no kernels for ${process.arch}`);
+  const compiler = await findCompiler();
+  if (!compiler)
+    return absent(`no C++ compiler found (${process.env.CXX ? `CXX=${process.env.CXX}` : 'c++, g++, clang++'})`);
+
+  const variants = await usableVariants(compiler);
+  const objects = await planObjects(compiler, variants);
+  const stamp = join(BUILD, 'krait.stamp');
+  const wanted = objects.map((o) => basename(o.file)).join('\n');
+  const names = variants.map(([name]) => name).join(', ');
+  if (existsSync(ADDON) && existsSync(stamp) && (await readFile(stamp, 'utf8')) === wanted) {
+    return { built: true, line: `krait: native device is up to date (${names})` };
+  }
+  const { compiled, failures } = await compile(compiler, objects);
+  const words = failures.map((f) => `${relative(ROOT, f.source)} (${f.flags.at(-1)}):\n${f.output}`).join('\n');
+  if (failures.length && !partial) return absent(`${compiler.version} failed on ${failures.length} files:\n${words}`);
+  if (failures.length) console.error(`krait: left out ${failures.length} files that do not compile:\n${words}`);
+  const linked = await link(
+    compiler,
+    objects.filter((o) => existsSync(o.file)),
+  );
+  if (!linked.ok) return absent(`${compiler.version} could not link it:\n${linked.output}`);
+  await writeFile(stamp, failures.length ? 'partial' : wanted);
+  await dropStale(objects);
+  const seconds = ((Date.now() - started) / 1000).toFixed(1);
+  return {
+    built: true,
+    line: `krait: native device built (${names}), ${compiled} files in ${seconds} s with ${compiler.version}`,
+  };
+}
+
+const { built, line } = await build();
+if (built) say(line);
+else console.error(line);
+if (!built && strict) process.exit(1);

@@ -1,0 +1,268 @@
+/**
+ * The layer rule as code. Run: `npm run check`, or `node --import tsx scripts/check-layers.ts [root]`.
+ *
+ * 1. A folder of `src` imports only the folders that its row in `LAYERS` names (types too).
+ * 2. No cycles of value imports; `import type` and `import()` are exempt.
+ * 3. `node:` modules only where `NODE_FOLDERS` says, browser globals only where `BROWSER_FOLDERS` says.
+ * 4. Another top folder is imported through its `index.ts`, or that of an entry of its own (`ENTRIES`).
+ * 5. Siblings (`SIBLINGS`) do not know one another. No folder is named utils, helpers, common or misc.
+ *
+ * Tests (`*.test.ts`, and whatever stands in a folder named `testing`) are free of 1, 3 and the first half of 5, and nothing
+ * else may import them. `test`, `bench` and `scripts` are free of 1, 3 and 4.
+ */
+import { existsSync } from 'node:fs';
+import { isBuiltin } from 'node:module';
+import { posix, resolve } from 'node:path';
+import { fileURLToPath } from 'node:url';
+import { type Import, type Module, readModules } from './import-graph.ts';
+import { listFiles, listFolders } from './source-files.ts';
+
+const BELOW_MODELS = ['nn', 'optim', 'io', 'tensor', 'backend', 'core'];
+const BELOW_STUDY = ['data', 'models', ...BELOW_MODELS];
+const BELOW_CLI = ['study', 'tune', 'eval', 'forecast', 'platform', ...BELOW_STUDY];
+
+/** Top folder of `src`: what it may import. `index` stands for the files of `src` itself, the public entries. */
+export const LAYERS: Readonly<Record<string, readonly string[]>> = {
+  core: [],
+  backend: ['core'],
+  tensor: ['backend', 'core'],
+  nn: ['tensor', 'core'],
+  optim: ['tensor', 'core'],
+  io: ['tensor', 'core'],
+  platform: ['io', 'core'],
+  data: ['io', 'core'],
+  models: ['nn', 'io', 'tensor', 'core'],
+  tune: ['eval/metrics', ...BELOW_STUDY],
+  eval: ['tune/trainer', ...BELOW_STUDY],
+  forecast: ['tune/trainer', 'eval/metrics', 'models', ...BELOW_MODELS],
+  study: BELOW_CLI.filter((folder) => folder !== 'study'),
+  server: BELOW_CLI.filter((folder) => folder !== 'data'),
+  cli: ['server', ...BELOW_CLI],
+  index: BELOW_CLI,
+};
+
+/** Folders with entries besides their own `index.ts`: `entry/index.ts` or `entry.ts`. */
+const ENTRIES: Readonly<Record<string, readonly string[]>> = {
+  platform: ['node', 'browser'],
+  backend: ['reference', 'native', 'wasm', 'webgpu'],
+  models: ['generate'],
+  tune: ['trainer'],
+  eval: ['metrics'],
+};
+
+/** Folders whose subfolders never import one another. */
+const SIBLINGS = ['backend', 'platform'];
+const NODE_FOLDERS = ['platform/node', 'backend/native', 'cli', 'server'];
+const NODE_DYNAMIC_FOLDERS = ['backend/wasm'];
+const BROWSER_FOLDERS = ['platform/browser', 'backend/webgpu'];
+const FORBIDDEN_NAMES = ['utils', 'helpers', 'common', 'misc'];
+/** Folders outside `src` that are read too. Only `examples` keeps to the entries, because users copy it. */
+const OUTSIDE = ['test', 'bench', 'scripts', 'examples'];
+const PACKAGE = 'krait';
+
+const BROWSER_GLOBALS =
+  /^(window|document|localStorage|sessionStorage|indexedDB|OffscreenCanvas|requestAnimationFrame|navigator\.(gpu|storage)|GPU[A-Z]\w*|HTML\w*Element)$/;
+const BROWSER_HINT =
+  /\b(window|document|localStorage|sessionStorage|indexedDB|OffscreenCanvas|requestAnimationFrame|navigator|GPU[A-Z]|HTML\w*Element)/;
+
+export interface Violation {
+  /** Relative to the root. */
+  readonly file: string;
+  /** Counted from 1. */
+  readonly line: number;
+  /** What is wrong, and what to do. */
+  readonly message: string;
+}
+
+export interface LayerReport {
+  readonly violations: readonly Violation[];
+  readonly files: number;
+  readonly imports: number;
+}
+
+/** Where a file of `src` stands: `src/backend/wasm/queue.ts` has top `backend`, rest `wasm/queue.ts`. */
+interface Place {
+  readonly top: string;
+  readonly rest: string;
+}
+
+const placeOf = (path: string): Place | undefined => {
+  if (!path.startsWith('src/')) return undefined;
+  const [top, ...rest] = path.slice('src/'.length).split('/');
+  return rest.length ? { top, rest: rest.join('/') } : { top: 'index', rest: top };
+};
+
+const isTest = (path: string) => /\.test\.ts$|\/testing\//.test(path) || path.startsWith('test/');
+
+const isIn = (path: string, folders: readonly string[]) => folders.some((folder) => path.startsWith(`src/${folder}/`));
+
+/** Checks the tree at `root`. Throws only if files cannot be read. */
+export function checkLayers(root: string): LayerReport {
+  const files = ['src', ...OUTSIDE].flatMap((folder) => listFiles(root, folder, ['.ts']));
+  const modules = readModules(root, files, (name) => BROWSER_GLOBALS.test(name), BROWSER_HINT);
+  const known = new Set(files);
+  const violations: Violation[] = [...checkFolderNames(root)];
+  for (const module of modules) {
+    for (const item of module.imports) {
+      const message = judge(module.path, item, known);
+      if (message) violations.push({ file: module.path, line: item.line, message });
+    }
+    violations.push(...checkGlobals(module));
+  }
+  violations.push(...checkCycles(modules, known));
+  violations.sort((a, b) => (a.file === b.file ? a.line - b.line : a.file < b.file ? -1 : 1));
+  return { violations, files: files.length, imports: modules.reduce((n, m) => n + m.imports.length, 0) };
+}
+
+function checkFolderNames(root: string): Violation[] {
+  const found: Violation[] = [];
+  for (const path of ['src', 'native', 'bench', 'scripts', 'examples'].flatMap((folder) => listFolders(root, folder))) {
+    const parts = path.split('/');
+    const name = parts[parts.length - 1];
+    if (FORBIDDEN_NAMES.includes(name) && !isTest(`${path}/`)) {
+      found.push({ file: path, line: 1, message: `a folder named ${name}: name the noun that it holds` });
+    }
+    if (parts.length === 2 && parts[0] === 'src' && !(name in LAYERS) && !FORBIDDEN_NAMES.includes(name)) {
+      const message = `src/${name} is not in the layer table: add it to LAYERS in scripts/check-layers.ts and to docs/design.md, or move it`;
+      found.push({ file: path, line: 1, message });
+    }
+  }
+  return found;
+}
+
+/** The file of the repository that an import means, as far as a path can tell; undefined for packages. */
+function targetOf(from: string, specifier: string): string | undefined {
+  if (specifier.startsWith('.')) return posix.join(posix.dirname(from), specifier);
+  if (specifier.startsWith(`#${PACKAGE}/`)) return `src/${specifier.slice(PACKAGE.length + 2)}`;
+  return undefined;
+}
+
+/** What is wrong with one import, or undefined. */
+function judge(from: string, item: Import, known: ReadonlySet<string>): string | undefined {
+  const { specifier, kind } = item;
+  const target = targetOf(from, specifier);
+  const isFree = !from.startsWith('src/') || isTest(from);
+  if (target !== undefined && (isFree || specifier.startsWith('.'))) return judgePath(from, target, known);
+  if (isFree) return undefined;
+  if (target !== undefined) return `imports '${specifier}', which the published package lacks: use a relative path`;
+  if (specifier === PACKAGE || specifier.startsWith(`${PACKAGE}/`)) {
+    return `imports '${specifier}', this package itself: use a relative path to the folder's index.ts`;
+  }
+  if (!isBuiltin(specifier) || isIn(from, NODE_FOLDERS)) return undefined;
+  if (isIn(from, NODE_DYNAMIC_FOLDERS)) {
+    if (kind !== 'value') return undefined;
+    return `imports '${specifier}' statically, which fails in a browser: use await import('${specifier}') where it is needed`;
+  }
+  return `imports '${specifier}', which only ${NODE_FOLDERS.join(', ')} and tests may: put it behind an interface of io that platform/node implements`;
+}
+
+function judgePath(from: string, target: string, known: ReadonlySet<string>): string | undefined {
+  if (isTest(target) && !isTest(from)) return `imports ${target}, a test: move what is shared out of it`;
+  const to = placeOf(target);
+  const at = placeOf(from);
+  if (!at) return from.startsWith('examples/') && to ? judgeEntry(target, to, known) : undefined;
+  if (!to) return isTest(from) ? undefined : `imports ${target}, outside src: what is published stands in src`;
+  if (at.top === to.top) return isTest(from) ? undefined : judgeSibling(at, to, target);
+  return (isTest(from) ? undefined : judgeLayer(at, to, target)) ?? judgeEntry(target, to, known);
+}
+
+function judgeSibling(at: Place, to: Place, target: string): string | undefined {
+  const [own, other] = [at.rest, to.rest].map((rest) => (rest.includes('/') ? rest.split('/')[0] : ''));
+  if (!SIBLINGS.includes(at.top) || own === other || !own || !other) return undefined;
+  return `imports ${target}, a sibling: move what ${own} and ${other} share up into src/${at.top}`;
+}
+
+const entryOf = (place: Place) => place.rest.replace(/(\/index)?\.ts$/, '');
+
+function judgeLayer(at: Place, to: Place, target: string): string | undefined {
+  const allowed = LAYERS[at.top];
+  if (!allowed || !(to.top in LAYERS)) return undefined; // reported as a folder outside the table
+  if (allowed.includes(to.top) || allowed.includes(`${to.top}/${entryOf(to)}`)) return undefined;
+  const list = allowed.length ? `only ${allowed.join(', ')}` : 'nothing';
+  return `imports ${target}, but ${at.top} may import ${list}: move what is needed down, or pass it in from above`;
+}
+
+function judgeEntry(target: string, to: Place, known: ReadonlySet<string>): string | undefined {
+  if (to.top === 'index' || to.rest === 'index.ts' || to.rest.includes('testing/')) return undefined;
+  if ((ENTRIES[to.top] ?? []).includes(entryOf(to)) && known.has(target)) return undefined;
+  return `imports ${target}, the inside of another folder: export it from src/${to.top}/index.ts and import that`;
+}
+
+function checkGlobals(module: Module): Violation[] {
+  if (!module.path.startsWith('src/') || isTest(module.path) || isIn(module.path, BROWSER_FOLDERS)) return [];
+  return module.globals.map(({ name, line }) => ({
+    file: module.path,
+    line,
+    message: `uses the browser global ${name}, which only ${BROWSER_FOLDERS.join(' and ')} may: put it behind an interface`,
+  }));
+}
+
+/** One violation for each group of files that reach one another by value imports: a shortest cycle through its first file. */
+function checkCycles(modules: readonly Module[], known: ReadonlySet<string>): Violation[] {
+  const edges = new Map<string, Map<string, number>>();
+  for (const module of modules) {
+    const out = new Map<string, number>();
+    for (const item of module.imports) {
+      const target = targetOf(module.path, item.specifier);
+      if (item.kind === 'value' && target && known.has(target) && !out.has(target)) out.set(target, item.line);
+    }
+    edges.set(module.path, out);
+  }
+  const done = new Set<string>();
+  const found: Violation[] = [];
+  for (const start of [...edges.keys()].sort()) {
+    const cycle = done.has(start) ? undefined : shortestCycle(edges, start);
+    if (!cycle) continue;
+    for (const path of edges.keys()) {
+      if (isReachable(edges, start, path) && isReachable(edges, path, start)) done.add(path);
+    }
+    const message = `value-import cycle ${[...cycle, start].join(' -> ')}: make one of them \`import type\`, or move what they share into a file below both`;
+    found.push({ file: start, line: edges.get(start)!.get(cycle[1] ?? start)!, message });
+  }
+  return found;
+}
+
+type Edges = ReadonlyMap<string, ReadonlyMap<string, number>>;
+
+/** Files on a shortest way from `start` back to it, `start` first; undefined if there is none. */
+function shortestCycle(edges: Edges, start: string): string[] | undefined {
+  const before = new Map<string, string>();
+  const queue = [start];
+  for (const path of queue) {
+    for (const next of edges.get(path)?.keys() ?? []) {
+      if (next === start) {
+        const cycle = [path];
+        while (cycle[0] !== start) cycle.unshift(before.get(cycle[0])!);
+        return cycle;
+      }
+      if (before.has(next)) continue;
+      before.set(next, path);
+      queue.push(next);
+    }
+  }
+  return undefined;
+}
+
+function isReachable(edges: Edges, from: string, to: string): boolean {
+  const seen = new Set([from]);
+  for (const path of seen) {
+    if (path === to) return true;
+    for (const next of edges.get(path)?.keys() ?? []) seen.add(next);
+  }
+  return false;
+}
+
+function main(root: string): number {
+  if (!existsSync(posix.join(root, 'src'))) {
+    console.log(`${root}: no src folder here; give the root of the repository`);
+    return 2;
+  }
+  const { violations, files, imports } = checkLayers(root);
+  for (const { file, line, message } of violations) console.log(`${file}:${line}: ${message}`);
+  console.log(`${files} files, ${imports} imports, ${violations.length} violations of the layer rule`);
+  return violations.length ? 1 : 0;
+}
+
+if (process.argv[1] && resolve(process.argv[1]) === fileURLToPath(import.meta.url)) {
+  process.exitCode = main(resolve(process.argv[2] ?? fileURLToPath(new URL('..', import.meta.url))));
+}

@@ -1,0 +1,74 @@
+/**
+ * Installs and builds what is missing or stale in a clone: packages, native addon, WASM, dist. Shared by `run.mjs` and
+ * `bin/krait.mjs`. Built-in modules only at the top, because it runs before anything is installed.
+ */
+import { existsSync } from 'node:fs';
+import { join } from 'node:path';
+import { fileURLToPath } from 'node:url';
+import { buildJs, buildTypes, isJsFresh } from './build-js.mjs';
+import { withBuildLock } from './build-lock.mjs';
+import { Remedy, runNode } from './child.mjs';
+import { install, isInstalled } from './install.mjs';
+
+const ROOT = fileURLToPath(new URL('..', import.meta.url));
+
+/** Progress goes to standard error, so that standard output is the job's. */
+export const say = (line) => console.error(`krait: ${line}`);
+
+/**
+ * Installs and builds whatever is missing or stale, under the build lock.
+ * @param {object} [options]
+ * @param {boolean} [options.isStrict] a failing native or WASM build fails this; otherwise the other one serves
+ * @param {boolean} [options.withTypes] the .d.ts files too
+ */
+export async function prepare({ isStrict = true, withTypes = false } = {}) {
+  await withBuildLock(
+    ROOT,
+    async () => {
+      if (!isInstalled(ROOT)) await install(ROOT, say);
+      const built = await Promise.allSettled([
+        buildScript('native', isStrict),
+        buildScript('wasm', isStrict),
+        buildDist(),
+      ]);
+      const failed = built.find((result) => result.status === 'rejected');
+      if (failed) throw failed.reason;
+      if (withTypes && (await buildTypes(ROOT))) say('wrote the type declarations of dist');
+    },
+    say,
+  );
+}
+
+/** The packages alone. */
+export async function prepareInstall() {
+  if (isInstalled(ROOT)) return;
+  await withBuildLock(ROOT, async () => isInstalled(ROOT) || install(ROOT, say), say);
+}
+
+async function buildDist() {
+  if (isJsFresh(ROOT)) return;
+  const { files, seconds } = await buildJs(ROOT);
+  say(`built dist: ${files} files in ${seconds.toFixed(2)} s`);
+}
+
+/** Native and WASM builds do their own staleness check, and say one line where a compiler is missing. */
+async function buildScript(name, isStrict) {
+  const script = `scripts/build-${name}.mjs`;
+  if (!existsSync(join(ROOT, script)))
+    throw new Remedy(`${script} is missing: restore it with \`git checkout ${script}\``);
+  const { code, signal } = await runNode([script], { cwd: ROOT, stdout: 'stderr' });
+  if (code === 0) return;
+  if (signal) throw new Remedy(`${script} was stopped by ${signal}: run this again`, code);
+  const line = `${script} failed with exit code ${code} (see above)`;
+  if (isStrict) throw new Remedy(`${line}: mend it, or run \`npm start\`, which goes on without`);
+  say(`${line}: going on without the ${name} device`);
+}
+
+/**
+ * What bin/krait.mjs needs in a clone: everything in a fresh one, dist alone where only sources changed.
+ * @throws {Remedy}
+ */
+export async function prepareForCli() {
+  if (!isInstalled(ROOT) || !existsSync(join(ROOT, 'dist', 'cli', 'main.js'))) await prepare({ isStrict: false });
+  else if (!isJsFresh(ROOT)) await withBuildLock(ROOT, buildDist, say);
+}

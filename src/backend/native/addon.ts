@@ -1,0 +1,93 @@
+/**
+ * Finds and loads the native device's binary, and types its functions (native/node/addon.cc implements them).
+ * What it is not: it starts no threads and chooses nothing but the instruction set.
+ */
+import { existsSync } from 'node:fs';
+import { createRequire } from 'node:module';
+import { fileURLToPath } from 'node:url';
+
+/** A device of the addon; it dies with `close` or with its last reference. */
+export type Handle = { readonly __native: unique symbol };
+
+export interface Addon {
+  /** Instruction-set variants in the binary, the widest first. */
+  variants(): { name: string; runnable: boolean }[];
+  kernels(variant: string): string[];
+  open(variant: string, threads: number): Handle;
+  /** What `launch` reads: one packed command. */
+  commandBuffer(device: Handle): Float64Array;
+  threads(device: Handle): number;
+  /** Address of fresh memory, or 0. */
+  alloc(device: Handle, bytes: number): number;
+  /** 0, or 1 + the index of the tensor whose dtype the kernel does not take. */
+  launch(device: Handle): number;
+  write(device: Handle, address: number, data: Uint8Array): void;
+  read(device: Handle, address: number, bytes: number): Promise<Uint8Array>;
+  sync(device: Handle): Promise<void>;
+  setProfiling(device: Handle, on: boolean): void;
+  /** Calls and nanoseconds of each kernel, in the order of `kernels`. */
+  counters(device: Handle): Float64Array;
+  close(device: Handle): void;
+}
+
+export interface NativeAvailability {
+  readonly available: boolean;
+  /** One line: where the addon came from, or why it is not there and what to do. */
+  readonly reason: string;
+  /** Variants that this machine can run, the widest first. */
+  readonly variants: string[];
+  /** The variant that a new device takes; `KRAIT_ISA` forces one. */
+  readonly variant: string | undefined;
+}
+
+const require = createRequire(import.meta.url);
+const candidates = ['build/native/krait.node', `prebuilds/${process.platform}-${process.arch}/krait.node`];
+
+interface Loaded {
+  addon?: Addon;
+  reason: string;
+}
+let loaded: Loaded | undefined;
+
+function firstLine(error: unknown): string {
+  return (error instanceof Error ? error.message : String(error)).split('\n')[0];
+}
+
+/** The addon, or the reason in one line; tried once per process. */
+export function loadAddon(): Loaded {
+  if (loaded) return loaded;
+  const problems: string[] = [];
+  for (const candidate of candidates) {
+    const path = fileURLToPath(new URL(`../../../${candidate}`, import.meta.url));
+    if (!existsSync(path)) continue;
+    try {
+      loaded = { addon: require(path) as Addon, reason: candidate };
+      return loaded;
+    } catch (error) {
+      problems.push(`${candidate}: ${firstLine(error)}`);
+    }
+  }
+  const reason = problems.length
+    ? problems.join('; ')
+    : 'the native addon is not built; run node scripts/build-native.mjs';
+  loaded = { reason };
+  return loaded;
+}
+
+/** Whether the native device can be used here, with which instruction set, or why not. Never throws. */
+export function nativeAvailability(): NativeAvailability {
+  const { addon, reason } = loadAddon();
+  if (!addon) return { available: false, reason, variants: [], variant: undefined };
+  const variants = addon
+    .variants()
+    .filter((v) => v.runnable)
+    .map((v) => v.name);
+  const forced = process.env.KRAIT_ISA;
+  if (forced && !variants.includes(forced)) {
+    const remedy = `this machine can run ${variants.join(', ')}`;
+    return { available: false, reason: `KRAIT_ISA=${forced}: ${remedy}`, variants, variant: undefined };
+  }
+  const variant = forced || variants[0];
+  if (!variant) return { available: false, reason: `${reason}: no variant for this machine`, variants, variant };
+  return { available: true, reason, variants, variant };
+}

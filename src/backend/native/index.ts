@@ -1,0 +1,201 @@
+/**
+ * The native device: C++ kernels on a pool of CPU threads, behind one queue that runs off the JavaScript
+ * thread. Uploads are copied, launches return at once, only `download` and `sync` wait, and they wait as
+ * promises. A full queue (4096 commands) makes `launch` wait until one has run.
+ */
+import { availableParallelism } from 'node:os';
+import { type DType, EnvironmentError, KraitError, UnsupportedOpError } from '../../core/index.ts';
+import type { Allocation, Backend, MemoryStats } from '../backend.ts';
+import { BlockPool, sizeClass } from '../block-pool.ts';
+import { argumentName, type Command, KERNELS, type KernelName, packCommand } from '../kernels.ts';
+import { type Addon, type Handle, loadAddon, nativeAvailability } from './addon.ts';
+
+export { type NativeAvailability, nativeAvailability } from './addon.ts';
+
+export interface NativeOptions {
+  /** Threads that share a kernel; default KRAIT_THREADS, else the cores of the machine. */
+  threads?: number;
+}
+
+/** Time that one kernel took since profiling was switched on. */
+export interface KernelTime {
+  readonly kernel: KernelName;
+  readonly calls: number;
+  readonly seconds: number;
+}
+
+const MOST_THREADS = 1024;
+
+function threadCount(wanted: number | undefined): number {
+  const fromEnvironment = process.env.KRAIT_THREADS;
+  const threads = wanted ?? (fromEnvironment ? Number(fromEnvironment) : availableParallelism());
+  if (Number.isInteger(threads) && threads >= 1 && threads <= MOST_THREADS) return threads;
+  const name = wanted === undefined ? 'KRAIT_THREADS' : 'threads';
+  throw new KraitError(`${name}=${wanted ?? fromEnvironment}: expected a whole number from 1 to ${MOST_THREADS}`);
+}
+
+/** Dims that may be negative: steps, not sizes. */
+const isStep = (name: string): boolean => /^(s\d|stride[A-Z]?)$/.test(name);
+
+const SIZES = new Map(
+  (Object.keys(KERNELS) as KernelName[]).map((kernel) => [kernel, KERNELS[kernel].dims.map((name) => !isStep(name))]),
+);
+
+export class NativeBackend implements Backend {
+  readonly name = 'native';
+  readonly threads: number;
+  /** Names of the kernels that the addon holds. */
+  readonly kernels: readonly string[];
+  private readonly handle: Handle;
+  private readonly slots: Float64Array;
+  private readonly index: Map<string, number>;
+  private readonly pool: BlockPool;
+  private closed = false;
+
+  constructor(
+    private readonly addon: Addon,
+    readonly variant: string,
+    threads: number,
+  ) {
+    this.handle = addon.open(variant, threads);
+    this.threads = addon.threads(this.handle);
+    this.slots = addon.commandBuffer(this.handle);
+    this.kernels = addon.kernels(variant);
+    this.index = new Map(this.kernels.map((name, i) => [name, i]));
+    this.pool = new BlockPool((bytes) => this.grow(bytes));
+  }
+
+  private grow(bytes: number): number {
+    const address = this.addon.alloc(this.handle, bytes);
+    if (address !== 0) return address;
+    const megabytes = Math.ceil(bytes / 2 ** 20);
+    throw new EnvironmentError(`out of memory: the system refused ${megabytes} MiB for a tensor`, [
+      'use a smaller batch or sequence',
+      'close other programs',
+    ]);
+  }
+
+  private checkOpen(): void {
+    if (this.closed) throw new KraitError('the native device is closed; create another one');
+  }
+
+  alloc(bytes: number): Allocation {
+    this.checkOpen();
+    if (!Number.isSafeInteger(bytes) || bytes < 0) {
+      throw new KraitError(`[alloc] bytes: expected a whole number from 0, got ${bytes}`);
+    }
+    return this.pool.alloc(bytes);
+  }
+
+  free(block: Allocation): void {
+    if (!this.closed) this.pool.free(block);
+  }
+
+  private range(what: string, block: Allocation, byteOffset: number, bytes: number): number {
+    this.checkOpen();
+    const inside = Number.isSafeInteger(byteOffset) && Number.isSafeInteger(bytes) && byteOffset >= 0 && bytes >= 0;
+    if (inside && byteOffset + bytes <= sizeClass(block.bytes)) return block.address + byteOffset;
+    throw new KraitError(`[${what}] range: expected within ${block.bytes} bytes, got ${bytes} at ${byteOffset}`);
+  }
+
+  upload(block: Allocation, byteOffset: number, data: Uint8Array): void {
+    const address = this.range('upload', block, byteOffset, data.byteLength);
+    this.addon.write(this.handle, address, data);
+  }
+
+  async download(block: Allocation, byteOffset: number, bytes: number): Promise<Uint8Array> {
+    const address = this.range('download', block, byteOffset, bytes);
+    return this.settled(this.addon.read(this.handle, address, bytes));
+  }
+
+  async sync(): Promise<void> {
+    this.checkOpen();
+    return this.settled(this.addon.sync(this.handle));
+  }
+
+  private async settled<T>(promise: Promise<T>): Promise<T> {
+    try {
+      return await promise;
+    } catch (error) {
+      throw new KraitError((error as Error).message, { cause: error });
+    }
+  }
+
+  launch(cmd: Command): void {
+    this.checkOpen();
+    const index = this.index.get(cmd.kernel);
+    const device = `native ${this.variant}`;
+    if (index === undefined) throw new UnsupportedOpError(cmd.kernel, 'this kernel', device);
+    this.checkSizes(cmd);
+    packCommand(cmd, index, this.slots);
+    const refused = this.addon.launch(this.handle);
+    if (refused === 0) return;
+    const name = argumentName(KERNELS[cmd.kernel].tensors[refused - 1]);
+    throw new UnsupportedOpError(cmd.kernel, `${name} of ${cmd.tensors[refused - 1]?.dtype}`, device);
+  }
+
+  private checkSizes(cmd: Command): void {
+    const isSize = SIZES.get(cmd.kernel)!;
+    for (let i = 0; i < cmd.dims.length; i++) {
+      if (Number.isSafeInteger(cmd.dims[i]) && (cmd.dims[i] >= 0 || !isSize[i])) continue;
+      throw new KraitError(
+        `[${cmd.kernel}] ${KERNELS[cmd.kernel].dims[i]}: expected a whole number from 0, got ${cmd.dims[i]}`,
+      );
+    }
+    for (let i = 0; i < cmd.tensors.length; i++) {
+      const t = cmd.tensors[i];
+      if (!t || (Number.isSafeInteger(t.ld) && t.ld >= 0 && Number.isSafeInteger(t.offset) && t.offset >= 0)) continue;
+      const name = argumentName(KERNELS[cmd.kernel].tensors[i]);
+      throw new KraitError(`[${cmd.kernel}] ${name}: expected offset and ld from 0, got ${t.offset} and ${t.ld}`);
+    }
+  }
+
+  supports(dtype: DType): boolean {
+    return dtype !== 'f64';
+  }
+
+  memory(): MemoryStats {
+    return this.pool.memory();
+  }
+
+  resetPeak(): void {
+    this.pool.resetPeak();
+  }
+
+  /** Counts calls and time of every kernel from now on; `kernelTimes` reads them. */
+  setProfiling(on: boolean): void {
+    this.checkOpen();
+    this.addon.setProfiling(this.handle, on);
+  }
+
+  /** Kernels that ran while profiling was on, the longest first. */
+  kernelTimes(): KernelTime[] {
+    this.checkOpen();
+    const counters = this.addon.counters(this.handle);
+    const times = [...this.index].map(([kernel, i]) => ({
+      kernel: kernel as KernelName,
+      calls: counters[2 * i],
+      seconds: counters[2 * i + 1] * 1e-9,
+    }));
+    return times.filter((t) => t.calls > 0).sort((a, b) => b.seconds - a.seconds);
+  }
+
+  close(): void {
+    if (this.closed) return;
+    this.closed = true;
+    this.addon.close(this.handle);
+  }
+}
+
+/**
+ * A new native device with its own queue, threads and memory.
+ * @throws EnvironmentError when the addon is missing or `KRAIT_ISA` cannot run here, KraitError for bad `threads`.
+ */
+export function createNativeBackend(options: NativeOptions = {}): NativeBackend {
+  const { available, reason, variant } = nativeAvailability();
+  const { addon } = loadAddon();
+  if (!available || !addon || !variant) {
+    throw new EnvironmentError(`native device: ${reason}`, ['choose the wasm device']);
+  }
+  return new NativeBackend(addon, variant, threadCount(options.threads));
+}

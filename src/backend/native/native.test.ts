@@ -1,0 +1,344 @@
+import assert from 'node:assert/strict';
+import { execFileSync } from 'node:child_process';
+import { after, describe, it } from 'node:test';
+import { fileURLToPath } from 'node:url';
+import fc from 'fast-check';
+import type { DType } from '../../core/index.ts';
+import type { Backend } from '../backend.ts';
+import { command, KERNEL_NAMES, type TensorArg } from '../kernels.ts';
+import { createNativeBackend, nativeAvailability } from './index.ts';
+import { type MatmulCase, prepareMatmul } from './matmul-check.ts';
+
+const { available, reason, variants } = nativeAvailability();
+const skip = available ? false : `native device: ${reason}`;
+const HALVES: DType[] = ['f32', 'bf16', 'f16'];
+
+/** Sizes around the edges of tiles and blocks, and small ones. */
+const size = (max: number) =>
+  fc.oneof(
+    fc.integer({ min: 0, max: 20 }),
+    fc.integer({ min: 0, max }),
+    fc.constantFrom(1, 6, 8, 9, 16, 17, 32, 33, 48),
+  );
+const dtype = fc.constantFrom(...HALVES);
+
+const cases: fc.Arbitrary<MatmulCase> = fc.record({
+  batch: fc.constantFrom(1, 1, 1, 2, 3, 9),
+  m: size(70),
+  n: size(70),
+  k: fc.oneof(size(40), fc.integer({ min: 200, max: 700 })),
+  transA: fc.boolean(),
+  transB: fc.boolean(),
+  pad: fc.tuple(fc.nat(3), fc.nat(3), fc.nat(3)),
+  shareA: fc.boolean(),
+  shareB: fc.boolean(),
+  types: fc.tuple(dtype, dtype, dtype),
+  bias: fc.option(dtype),
+  alpha: fc.constantFrom(1, 1, -0.5, 0.3),
+  beta: fc.constantFrom(0, 0, 1, -0.7),
+  seed: fc.nat(1e6),
+});
+
+const plain: MatmulCase = {
+  batch: 1, m: 1, n: 1, k: 1, transA: false, transB: true, pad: [0, 0, 0], shareA: false, shareB: false,
+  types: ['f32', 'f32', 'f32'], bias: null, alpha: 1, beta: 0, seed: 1,
+}; // biome-ignore format: a row
+
+/** Large enough that every way of the product uses several threads and several blocks. */
+const large: MatmulCase[] = [
+  { ...plain, m: 150, n: 530, k: 600 },
+  { ...plain, m: 530, n: 150, k: 600, transA: true, transB: false, types: ['f32', 'f32', 'bf16'], beta: 0.5 },
+  { ...plain, m: 400, n: 300, k: 900, types: ['bf16', 'bf16', 'f16'], bias: 'f32' },
+  { ...plain, m: 1, n: 3000, k: 300, types: ['f32', 'bf16', 'f32'], bias: 'bf16' },
+  { ...plain, m: 5, n: 700, k: 700, transB: false, types: ['f16', 'f32', 'bf16'] },
+  { ...plain, m: 900, n: 3, k: 500, types: ['bf16', 'f16', 'f16'], bias: 'f16', beta: 1 },
+  { ...plain, m: 2, n: 3, k: 40000, transA: true },
+  { ...plain, m: 3, n: 70, k: 5000, transB: false },
+  { ...plain, batch: 40, m: 20, n: 30, k: 50, shareB: true },
+  { ...plain, batch: 4, m: 60, n: 130, k: 200, transA: true, bias: 'f32', beta: 0.3 },
+  // k so long that a packed block does not hold all of it
+  { ...plain, m: 20, n: 300, k: 4200 },
+  { ...plain, m: 30, n: 290, k: 4300, transA: true, types: ['f16', 'bf16', 'bf16'] },
+  { ...plain, m: 160, n: 20, k: 7400, transB: false, types: ['f32', 'f32', 'f16'] },
+];
+
+async function result(device: Backend, x: MatmulCase, checked = true): Promise<Uint8Array> {
+  const prepared = prepareMatmul(device, x);
+  device.launch(prepared.command);
+  const bytes = prepared.c.before.byteLength;
+  const after = await device.download(prepared.c.block, 0, bytes);
+  for (const block of prepared.blocks) device.free(block);
+  if (checked) prepared.check(after);
+  return after;
+}
+
+const floats = (bytes: Uint8Array): number[] => [...new Float32Array(new Uint8Array(bytes).buffer)];
+const bytes = (...values: number[]): Uint8Array => new Uint8Array(Float32Array.from(values).buffer);
+
+describe('native matmul', { skip }, () => {
+  const device = available ? createNativeBackend({ threads: 2 }) : (undefined as never);
+  after(() => device?.close());
+
+  it('is the product for random shapes, layouts and types', async () => {
+    const runs = Number(process.env.KRAIT_TEST_RUNS ?? 250);
+    await fc.assert(
+      fc.asyncProperty(cases, async (x) => void (await result(device, x))),
+      { numRuns: runs, seed: 20 },
+    );
+    assert.equal(device.memory().blocks, 0);
+  });
+
+  it('is the same to the last bit for 1, 2 and 3 threads', async () => {
+    const devices = [1, 2, 3].map((threads) => createNativeBackend({ threads }));
+    for (const x of large) {
+      const results = await Promise.all(devices.map((d, i) => result(d, x, i === 0)));
+      assert.deepEqual(results[1], results[0], `${JSON.stringify(x)} on 2 threads`);
+      assert.deepEqual(results[2], results[0], `${JSON.stringify(x)} on 3 threads`);
+    }
+    for (const d of devices) d.close();
+  });
+
+  it('rounds half-precision results once, to nearest even', async () => {
+    // 257 and 259 lie between two bf16 numbers: even neighbours are 256 and 260.
+    const a = device.alloc(8);
+    const b = device.alloc(8);
+    const c = device.alloc(8);
+    device.upload(a, 0, bytes(257, 259));
+    device.upload(b, 0, bytes(1));
+    const arg = (block: TensorArg['block'], dtype: DType): TensorArg => ({ block, offset: 0, ld: 1, dtype });
+    const dims = { batch: 1, m: 2, n: 1, k: 1, transA: 0, transB: 0, strideA: 0, strideB: 0, strideC: 0 };
+    device.launch(
+      command('matmul', { a: arg(a, 'f32'), b: arg(b, 'f32'), c: arg(c, 'bf16') }, dims, { alpha: 1, beta: 0 }),
+    );
+    const raw = await device.download(c, 0, 4);
+    assert.deepEqual([...new Uint16Array(raw.buffer)], [0x4380, 0x4382]);
+    for (const block of [a, b, c]) device.free(block);
+  });
+
+  it('passes infinity and NaN through every type', async () => {
+    for (const dtype of HALVES) {
+      for (const [m, n] of [
+        [1, 3],
+        [20, 30],
+      ]) {
+        // biome-ignore format: a row
+        const x: MatmulCase = { ...plain, m, n, k: 20, types: ['f32', 'f32', dtype] };
+        const prepared = prepareMatmul(device, x);
+        device.upload(prepared.blocks[0], 0, bytes(Number.POSITIVE_INFINITY, 1));
+        device.launch(prepared.command);
+        const width = dtype === 'f32' ? 4 : 2;
+        const raw = await device.download(prepared.c.block, 0, n * width);
+        const top =
+          dtype === 'f32' ? [...new Uint32Array(raw.buffer)].map((u) => u >>> 16) : [...new Uint16Array(raw.buffer)];
+        for (const bits of top) assert.equal(bits & 0x7fff, dtype === 'f16' ? 0x7c00 : 0x7f80);
+        for (const block of prepared.blocks) device.free(block);
+      }
+    }
+  });
+});
+
+describe('native device', { skip }, () => {
+  it('has every kernel of the table', () => {
+    const device = createNativeBackend({ threads: 1 });
+    const missing = KERNEL_NAMES.filter((name) => !device.kernels.includes(name));
+    device.close();
+    assert.deepEqual(missing, []);
+  });
+
+  it('takes uploads, launches and downloads in the order of the calls', async () => {
+    const device = createNativeBackend({ threads: 2 });
+    const n = 200; // one product takes long enough that later calls find the queue busy
+    const x = prepareMatmul(device, { ...plain, m: n, n, k: n });
+    const reads: Promise<Uint8Array>[] = [];
+    for (let i = 1; i <= 40; i++) {
+      device.upload(x.blocks[0], 0, bytes(...new Array(n * n).fill(i)));
+      device.upload(x.blocks[1], 0, bytes(...new Array(n * n).fill(0.5)));
+      device.launch(x.command);
+      reads.push(device.download(x.c.block, 4 * (n * n - 2), 8));
+    }
+    const values = (await Promise.all(reads)).map(floats);
+    for (let i = 1; i <= 40; i++) assert.deepEqual(values[i - 1], [i * n * 0.5, i * n * 0.5]);
+    device.close();
+  });
+
+  it('lets timers tick while a long queue runs, and blocks when the queue is full only until there is room', async () => {
+    const device = createNativeBackend({ threads: 1 });
+    const x = prepareMatmul(device, { ...plain, m: 256, n: 256, k: 256 });
+    for (let i = 0; i < 300; i++) device.launch(x.command);
+    let done = false;
+    let ticks = 0;
+    const timer = setInterval(() => ticks++, 1);
+    await device.sync().then(() => {
+      done = true;
+    });
+    clearInterval(timer);
+    assert.ok(done && ticks >= 5, `${ticks} ticks`);
+
+    const small = prepareMatmul(device, { ...plain, m: 9, n: 9, k: 9 });
+    for (let i = 0; i < 10_000; i++) device.launch(small.command); // more than the ring holds
+    small.check(await device.download(small.c.block, 0, small.c.before.byteLength));
+    device.close();
+  });
+
+  it('gives freed memory out again and keeps counts flat', async () => {
+    const device = createNativeBackend({ threads: 2 });
+    const round = () => result(device, { ...plain, m: 65, n: 33, k: 129 });
+    await round();
+    const before = device.memory();
+    for (let i = 0; i < 50; i++) await round();
+    const now = device.memory();
+    assert.equal(now.blocks, 0);
+    assert.equal(now.bytesInUse, 0);
+    assert.equal(now.bytesReserved, before.bytesReserved);
+    const block = device.alloc(0);
+    assert.equal(block.address % 64, 0);
+    assert.equal((await device.download(block, 0, 0)).byteLength, 0);
+    device.free(block);
+    assert.throws(() => device.free(block), /freed twice/);
+    device.close();
+  });
+
+  it('refuses sizes, ranges and types that cannot be', async () => {
+    const device = createNativeBackend({ threads: 1 });
+    const block = device.alloc(64);
+    const t = (dtype: DType, offset = 0): TensorArg => ({ block, offset, ld: 2, dtype });
+    const launch = (m: number, a = t('f32')) => {
+      const dims = { batch: 1, m, n: 2, k: 2, transA: 0, transB: 0, strideA: 0, strideB: 0, strideC: 0 };
+      device.launch(command('matmul', { a, b: t('f32'), c: t('f32') }, dims, { alpha: 1, beta: 0 }));
+    };
+    assert.throws(() => launch(-1), /\[matmul\] m: expected a whole number from 0, got -1/);
+    assert.throws(() => launch(Number.NaN), /got NaN/);
+    assert.throws(() => launch(1.5), /got 1.5/);
+    assert.throws(() => launch(2, t('f32', -1)), /\[matmul\] a: expected offset and ld from 0/);
+    assert.throws(() => launch(2, t('i32')), /\[matmul\] a of i32 is not supported on native/);
+    assert.throws(() => launch(2, t('f64')), /\[matmul\] a of f64 is not supported on native/);
+    assert.throws(() => device.alloc(-1), /got -1/);
+    assert.throws(() => device.alloc(Number.NaN), /got NaN/);
+    assert.throws(() => device.alloc(2 ** 47), /out of memory: the system refused .* MiB/);
+    assert.throws(() => device.upload(block, 1e6, bytes(1)), /\[upload\] range: expected within 64 bytes/);
+    await assert.rejects(device.download(block, 0, 1e6), /\[download\] range/);
+    launch(2); // nothing of the above has broken it
+    await device.sync();
+    device.close();
+    assert.throws(() => createNativeBackend({ threads: 0 }), /threads=0: expected a whole number from 1/);
+    assert.throws(() => createNativeBackend({ threads: 1.5 }), /threads=1.5/);
+  });
+
+  it('closes at once, with work in the queue: pending reads end with an error, later calls throw', async () => {
+    const device = createNativeBackend({ threads: 2 });
+    const x = prepareMatmul(device, { ...plain, m: 300, n: 300, k: 300 });
+    for (let i = 0; i < 500; i++) device.launch(x.command);
+    const read = device.download(x.c.block, 0, 16);
+    device.close();
+    await assert.rejects(read, /closed before/);
+    assert.throws(() => device.launch(x.command), /closed/);
+    assert.throws(() => device.alloc(1), /closed/);
+    await assert.rejects(device.sync(), /closed/);
+    device.close();
+  });
+
+  it('runs two devices side by side', async () => {
+    const devices = [createNativeBackend({ threads: 2 }), createNativeBackend({ threads: 2 })];
+    const work = devices.flatMap((device) => large.slice(0, 5).map((x) => result(device, x, false)));
+    const results = await Promise.all(work);
+    for (let i = 0; i < 5; i++) assert.deepEqual(results[i], results[i + 5]);
+    for (const device of devices) device.close();
+  });
+
+  it('counts calls and time of kernels while profiling is on', async () => {
+    const device = createNativeBackend({ threads: 1 });
+    const x = prepareMatmul(device, { ...plain, m: 64, n: 64, k: 64 });
+    device.launch(x.command);
+    await device.sync();
+    assert.deepEqual(device.kernelTimes(), []);
+    device.setProfiling(true);
+    for (let i = 0; i < 3; i++) device.launch(x.command);
+    await device.sync();
+    const [time] = device.kernelTimes();
+    assert.equal(time.kernel, 'matmul');
+    assert.equal(time.calls, 3);
+    assert.ok(time.seconds > 0);
+    device.close();
+  });
+});
+
+const here = (name: string): string => JSON.stringify(new URL(name, import.meta.url).href);
+
+/** Runs a module in a fresh process with the device and `large` at hand; returns what it printed. */
+function inProcess(body: string, env: Record<string, string> = {}): string {
+  const code = `
+    import { createNativeBackend, nativeAvailability } from ${here('./index.ts')};
+    import { prepareMatmul } from ${here('./matmul-check.ts')};
+    const large = ${JSON.stringify(large)};
+    ${body}`;
+  return execFileSync(process.execPath, ['--import', 'tsx', '--input-type=module', '-e', code], {
+    env: { ...process.env, KRAIT_ISA: '', KRAIT_THREADS: '', ...env },
+    cwd: fileURLToPath(new URL('../../..', import.meta.url)),
+    encoding: 'utf8',
+    timeout: 60_000,
+  }).trim();
+}
+
+describe('native device in a process of its own', { skip }, () => {
+  const checkAll = `
+    const device = createNativeBackend();
+    for (const x of large) {
+      const p = prepareMatmul(device, x);
+      device.launch(p.command);
+      p.check(await device.download(p.c.block, 0, p.c.before.byteLength));
+    }
+    console.log(device.variant, device.threads);
+    device.close();`;
+
+  for (const variant of ['x86_64', 'avx2', 'avx512', 'avx512bf16', 'neon']) {
+    const missing = variants.includes(variant) ? false : `this machine does not run ${variant}`;
+    it(`gives the products with KRAIT_ISA=${variant}`, { skip: missing }, () => {
+      assert.equal(inProcess(checkAll, { KRAIT_ISA: variant, KRAIT_THREADS: '3' }), `${variant} 3`);
+    });
+  }
+
+  it('says which variants there are when KRAIT_ISA cannot run', () => {
+    const body = 'console.log(nativeAvailability().reason); createNativeBackend;';
+    assert.equal(inProcess(body, { KRAIT_ISA: 'mmx' }), `KRAIT_ISA=mmx: this machine can run ${variants.join(', ')}`);
+  });
+
+  const busy = `
+    const device = createNativeBackend({ threads: 2 });
+    const p = prepareMatmul(device, { ...large[0], m: 500 });
+    for (let i = 0; i < 2000; i++) device.launch(p.command);
+    console.log('queued');`;
+
+  it('ends by itself when nothing waits for the queue, and on process.exit in the middle of it', () => {
+    assert.equal(inProcess(busy), 'queued');
+    assert.equal(inProcess(`${busy} process.exit(0);`), 'queued');
+    assert.equal(inProcess(`${busy} device.download(p.c.block, 0, 4); process.exit(0);`), 'queued');
+  });
+
+  it('stays alive while a promise is pending', () => {
+    const body = `${busy.replace('2000', '50')} device.sync().then(() => console.log('synced'));`;
+    assert.equal(inProcess(body), 'queued\nsynced');
+  });
+
+  it('lets a worker be terminated while its queue runs', () => {
+    const body = `
+      import { Worker } from 'node:worker_threads';
+      const code = \`
+        import { parentPort } from 'node:worker_threads';
+        import { register } from 'tsx/esm/api';
+        register();
+        const { createNativeBackend } = await import(${here('./index.ts')});
+        const { prepareMatmul } = await import(${here('./matmul-check.ts')});
+        const device = createNativeBackend({ threads: 2 });
+        const p = prepareMatmul(device, \${JSON.stringify({ ...large[0], m: 500 })});
+        for (let i = 0; i < 2000; i++) device.launch(p.command);
+        device.download(p.c.block, 0, 4);
+        parentPort.postMessage(device.threads);\`;
+      for (let i = 0; i < 3; i++) {
+        const worker = new Worker(code, { eval: true });
+        const threads = await new Promise((resolve, reject) => worker.once('message', resolve).once('error', reject));
+        await worker.terminate();
+        console.log(threads);
+      }`;
+    assert.equal(inProcess(body), '2\n2\n2');
+  });
+});

@@ -1,0 +1,133 @@
+/**
+ * The reference device: every kernel of the table as plain TypeScript loops in f64. It is the law that the other
+ * devices are tested against, and the only one that stores f64; it is not fast. Launches run at once, which is
+ * the simplest queue there is.
+ */
+import { type DType, KraitError } from '../../core/index.ts';
+import type { Allocation, Backend, MemoryStats } from '../backend.ts';
+import { argumentName, type Command, KERNELS, type KernelName } from '../kernels.ts';
+import { adamw, clipControl } from './adamw.ts';
+import { causalConv, causalConvBwd } from './causal-conv.ts';
+import { crossEntropy } from './cross-entropy.ts';
+import * as elementwise from './elementwise.ts';
+import { embedding, embeddingBwd } from './embedding.ts';
+import { matmul } from './matmul.ts';
+import { BlockMemory } from './memory.ts';
+import { layerNorm, layerNormBwd, rmsNorm, rmsNormBwd } from './norm.ts';
+import { argmax, reduce, softmax, softmaxBwd, sumSquares } from './reduce.ts';
+import { selectiveScan, selectiveScanBwd } from './selective-scan.ts';
+import { createView, type MatrixView, type Numbers } from './view.ts';
+
+/**
+ * A kernel. Written as a method, so that each function may name the tensors it takes: the table row says which
+ * are there, and `command()` has checked it.
+ */
+interface ReferenceKernel {
+  run(tensors: Record<string, MatrixView | null>, dims: Numbers, scalars: Numbers): void;
+}
+
+/** A kernel of the table that is missing here is a type error. */
+const REFERENCE: { readonly [K in KernelName]: ReferenceKernel['run'] } = {
+  fill: elementwise.fill,
+  copy: elementwise.copy,
+  accumulate: elementwise.accumulate,
+  permute: elementwise.permute,
+  unary: elementwise.unary,
+  unary_bwd: elementwise.unaryBwd,
+  binary: elementwise.binary,
+  reduce,
+  argmax,
+  softmax,
+  softmax_bwd: softmaxBwd,
+  dropout: elementwise.dropout,
+  random_uniform: elementwise.randomUniform,
+  matmul,
+  embedding,
+  embedding_bwd: embeddingBwd,
+  rms_norm: rmsNorm,
+  rms_norm_bwd: rmsNormBwd,
+  layer_norm: layerNorm,
+  layer_norm_bwd: layerNormBwd,
+  causal_conv: causalConv,
+  causal_conv_bwd: causalConvBwd,
+  selective_scan: selectiveScan,
+  selective_scan_bwd: selectiveScanBwd,
+  cross_entropy: crossEntropy,
+  sum_squares: sumSquares,
+  clip_control: clipControl,
+  adamw,
+};
+
+const named = (names: readonly string[], values: readonly number[]): Numbers =>
+  Object.fromEntries(names.map((name, i) => [name, values[i]]));
+
+export class ReferenceBackend implements Backend {
+  readonly name = 'reference';
+  readonly variant = 'typescript-f64';
+  readonly threads = 1;
+  private readonly blocks = new BlockMemory();
+  private isClosed = false;
+
+  private checkOpen(): void {
+    if (this.isClosed) throw new KraitError('the reference device is closed; create another one');
+  }
+
+  alloc(bytes: number): Allocation {
+    this.checkOpen();
+    return this.blocks.alloc(bytes);
+  }
+
+  /** @throws KraitError if the block was freed before. */
+  free(block: Allocation): void {
+    this.checkOpen();
+    this.blocks.free(block);
+  }
+
+  upload(block: Allocation, byteOffset: number, data: Uint8Array): void {
+    this.checkOpen();
+    this.blocks.range(block, byteOffset, data.byteLength, 'upload').set(data);
+  }
+
+  async download(block: Allocation, byteOffset: number, bytes: number): Promise<Uint8Array> {
+    this.checkOpen();
+    return this.blocks.range(block, byteOffset, bytes, 'download').slice();
+  }
+
+  /** @throws KraitError naming the kernel, for memory that was freed or an access outside its block. */
+  launch({ kernel, tensors, dims, scalars }: Command): void {
+    this.checkOpen();
+    const spec = KERNELS[kernel];
+    const views: Record<string, MatrixView | null> = {};
+    spec.tensors.forEach((mark, i) => {
+      const name = argumentName(mark);
+      const tensor = tensors[i];
+      const label = `[${kernel}] ${name}`;
+      views[name] =
+        tensor && createView(label, this.blocks.bufferOf(tensor.block, kernel), tensor.offset, tensor.ld, tensor.dtype);
+    });
+    REFERENCE[kernel](views, named(spec.dims, dims), named(spec.scalars, scalars));
+  }
+
+  supports(_dtype: DType): boolean {
+    return true;
+  }
+
+  async sync(): Promise<void> {
+    this.checkOpen();
+  }
+
+  memory(): MemoryStats {
+    return this.blocks.stats();
+  }
+
+  resetPeak(): void {
+    this.blocks.resetPeak();
+  }
+
+  close(): void {
+    this.isClosed = true;
+    this.blocks.clear();
+  }
+}
+
+export const createReferenceBackend = (): Backend => new ReferenceBackend();

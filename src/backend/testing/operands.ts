@@ -1,0 +1,142 @@
+/**
+ * Matrices for kernel tests: values that are exact in their dtype, laid out with an offset and with rows further
+ * apart than their columns, so that a kernel which ignores `offset` or `ld`, or writes past a row, is found out.
+ */
+import { type DType, decode, dtypeBytes, encode, HostRandom, viewAs } from '../../core/index.ts';
+
+export interface Operand {
+  readonly rows: number;
+  readonly cols: number;
+  readonly ld: number;
+  readonly offset: number;
+  readonly dtype: DType;
+  /** Dense [rows, cols], exact in `dtype`; null for memory that a kernel has to write first. */
+  readonly values: Float64Array | null;
+}
+
+/** Byte of all memory that holds no value: NaN in every float dtype, -1 in i32. */
+const GUARD = 0xff;
+/** Elements after the last row that must survive. */
+const TAIL = 4;
+
+/** `values` rounded to `dtype`. */
+export const rounded = (dtype: DType, values: ArrayLike<number>): Float64Array =>
+  Float64Array.from(decode(dtype, encode(dtype, values)));
+
+/** Dense operand from numbers; they are rounded to `dtype`. */
+export function operand(rows: number, cols: number, values: ArrayLike<number>, dtype: DType = 'f64'): Operand {
+  return { rows, cols, ld: cols, offset: 0, dtype, values: rounded(dtype, values) };
+}
+
+/** The same operand with floats stored as f64. */
+export const inDouble = (x: Operand): Operand => (x.dtype === 'i32' ? x : { ...x, dtype: 'f64' });
+
+/** Elements that the operand's block holds. */
+const extent = (x: Operand): number => x.offset + Math.max(0, x.rows - 1) * x.ld + x.cols + TAIL;
+
+/** Index of each value in the block, row by row. */
+function* places(x: Operand): Generator<number> {
+  for (let r = 0; r < x.rows; r++) for (let c = 0; c < x.cols; c++) yield x.offset + r * x.ld + c;
+}
+
+const elementsOf = (x: Operand, bytes: Uint8Array) => viewAs(x.dtype, bytes.buffer, bytes.byteOffset, extent(x));
+
+/** The block of an operand: guards everywhere, values where they belong. */
+export function toBytes(x: Operand): Uint8Array {
+  const bytes = new Uint8Array(extent(x) * dtypeBytes(x.dtype)).fill(GUARD);
+  if (!x.values) return bytes;
+  const elements = elementsOf(x, bytes);
+  const raw = encode(x.dtype, x.values);
+  let i = 0;
+  for (const place of places(x)) elements[place] = raw[i++];
+  return bytes;
+}
+
+/** The values in a block, dense. */
+export function fromBytes(x: Operand, bytes: Uint8Array): Float64Array {
+  const elements = elementsOf(x, bytes);
+  const raw = viewAs(x.dtype, new ArrayBuffer(x.rows * x.cols * dtypeBytes(x.dtype)), 0, x.rows * x.cols);
+  let i = 0;
+  for (const place of places(x)) raw[i++] = elements[place];
+  return Float64Array.from(decode(x.dtype, raw));
+}
+
+/** The block with its values blanked: what is left must never change. */
+export function guardsOf(x: Operand, bytes: Uint8Array): Uint8Array {
+  const copy = bytes.slice();
+  const size = dtypeBytes(x.dtype);
+  for (const place of places(x)) copy.fill(0, place * size, (place + 1) * size);
+  return copy;
+}
+
+/** Dtypes of the operands that may have any: one for all, or drawn for each. */
+export type Types = 'f32' | 'bf16' | 'f16' | 'f64' | 'mixed';
+export const ALL_TYPES: readonly Types[] = ['f32', 'bf16', 'f16', 'mixed'];
+
+export interface Layout {
+  readonly pad: number;
+  readonly offset: number;
+}
+export const DENSE: Layout = { pad: 0, offset: 0 };
+export const STRIDED: Layout = { pad: 3, offset: 5 };
+
+/** Draws operands of one test case. Everything follows from the seed, the types and the layout. */
+export class Draw {
+  readonly random: HostRandom;
+
+  constructor(
+    readonly seed: number,
+    readonly types: Types = 'f32',
+    readonly layout: Layout = DENSE,
+  ) {
+    this.random = new HostRandom(seed);
+  }
+
+  /** A dtype for the next operand that may have any. */
+  any(): DType {
+    if (this.types !== 'mixed') return this.types;
+    return (['f32', 'bf16', 'f16'] as const)[this.random.integer(3)];
+  }
+
+  /** f32, or f64 where everything is: the dtype of operands whose table row says f32. */
+  fixed(): DType {
+    return this.types === 'f64' ? 'f64' : 'f32';
+  }
+
+  /** The layout of this case around given values. */
+  place(rows: number, cols: number, values: ArrayLike<number> | null, dtype: DType): Operand {
+    const { pad, offset } = this.layout;
+    return { rows, cols, ld: cols + pad, offset, dtype, values: values && rounded(dtype, values) };
+  }
+
+  /** Values from `next`, called row by row. */
+  values(rows: number, cols: number, next: (index: number) => number, dtype = this.any()): Operand {
+    return this.place(rows, cols, Float64Array.from({ length: rows * cols }, (_, i) => next(i)), dtype);
+  }
+
+  normal(rows: number, cols: number, dtype = this.any(), scale = 1): Operand {
+    return this.values(rows, cols, () => scale * this.random.normal(), dtype);
+  }
+
+  uniform(rows: number, cols: number, low: number, high: number, dtype = this.any()): Operand {
+    return this.values(rows, cols, () => low + (high - low) * this.random.uniform(), dtype);
+  }
+
+  /** i32 in [low, high). */
+  integers(rows: number, cols: number, low: number, high: number): Operand {
+    return this.values(rows, cols, () => low + this.random.integer(high - low), 'i32');
+  }
+
+  /** Memory for an output: nothing in it yet. */
+  output(rows: number, cols: number, dtype = this.any()): Operand {
+    return this.place(rows, cols, null, dtype);
+  }
+
+  /** The operand if a coin says so, or null. */
+  maybe(make: () => Operand): Operand | null {
+    return this.random.uniform() < 0.5 ? make() : null;
+  }
+}
+
+/** Dense, whatever the layout: for kernels that ignore `ld`. */
+export const dense = (x: Operand): Operand => ({ ...x, ld: x.cols });

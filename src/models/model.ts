@@ -1,0 +1,51 @@
+/**
+ * What every language model offers to generation, tuning and evaluation, whatever its blocks are.
+ */
+import type { DType, RandomSource } from '../core/index.ts';
+import type { AdaptableLayer } from '../nn/index.ts';
+import type { Device, HeadLossOptions, Tensor } from '../tensor/index.ts';
+
+/** What a model remembers between calls: for each layer its named tensors, batch first. Constant in length. */
+export interface ModelState {
+  readonly layers: readonly Record<string, Tensor>[];
+  dispose(): void;
+}
+
+export interface ForwardOptions {
+  /** i32 [b, l]: bit 0 starts a new document at the position, bit 1 marks padding (backend/kernels.ts). */
+  flags?: Tensor | null;
+  /** State before the first position; a fresh start if absent. Not consumed. */
+  state?: ModelState | null;
+  /** Whether to return the state after the last position; the caller disposes of it. */
+  wantState?: boolean;
+  /** Keep only each block's input for the backward pass and compute the rest again. */
+  checkpointing?: boolean;
+  /** Source of dropout's random numbers; adapters with dropout draw from it only in training. */
+  random?: RandomSource;
+}
+
+export interface CausalLM {
+  /** `model_type` of its config.json. */
+  readonly family: string;
+  readonly device: Device;
+  /** Type of the activations that feed matrix products: f32, bf16 or f16. Residual and recurrence stay f32. */
+  activations: DType;
+  readonly vocabSize: number;
+  readonly hiddenSize: number;
+  readonly layerCount: number;
+  /** Every parameter under its checkpoint name (a tied head is listed once, as the embedding). */
+  readonly parameters: ReadonlyMap<string, Tensor>;
+  /** Layers that adapters can attach to, under their module path (`backbone.layers.0.mixer.in_proj`). */
+  readonly adaptable: ReadonlyMap<string, AdaptableLayer>;
+  /** Parameters whose checkpoint names the decay of AdamW leaves alone (A_log, D, norms, biases). */
+  isDecayed(name: string): boolean;
+  /** ids i32 [b, l] -> hidden states after the final norm, [b, l, hiddenSize]. */
+  forward(ids: Tensor, options?: ForwardOptions): { hidden: Tensor; state: ModelState | null };
+  /** hidden [..., hiddenSize] -> logits f32 [..., vocabSize]. */
+  logits(hidden: Tensor): Tensor;
+  /** Mean cross-entropy of hidden states against targets i32 (IGNORE_INDEX carries none), without storing logits. */
+  loss(hidden: Tensor, targets: Tensor, options: HeadLossOptions): Tensor;
+  /** config.json as it would be saved. */
+  configJson(): Record<string, unknown>;
+  dispose(): void;
+}

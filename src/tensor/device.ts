@@ -1,0 +1,205 @@
+/**
+ * A device as the engine sees it: a backend plus the two pieces of state that belong to the code running on it,
+ * the scope that owns new tensors and whether gradients are recorded. Nothing here is global to the process.
+ */
+import type { Allocation, Backend, BinaryOp, KernelName, MemoryStats, TensorArg } from '../backend/index.ts';
+import { command } from '../backend/index.ts';
+import {
+  asMatrix,
+  type DType,
+  decode,
+  dtypeBytes,
+  encode,
+  KraitError,
+  type Shape,
+  ShapeError,
+  sizeOf,
+} from '../core/index.ts';
+import { Storage, Tensor } from './tensor.ts';
+
+export type { BinaryOp };
+
+/** Tensors inside a value: a tensor, an array or a plain object of such values. */
+export function* tensorsIn(value: unknown): Generator<Tensor> {
+  if (value instanceof Tensor) yield value;
+  else if (Array.isArray(value)) for (const item of value) yield* tensorsIn(item);
+  else if (value && typeof value === 'object' && Object.getPrototypeOf(value) === Object.prototype) {
+    for (const item of Object.values(value)) yield* tensorsIn(item);
+  }
+}
+
+export class Device {
+  private scopes: Set<Tensor>[] = [];
+  private recording = true;
+  private nextId = 1;
+
+  constructor(readonly backend: Backend) {}
+
+  get name(): string {
+    return this.backend.name;
+  }
+
+  /** Whether operations record what their gradients need. */
+  get gradEnabled(): boolean {
+    return this.recording;
+  }
+
+  /** A new graph node's place in the order of execution. */
+  newNodeId(): number {
+    return this.nextId++;
+  }
+
+  // --- making tensors ---------------------------------------------------------------------------------------
+
+  /** Uninitialised tensor of `shape`. */
+  empty(shape: Shape, dtype: DType = 'f32'): Tensor {
+    const block = this.backend.alloc(sizeOf(shape) * dtypeBytes(dtype));
+    return new Tensor(this, new Storage(this.backend, block), [...shape], dtype);
+  }
+
+  full(shape: Shape, value: number, dtype: DType = 'f32'): Tensor {
+    const y = this.empty(shape, dtype);
+    this.launch('fill', { y }, asMatrix([sizeOf(shape)]), { value });
+    return y;
+  }
+
+  zeros(shape: Shape, dtype: DType = 'f32'): Tensor {
+    return this.full(shape, 0, dtype);
+  }
+
+  ones(shape: Shape, dtype: DType = 'f32'): Tensor {
+    return this.full(shape, 1, dtype);
+  }
+
+  /**
+   * Tensor from numbers, rounded to `dtype`.
+   * @throws ShapeError if the count does not fit the shape.
+   */
+  from(values: ArrayLike<number>, shape: Shape = [values.length], dtype: DType = 'f32'): Tensor {
+    if (values.length !== sizeOf(shape)) {
+      throw new ShapeError('from', 'values', `${sizeOf(shape)} numbers for shape [${shape}]`, `${values.length}`);
+    }
+    const y = this.empty(shape, dtype);
+    const raw = encode(dtype, values);
+    this.backend.upload(y.storage.block, 0, new Uint8Array(raw.buffer, raw.byteOffset, raw.byteLength));
+    return y;
+  }
+
+  /** Uniform numbers in [low, high) from stream `stream` of `seed`: the same on every device. */
+  uniform(shape: Shape, key: { seed: number; stream: number }, low = 0, high = 1, dtype: DType = 'f32'): Tensor {
+    const y = this.empty(shape, dtype);
+    this.launch('random_uniform', { y }, { ...asMatrix([sizeOf(shape)]), ...key }, { low, high });
+    return y;
+  }
+
+  // --- lifetimes and recording --------------------------------------------------------------------------------
+
+  /**
+   * Runs `work` and disposes of every tensor made in it, except those that it returns (in arrays or plain
+   * objects too), which pass to the surrounding scope, and those kept by `keep`. What gradients still need stays alive.
+   * @throws KraitError if `work` is asynchronous: a scope must end where it began.
+   */
+  scope<T>(work: () => T): T {
+    const mine = new Set<Tensor>();
+    this.scopes.push(mine);
+    let result: T | undefined;
+    try {
+      result = work();
+      if (result instanceof Promise)
+        throw new KraitError('[scope] work must not be async; read tensors after the scope');
+      return result;
+    } finally {
+      this.scopes.pop();
+      const outer = this.scopes.at(-1);
+      for (const kept of tensorsIn(result)) {
+        if (mine.delete(kept)) outer?.add(kept);
+      }
+      for (const tensor of mine) tensor.dispose();
+    }
+  }
+
+  /** Takes a tensor out of every scope: its owner disposes of it. Returns it. */
+  keep<T extends Tensor | null>(tensor: T): T {
+    if (tensor) for (const scope of this.scopes) scope.delete(tensor);
+    return tensor;
+  }
+
+  /** Called by each new tensor. */
+  adopt(tensor: Tensor): void {
+    this.scopes.at(-1)?.add(tensor);
+  }
+
+  /** Called by each disposed tensor. */
+  release(tensor: Tensor): void {
+    for (const scope of this.scopes) scope.delete(tensor);
+  }
+
+  noGrad<T>(work: () => T): T {
+    return this.withRecording(false, work);
+  }
+
+  withGrad<T>(work: () => T): T {
+    return this.withRecording(true, work);
+  }
+
+  private withRecording<T>(on: boolean, work: () => T): T {
+    const before = this.recording;
+    this.recording = on;
+    try {
+      return work();
+    } finally {
+      this.recording = before;
+    }
+  }
+
+  // --- the queue ------------------------------------------------------------------------------------------------
+
+  /** Queues one kernel on tensors named as in its table row. */
+  launch(
+    kernel: KernelName,
+    tensors: Record<string, Tensor | null | undefined>,
+    dims: Record<string, number> = {},
+    scalars: Record<string, number> = {},
+  ): void {
+    const args: Record<string, TensorArg | null> = {};
+    for (const name in tensors) {
+      const t = tensors[name];
+      args[name] = t ? { block: t.storage.use(), offset: t.offset, ld: t.ld, dtype: t.dtype } : null;
+    }
+    this.backend.launch(command(kernel, args, dims, scalars));
+  }
+
+  async download(block: Allocation, offset: number, length: number, dtype: DType) {
+    const size = dtypeBytes(dtype);
+    const bytes = await this.backend.download(block, offset * size, length * size);
+    const aligned = bytes.byteOffset % size === 0 ? bytes : bytes.slice();
+    return decode(dtype, viewOf(dtype, aligned, length));
+  }
+
+  /** Resolves when everything queued so far has run. */
+  sync(): Promise<void> {
+    return this.backend.sync();
+  }
+
+  memory(): MemoryStats {
+    return this.backend.memory();
+  }
+
+  close(): void {
+    this.backend.close();
+  }
+}
+
+function viewOf(dtype: DType, bytes: Uint8Array, length: number) {
+  const { buffer, byteOffset } = bytes;
+  switch (dtype) {
+    case 'f32':
+      return new Float32Array(buffer, byteOffset, length);
+    case 'f64':
+      return new Float64Array(buffer, byteOffset, length);
+    case 'i32':
+      return new Int32Array(buffer, byteOffset, length);
+    default:
+      return new Uint16Array(buffer, byteOffset, length);
+  }
+}

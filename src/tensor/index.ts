@@ -1,0 +1,4 @@
+export * from './autograd.ts';
+export * from './device.ts';
+export * from './ops/index.ts';
+export * from './tensor.ts';

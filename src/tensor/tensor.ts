@@ -1,0 +1,156 @@
+/**
+ * A tensor: a shape over a piece of device memory. Dense along the last axis; the rows before it lie `ld`
+ * elements apart, so a slice of columns (`narrow` on the last axis) is a view that kernels read in place.
+ *
+ * Lifetime: a tensor holds one reference to its storage until `dispose()`, or until the scope in which it was
+ * made ends. Storage that is forgotten without either is given back when JavaScript collects it.
+ */
+import type { Allocation, Backend } from '../backend/index.ts';
+import { asMatrix, type DType, formatShape, KraitError, type Shape, sizeOf } from '../core/index.ts';
+import type { GraphNode } from './autograd.ts';
+import type { Device } from './device.ts';
+
+const forgotten = new FinalizationRegistry<{ backend: Backend; block: Allocation }>(({ backend, block }) => {
+  try {
+    backend.free(block);
+  } catch {
+    // The backend was closed before: its memory is gone already.
+  }
+});
+
+/** Reference-counted device memory. */
+export class Storage {
+  private refs = 1;
+
+  constructor(
+    private readonly backend: Backend,
+    readonly block: Allocation,
+  ) {
+    forgotten.register(this, { backend, block }, this);
+  }
+
+  /** Whether one tensor alone holds this memory, so that it may be written in place. */
+  get exclusive(): boolean {
+    return this.refs === 1;
+  }
+
+  /** The block, for a kernel launch. Throws if it was disposed of. */
+  use(): Allocation {
+    if (this.refs === 0)
+      throw new KraitError('tensor was used after it was disposed of; keep() it or move the use into its scope');
+    return this.block;
+  }
+
+  retain(): this {
+    this.use();
+    this.refs++;
+    return this;
+  }
+
+  release(): void {
+    if (--this.refs > 0) return;
+    forgotten.unregister(this);
+    this.backend.free(this.block);
+  }
+}
+
+export type HostArray = Float32Array | Float64Array | Int32Array;
+
+export class Tensor {
+  /** Set on leaves (parameters) whose gradient is wanted, and on every tensor computed from one. */
+  requiresGrad = false;
+  /** Gradient of a leaf, summed over backward passes until `zeroGrad`. */
+  grad: Tensor | null = null;
+  /** How this tensor was computed, while gradients are recorded; its output number there. */
+  node: GraphNode | null = null;
+  outputIndex = 0;
+  private disposed = false;
+
+  constructor(
+    readonly device: Device,
+    readonly storage: Storage,
+    readonly shape: Shape,
+    readonly dtype: DType,
+    readonly offset = 0,
+    readonly ld = asMatrix(shape).cols,
+  ) {
+    device.adopt(this);
+  }
+
+  get rank(): number {
+    return this.shape.length;
+  }
+
+  get size(): number {
+    return sizeOf(this.shape);
+  }
+
+  get rows(): number {
+    return asMatrix(this.shape).rows;
+  }
+
+  get cols(): number {
+    return asMatrix(this.shape).cols;
+  }
+
+  /** Whether elements follow each other without gaps. */
+  get isDense(): boolean {
+    return this.ld === this.cols || this.rows <= 1;
+  }
+
+  get isDisposed(): boolean {
+    return this.disposed;
+  }
+
+  /** Another tensor over the same memory, without history. Shape and position may differ. */
+  alias(
+    shape: Shape = this.shape,
+    offset = this.offset,
+    ld = shape === this.shape ? this.ld : asMatrix(shape).cols,
+  ): Tensor {
+    return new Tensor(this.device, this.storage.retain(), shape, this.dtype, offset, ld);
+  }
+
+  /** Marks a leaf as trainable. Returns it. */
+  trainable(on = true): this {
+    this.requiresGrad = on;
+    return this;
+  }
+
+  /**
+   * The values as plain numbers, row-major; waits for everything queued before.
+   * Half types arrive as f32. Views are read without their gaps.
+   */
+  async read(): Promise<HostArray> {
+    const { rows, cols, ld } = this;
+    if (this.size === 0) return new Float32Array(0);
+    if (this.isDense) return this.device.download(this.storage.use(), this.offset, this.size, this.dtype);
+    const span = await this.device.download(this.storage.use(), this.offset, (rows - 1) * ld + cols, this.dtype);
+    const out = span.slice(0, this.size);
+    for (let r = 0; r < rows; r++) out.set(span.subarray(r * ld, r * ld + cols), r * cols);
+    return out;
+  }
+
+  /** The single value of a tensor of one element. */
+  async item(): Promise<number> {
+    if (this.size !== 1) throw new KraitError(`[item] expected one element, got shape ${formatShape(this.shape)}`);
+    return (await this.read())[0];
+  }
+
+  zeroGrad(): void {
+    this.grad?.dispose();
+    this.grad = null;
+  }
+
+  /** Gives the memory back (once nothing else shares it). Safe to call twice. */
+  dispose(): void {
+    if (this.disposed) return;
+    this.disposed = true;
+    this.device.release(this);
+    this.storage.release();
+  }
+
+  toString(): string {
+    return `Tensor ${this.dtype} ${formatShape(this.shape)} on ${this.device.name}`;
+  }
+}
