@@ -39,12 +39,15 @@ export class GraphNode {
     this.saved = saved.map((t) => device.keep(t.alias()));
   }
 
+  /** Whether a backward pass has been through here, so that what it needs is gone. */
+  get isUsed(): boolean {
+    return this.saved === null;
+  }
+
   run(outputGrads: (Tensor | null)[]): (Tensor | null)[] {
-    if (!this.saved)
-      throw new KraitError(`[backward] ${this.op}: the graph was already used; run the forward pass again`);
     return this.rule(
       outputGrads,
-      this.saved,
+      this.saved!,
       this.edges.map((e) => e !== null),
     );
   }
@@ -154,6 +157,10 @@ function propagate(roots: readonly Tensor[], seeds: readonly (Tensor | null)[]):
     const grads = pending.get(node);
     pending.delete(node);
     if (grads) {
+      if (node.isUsed)
+        throw new KraitError(
+          `[backward] ${node.op}: shared with a graph that was already used; run the forward pass again`,
+        );
       const results = device.scope(() => node.run(grads));
       for (const g of grads) if (!results.includes(g)) g?.dispose();
       results.forEach((g, i) => {
@@ -173,6 +180,8 @@ export function backward(loss: Tensor, seed?: Tensor): void {
   if (loss.size !== 1) throw new KraitError(`[backward] expected a scalar loss, got shape [${loss.shape}]`);
   if (!loss.requiresGrad)
     throw new KraitError('[backward] nothing below the loss is trainable; mark parameters with trainable()');
+  if (loss.node?.isUsed)
+    throw new KraitError(`[backward] the graph below the loss was already used; run the forward pass again`);
   const { device } = loss;
   device.noGrad(() => propagate([loss], [seed ? seed.alias() : device.full(loss.shape, 1, loss.dtype)]));
 }

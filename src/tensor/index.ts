@@ -1,4 +1,5 @@
 export * from './autograd.ts';
 export * from './device.ts';
+export * from './grad-check.ts';
 export * from './ops/index.ts';
 export * from './tensor.ts';
