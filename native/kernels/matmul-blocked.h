@@ -27,9 +27,6 @@ struct Product {
   float alpha, beta;
 };
 
-constexpr int64_t ceilDiv(int64_t a, int64_t b) { return (a + b - 1) / b; }
-constexpr int64_t smaller(int64_t a, int64_t b) { return a < b ? a : b; }
-
 /** How the loops go; a pure function of the product. */
 struct Blocking {
   bool pairs;       // bf16 stays bf16
@@ -60,11 +57,8 @@ struct Blocking {
   /** Words from one shared panel to the next. */
   int64_t sharedStride() const { return sharedWidth() * steps; }
   int64_t privateWords() const { return privateBlock * privateWidth() * (resident ? steps : blockSteps); }
-  /** c is summed aside in f32 when it is a half type and k takes several blocks. */
-  bool aside(const Product& p) const { return p.cType != F32 && blocks > 1; }
-  int64_t asideWords() const {
-    return (sharesB ? privateBlock : sharedBlock) * TILE_ROWS * (sharesB ? sharedBlock : privateBlock) * TILE_COLS;
-  }
+  /** When k takes several blocks, a block of c is summed aside, tile after tile, and c is written once. */
+  int64_t asideWords() const { return blocks > 1 ? privateBlock * sharedBlock * TILE_ROWS * TILE_COLS : 0; }
 };
 
 template <int WIDTH>
@@ -79,11 +73,10 @@ void packOperand(const Operand& x, bool pairs, int64_t p0, int64_t p1, int64_t k
 /** Packed panels of both operands that meet in a block of c, for one block of k. */
 struct Meeting {
   const float *a, *b;
-  int64_t strideA, strideB;  // words from panel to panel
+  int64_t strideA, strideB;        // words from panel to panel
   int64_t row0, row1, col0, col1;  // of c
   int64_t steps;
-  float alpha, beta;
-  bool first;  // of the blocks of k: the bias is added
+  bool pairs, first, last;         // of the blocks of k
 };
 
 void loadBias(const Product& p, int64_t col, float* to) {
@@ -94,33 +87,37 @@ void loadBias(const Product& p, int64_t col, float* to) {
   }
 }
 
-/** Multiplies one block into c, or into `aside` (f32, dense rows of `ldAside`) where that is given. */
-void multiply(const Product& p, bool pairs, const Meeting& x, char* c, float* aside, int64_t ldAside) {
+/** Multiplies one block; between blocks of k the sums wait in `aside`. */
+void multiply(const Product& p, const Meeting& x, char* c, float* aside) {
 #if KRAIT_DOT
-  const TileFn* tiles = pairs ? kTiles<ByPair>.byRows : kTiles<ByElement>.byRows;
+  const TileFn* tiles = x.pairs ? kTiles<ByPair>.byRows : kTiles<ByElement>.byRows;
 #else
-  (void)pairs;
   const TileFn* tiles = kTiles<ByElement>.byRows;
 #endif
   alignas(64) float bias[TILE_COLS], spill[TILE_ROWS * TILE_COLS];
   for (int64_t col = x.col0; col < x.col1; col += TILE_COLS) {
     const float* b = x.b + (col - x.col0) / TILE_COLS * x.strideB;
     const int64_t cols = smaller(TILE_COLS, p.n - col);
+    const bool direct = p.cType == F32 && cols == TILE_COLS;  // whole vectors of c itself
     const bool biased = p.bias && x.first;
     if (biased) loadBias(p, col, bias);
-    for (int64_t row = x.row0; row < x.row1; row += TILE_ROWS) {
+    for (int64_t row = x.row0; row < x.row1; row += TILE_ROWS, aside += TILE_ROWS * TILE_COLS) {
       const float* a = x.a + (row - x.row0) / TILE_ROWS * x.strideA;
       const int64_t rows = smaller(TILE_ROWS, p.m - row);
-      const TileFn tile = tiles[rows - 1];
-      const TileScale scale = {x.alpha, x.beta, biased ? bias : nullptr};
-      if (aside) {
-        tile(x.steps, a, b, aside + (row - x.row0) * ldAside + (col - x.col0), ldAside, scale);
-      } else if (p.cType == F32 && cols == TILE_COLS) {
-        tile(x.steps, a, b, reinterpret_cast<float*>(c) + row * p.ldc + col, p.ldc, scale);
-      } else {
-        tile(x.steps, a, b, spill, TILE_COLS, {x.alpha, 0.0f, scale.bias});
-        emit(spill, TILE_COLS, c + (row * p.ldc + col) * bytesOf(p.cType), p.ldc, p.cType, rows, cols, x.beta);
+      float* own = reinterpret_cast<float*>(c) + row * p.ldc + col;
+      TileEnds ends = {p.alpha, 1.0f, biased ? bias : nullptr, aside, aside, TILE_COLS, TILE_COLS};
+      if (x.first) {
+        ends.beta = direct ? p.beta : 0.0f;
+        ends.in = own;
+        ends.ldIn = p.ldc;
       }
+      if (x.last) {
+        ends.out = direct ? own : spill;
+        ends.ldOut = direct ? p.ldc : TILE_COLS;
+      }
+      tiles[rows - 1](x.steps, a, b, ends);
+      if (!x.last || direct) continue;
+      emit(spill, TILE_COLS, c + (row * p.ldc + col) * bytesOf(p.cType), p.ldc, p.cType, rows, cols, p.beta);
     }
   }
 }
@@ -131,7 +128,7 @@ void blockTimesShared(const Product& p, const Blocking& how, int64_t item, int64
   Operand mine = how.sharesB ? p.a : p.b;
   mine.data += item * (how.sharesB ? p.strideA : p.strideB);
   char* c = p.c + item * p.strideC;
-  float* aside = how.aside(p) ? own + how.privateWords() : nullptr;
+  float* aside = own + how.privateWords();
   shared += how.sharedCopies > 1 ? item * how.sharedPanels * how.sharedStride() : 0;
   for (int64_t s0 = 0; s0 < how.sharedPanels; s0 += how.sharedBlock) {
     const int64_t s1 = smaller(s0 + how.sharedBlock, how.sharedPanels);
@@ -140,7 +137,6 @@ void blockTimesShared(const Product& p, const Blocking& how, int64_t item, int64
     x.row1 = smaller((how.sharesB ? p1 : s1) * TILE_ROWS, p.m);
     x.col0 = (how.sharesB ? s0 : p0) * TILE_COLS;
     x.col1 = smaller((how.sharesB ? s1 : p1) * TILE_COLS, p.n);
-    const int64_t ldAside = (how.sharesB ? s1 - s0 : p1 - p0) * TILE_COLS;
     for (int64_t block = 0; block < how.blocks; block++) {
       const int64_t k0 = block * how.blockSteps, k1 = smaller(k0 + how.blockSteps, how.steps);
       float* packed = own + (how.resident ? k0 * how.privateBlock * how.privateWidth() : 0);
@@ -155,13 +151,10 @@ void blockTimesShared(const Product& p, const Blocking& how, int64_t item, int64
       x.strideA = how.sharesB ? stride : how.sharedStride();
       x.strideB = how.sharesB ? how.sharedStride() : stride;
       x.steps = k1 - k0;
-      x.alpha = p.alpha;
-      x.beta = block > 0 ? 1.0f : aside ? 0.0f : p.beta;
+      x.pairs = how.pairs;
       x.first = block == 0;
-      multiply(p, how.pairs, x, c, aside, ldAside);
-    }
-    if (aside) {
-      emit(aside, ldAside, c + (x.row0 * p.ldc + x.col0) * bytesOf(p.cType), p.ldc, p.cType, x.row1 - x.row0, x.col1 - x.col0, p.beta);
+      x.last = block + 1 == how.blocks;
+      multiply(p, x, c, aside);
     }
   }
 }
@@ -174,7 +167,7 @@ void planBlocked(const Product& p, Plan* plan) {
   plan->units[1] = p.batch * how.privatePanels;
   plan->grain[1] = 1 + int64_t(150000.0 / (1.0 + double(how.privateWidth()) * double(how.sharedPanels) * double(how.sharedStride())));
   plan->shared_scratch = size_t(plan->units[0] * how.sharedStride()) * 4;
-  plan->thread_scratch = size_t(how.privateWords() + (how.aside(p) ? how.asideWords() : 0)) * 4;
+  plan->thread_scratch = size_t(how.privateWords() + how.asideWords()) * 4;
 }
 
 void runBlocked(const Product& p, int phase, int64_t begin, int64_t end, void* threadScratch, void* sharedScratch) {

@@ -17,76 +17,112 @@ struct Operand {
   bool across;  // memory is dense along k (else along the lanes)
 };
 
-inline void transpose4(Floats4 (&r)[4]) {
-  const Floats4 a = __builtin_shufflevector(r[0], r[1], 0, 4, 1, 5), b = __builtin_shufflevector(r[2], r[3], 0, 4, 1, 5);
-  const Floats4 c = __builtin_shufflevector(r[0], r[1], 2, 6, 3, 7), d = __builtin_shufflevector(r[2], r[3], 2, 6, 3, 7);
-  r[0] = __builtin_shufflevector(a, b, 0, 1, 4, 5);
-  r[1] = __builtin_shufflevector(a, b, 2, 3, 6, 7);
-  r[2] = __builtin_shufflevector(c, d, 0, 1, 4, 5);
-  r[3] = __builtin_shufflevector(c, d, 2, 3, 6, 7);
-}
+#if defined(__AVX2__)
+constexpr int SQUARE = 8;
+#else
+constexpr int SQUARE = 4;
+#endif
 
-/** `count` lanes (2 or 4) from `lane` of a panel whose memory runs along k. */
-template <int T, int WIDTH, int COUNT>
-inline void packLanesAcross(const Operand& x, int64_t lane, int64_t k0, int64_t k1, float* to) {
-  const char* row[4];
+/** Rows to columns of a 4 x 4 or 8 x 8 square. */
+inline void transpose(Vectors<4>::F (&r)[4]) {
+#define MIX(x, y, ...) __builtin_shufflevector(x, y, __VA_ARGS__)
+  const auto a = MIX(r[0], r[1], 0, 4, 1, 5), b = MIX(r[2], r[3], 0, 4, 1, 5);
+  const auto c = MIX(r[0], r[1], 2, 6, 3, 7), d = MIX(r[2], r[3], 2, 6, 3, 7);
+  r[0] = MIX(a, b, 0, 1, 4, 5);
+  r[1] = MIX(a, b, 2, 3, 6, 7);
+  r[2] = MIX(c, d, 0, 1, 4, 5);
+  r[3] = MIX(c, d, 2, 3, 6, 7);
+}
+#if defined(__AVX2__)
+inline void transpose(Vectors<8>::F (&r)[8]) {
+  Vectors<8>::F pairs[8], fours[8];
   for (int i = 0; i < 4; i++) {
-    const int64_t at = lane + (i < COUNT ? i : 0);
-    row[i] = x.data + (at < x.lanes ? at : x.lanes - 1) * x.pitch;
+    pairs[2 * i] = MIX(r[2 * i], r[2 * i + 1], 0, 8, 1, 9, 4, 12, 5, 13);
+    pairs[2 * i + 1] = MIX(r[2 * i], r[2 * i + 1], 2, 10, 3, 11, 6, 14, 7, 15);
   }
+  for (int i = 0; i < 8; i += 4) {
+    for (int h = 0; h < 2; h++) {
+      fours[i + 2 * h] = MIX(pairs[i + h], pairs[i + h + 2], 0, 1, 8, 9, 4, 5, 12, 13);
+      fours[i + 2 * h + 1] = MIX(pairs[i + h], pairs[i + h + 2], 2, 3, 10, 11, 6, 7, 14, 15);
+    }
+  }
+  for (int i = 0; i < 4; i++) {
+    r[i] = MIX(fours[i], fours[i + 4], 0, 1, 2, 3, 8, 9, 10, 11);
+    r[i + 4] = MIX(fours[i], fours[i + 4], 4, 5, 6, 7, 12, 13, 14, 15);
+  }
+}
+#endif
+#undef MIX
+
+/**
+ * COUNT lanes from `lane` of a panel whose memory runs along k, a square at a time. With COUNT < SIDE each store
+ * runs over into the next step, which is written after it; the last step is written by itself.
+ */
+template <int T, int WIDTH, int SIDE, int COUNT>
+inline void packLanesAcross(const Operand& x, int64_t lane, int64_t k0, int64_t k1, float* to) {
+  typedef typename Vectors<SIDE>::F Side;
+  const char* row[COUNT];
+  for (int i = 0; i < COUNT; i++) row[i] = x.data + smaller(lane + i, x.lanes - 1) * x.pitch;
   int64_t k = k0;
-  for (; k + 4 <= k1; k += 4, to += 4 * WIDTH) {
-    Floats4 r[4];
-    for (int i = 0; i < 4; i++) r[i] = loadFloats<T, 4>(row[i], k);
-    transpose4(r);
-    for (int i = 0; i < 4; i++) __builtin_memcpy(to + i * WIDTH, &r[i], COUNT * sizeof(float));
+  for (; k + SIDE + (COUNT < SIDE) <= k1; k += SIDE, to += SIDE * WIDTH) {
+    Side r[SIDE];
+    for (int i = 0; i < SIDE; i++) r[i] = i < COUNT ? loadFloats<T, SIDE>(row[i < COUNT ? i : 0], k) : r[COUNT - 1];
+    transpose(r);
+    for (int i = 0; i < SIDE; i++) storeAs(to + i * WIDTH, r[i]);
   }
   for (; k < k1; k++, to += WIDTH) {
     for (int i = 0; i < COUNT; i++) to[i] = loadOne<T>(row[i], k);
   }
 }
 
-template <int T, int WIDTH>
+template <int T, int WIDTH, int AT = 0>
 inline void packPanelAcross(const Operand& x, int64_t panel, int64_t k0, int64_t k1, float* to) {
-  const int64_t lane = panel * WIDTH;
-  for (int at = 0; at + 4 <= WIDTH; at += 4) packLanesAcross<T, WIDTH, 4>(x, lane + at, k0, k1, to + at);
-  if constexpr (WIDTH % 4 == 2) packLanesAcross<T, WIDTH, 2>(x, lane + WIDTH - 2, k0, k1, to + WIDTH - 2);
+  if constexpr (AT < WIDTH) {
+    constexpr int LEFT = WIDTH - AT, SIDE = LEFT > 4 ? SQUARE : 4, COUNT = LEFT < SIDE ? LEFT : SIDE;
+    packLanesAcross<T, WIDTH, SIDE, COUNT>(x, panel * WIDTH + AT, k0, k1, to + AT);
+    packPanelAcross<T, WIDTH, AT + COUNT>(x, panel, k0, k1, to);
+  }
 }
 
-/** Panels whose memory runs along the lanes, row after row of memory. */
+/**
+ * A panel whose memory runs along the lanes. Whole vectors may run over into the next step, which is written after
+ * it; `ends` says that the last step has none and must not.
+ */
 template <int T, int WIDTH>
-inline void packPanelsAlong(const Operand& x, int64_t p0, int64_t p1, int64_t k0, int64_t k1, float* to, int64_t panelStride) {
-  constexpr int STEP = WIDTH % LANES == 0 ? LANES : WIDTH % 4 == 0 ? 4 : 2;
-  for (int64_t k = k0; k < k1; k++) {
-    const char* row = x.data + k * x.pitch;
-    for (int64_t p = p0; p < p1; p++) {
-      float* out = to + (p - p0) * panelStride + (k - k0) * WIDTH;
-      if ((p + 1) * WIDTH <= x.lanes) {
-        for (int at = 0; at < WIDTH; at += STEP) {
-          storeAs(out + at, loadFloats<T, STEP>(row, p * WIDTH + at));
-        }
-      } else {
-        for (int at = 0; at < WIDTH; at++) out[at] = p * WIDTH + at < x.lanes ? loadOne<T>(row, p * WIDTH + at) : 0.0f;
-      }
+inline void packPanelAlong(const Operand& x, int64_t panel, int64_t k0, int64_t k1, bool ends, float* to) {
+  constexpr int WIDE = WIDTH % LANES == 0 ? LANES : SQUARE, TOUCHED = (WIDTH + WIDE - 1) / WIDE * WIDE;
+  const int64_t lane = panel * WIDTH;
+  int64_t k = k0;
+  if (lane + TOUCHED <= x.lanes) {
+    const int64_t last = TOUCHED > WIDTH && ends ? k1 - 1 : k1;
+    const char* row = x.data + k * x.pitch + lane * bytesOf(T);
+    for (; k < last; k++, row += x.pitch, to += WIDTH) {
+#pragma GCC unroll 4
+      for (int at = 0; at < WIDTH; at += WIDE) storeAs(to + at, loadFloats<T, WIDE>(row, at));
     }
+  }
+  for (; k < k1; k++, to += WIDTH) {
+    const char* row = x.data + k * x.pitch;
+    for (int at = 0; at < WIDTH; at++) to[at] = lane + at < x.lanes ? loadOne<T>(row, lane + at) : 0.0f;
   }
 }
 
 /** Panels p0..p1-1, steps k0..k1-1, into `to`: panel p starts at (p - p0) * panelStride. */
 template <int WIDTH>
 void packPanels(const Operand& x, int64_t p0, int64_t p1, int64_t k0, int64_t k1, float* to, int64_t panelStride) {
-  constexpr int64_t STEPS = 128, GROUP = 8;  // what is read at a time stays in the first cache
+  constexpr int64_t LINES = 32, GROUP = 8;  // what is read at a time stays in the first cache
   withDType(x.dtype, [&](auto dtype) {
     constexpr int T = decltype(dtype)::value;
     if (x.across) {
       for (int64_t p = p0; p < p1; p++) packPanelAcross<T, WIDTH>(x, p, k0, k1, to + (p - p0) * panelStride);
       return;
     }
-    for (int64_t k = k0; k < k1; k += STEPS) {
-      const int64_t kEnd = k + STEPS < k1 ? k + STEPS : k1;
-      for (int64_t p = p0; p < p1; p += GROUP) {
-        const int64_t pEnd = p + GROUP < p1 ? p + GROUP : p1;
-        packPanelsAlong<T, WIDTH>(x, p, pEnd, k, kEnd, to + (p - p0) * panelStride + (k - k0) * WIDTH, panelStride);
+    for (int64_t group = p0; group < p1; group += GROUP) {
+      for (int64_t k = k0; k < k1; k += LINES) {
+        const int64_t kEnd = smaller(k + LINES, k1);
+        for (int64_t p = group; p < smaller(group + GROUP, p1); p++) {
+          packPanelAlong<T, WIDTH>(x, p, k, kEnd, kEnd == k1, to + (p - p0) * panelStride + (k - k0) * WIDTH);
+        }
       }
     }
   });

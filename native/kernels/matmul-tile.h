@@ -1,5 +1,5 @@
-// The register tile: c = alpha * (panel of a) (panel of b) + beta * c + bias for up to TILE_ROWS x TILE_COLS
-// elements, and the rounding of finished f32 rows into c's dtype.
+// The register tile: out = alpha * (panel of a) (panel of b) + beta * in + bias for up to TILE_ROWS x TILE_COLS
+// elements in f32, and the rounding of finished rows into c's dtype.
 #pragma once
 #include "matmul-vector.h"
 
@@ -20,13 +20,18 @@ struct ByPair {
 };
 #endif
 
-struct TileScale {
-  float alpha, beta;    // beta 0 does not read c
-  const float* bias;    // TILE_COLS values or null
+struct TileEnds {
+  float alpha, beta;  // beta 0 does not read `in`
+  const float* bias;  // TILE_COLS values or null
+  const float* in;
+  float* out;
+  int64_t ldIn, ldOut;
 };
 
 template <class Product, int ROWS, int VECTORS>
-void tile(int64_t steps, const float* a, const float* b, float* c, int64_t ldc, const TileScale& scale) {
+void tile(int64_t steps, const float* a, const float* b, const TileEnds& ends) {
+#pragma GCC unroll 16
+  for (int r = 0; r < ROWS; r++) __builtin_prefetch(ends.out + r * ends.ldOut, 1);
   Floats sum[ROWS][VECTORS];
 #pragma GCC unroll 16
   for (int r = 0; r < ROWS; r++) {
@@ -46,8 +51,8 @@ void tile(int64_t steps, const float* a, const float* b, float* c, int64_t ldc, 
     a += TILE_ROWS;
     b += TILE_COLS;
   }
-  const float beta = scale.beta;
-  const Floats alpha = splat(scale.alpha);
+  const float beta = ends.beta;
+  const Floats alpha = splat(ends.alpha);
 #pragma GCC unroll 16
   for (int r = 0; r < ROWS; r++) {
 #pragma GCC unroll 4
@@ -57,25 +62,27 @@ void tile(int64_t steps, const float* a, const float* b, float* c, int64_t ldc, 
 #pragma GCC unroll 16
     for (int r = 0; r < ROWS; r++) {
 #pragma GCC unroll 4
-      for (int v = 0; v < VECTORS; v++) sum[r][v] += loadAs<Floats>(c + r * ldc + v * LANES) * beta;
+      for (int v = 0; v < VECTORS; v++) sum[r][v] += loadAs<Floats>(ends.in + r * ends.ldIn + v * LANES) * beta;
     }
   }
-  if (scale.bias) {
+  if (ends.bias) {
 #pragma GCC unroll 4
     for (int v = 0; v < VECTORS; v++) {
-      const Floats bias = loadAs<Floats>(scale.bias + v * LANES);
+      const Floats bias = loadAs<Floats>(ends.bias + v * LANES);
 #pragma GCC unroll 16
       for (int r = 0; r < ROWS; r++) sum[r][v] += bias;
     }
   }
+  float* out = ends.out;
+  const int64_t ldOut = ends.ldOut;
 #pragma GCC unroll 16
   for (int r = 0; r < ROWS; r++) {
 #pragma GCC unroll 4
-    for (int v = 0; v < VECTORS; v++) storeAs(c + r * ldc + v * LANES, sum[r][v]);
+    for (int v = 0; v < VECTORS; v++) storeAs(out + r * ldOut + v * LANES, sum[r][v]);
   }
 }
 
-typedef void (*TileFn)(int64_t steps, const float* a, const float* b, float* c, int64_t ldc, const TileScale& scale);
+typedef void (*TileFn)(int64_t steps, const float* a, const float* b, const TileEnds& ends);
 
 /** Tiles by rows - 1, so that a short last panel costs what it holds. */
 template <class Product>

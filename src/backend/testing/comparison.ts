@@ -4,7 +4,7 @@
  */
 import { fail } from 'node:assert/strict';
 import type { DType } from '../../core/index.ts';
-import type { Operand } from './operands.ts';
+import { type Operand, rounded } from './operands.ts';
 
 export interface Tolerance {
   /** Relative error of the arithmetic; 0 asks for the correctly rounded value. */
@@ -35,17 +35,20 @@ function largestOf(values: Float64Array): number {
   return largest;
 }
 
+/** Whether `got` is `expected` rounded to the dtype, with its sign of zero; any NaN is as good as another. */
+const isRounded = (got: number, expected: number, dtype: DType): boolean => Object.is(got, rounded(dtype, [expected])[0]);
+
 /** Fails at the first element of `got` that differs from `expected` by more than the tolerance allows. */
 export function assertClose(name: string, shape: Operand, got: Float64Array, expected: Float64Array, tolerance: Tolerance) {
   const { relative, smallest } = ROUNDING[shape.dtype];
   const floor = tolerance.floor === 'largest' ? largestOf(expected) : tolerance.floor;
   for (let i = 0; i < expected.length; i++) {
     const x = expected[i];
-    if (Object.is(got[i], x) || got[i] === x) continue;
+    if (isRounded(got[i], x, shape.dtype)) continue;
     const computed = tolerance.rel * Math.max(Math.abs(x), floor);
     const allowed = computed + relative * (Math.abs(x) + computed) + smallest;
-    if (Math.abs(got[i] - x) <= allowed) continue;
+    if (tolerance.rel > 0 && Math.abs(got[i] - x) <= allowed) continue;
     const at = `${name}[${Math.floor(i / shape.cols)}, ${i % shape.cols}] of [${shape.rows}, ${shape.cols}] ${shape.dtype}`;
-    fail(`${at}: expected ${x}, got ${got[i]}, which is off by ${Math.abs(got[i] - x)} where ${allowed} is allowed`);
+    fail(`${at}: expected ${x}, got ${got[i]}, off by ${Math.abs(got[i] - x)} where ${tolerance.rel > 0 ? allowed : 'rounding alone'} is allowed`);
   }
 }

@@ -12,6 +12,8 @@ export interface Operand {
   readonly dtype: DType;
   /** Dense [rows, cols], exact in `dtype`; null for memory that a kernel has to write first. */
   readonly values: Float64Array | null;
+  /** Element that the kernel is pointed to, if it is not the first. */
+  readonly start?: number;
 }
 
 /** Byte of all memory that holds no value: NaN in every float dtype, -1 in i32. */

@@ -66,7 +66,7 @@ function place(backend: Backend, launch: Launch): Map<string, Allocation> {
 function toCommand(launch: Launch, blocks: Map<string, Allocation>): Command {
   const tensors: Record<string, TensorArg | null> = {};
   for (const [name, x] of Object.entries(launch.tensors)) {
-    tensors[name] = x && { block: blocks.get(name)!, offset: x.offset, ld: x.ld, dtype: x.dtype };
+    tensors[name] = x && { block: blocks.get(name)!, offset: x.offset + (x.start ?? 0), ld: x.ld, dtype: x.dtype };
   }
   return command(launch.kernel, tensors, launch.dims, launch.scalars);
 }

@@ -1,0 +1,97 @@
+/**
+ * What a command prints: with `--json` one document on stdout; people's text always on stderr, so that stdout
+ * stays clean for pipes. Progress is a bar on a terminal and plain lines elsewhere.
+ */
+import cliProgress from 'cli-progress';
+import pc from 'picocolors';
+
+export interface Progress {
+  /** Moves to `done` of the total, with a short note such as the loss. */
+  update(done: number, note?: string): void;
+  stop(): void;
+}
+
+export class Output {
+  constructor(readonly json: boolean) {}
+
+  /** A line for people. */
+  say(line = ''): void {
+    process.stderr.write(`${line}\n`);
+  }
+
+  /** A line about something that people may want to mend. */
+  warn(line: string): void {
+    process.stderr.write(`${pc.yellow('warning')} ${line}\n`);
+  }
+
+  /** The command's result: as JSON, or through `text` for people on stdout. */
+  result(document: unknown, text?: () => string): void {
+    if (this.json) process.stdout.write(`${JSON.stringify(document)}\n`);
+    else if (text) process.stdout.write(`${text()}\n`);
+  }
+
+  progress(label: string, total: number): Progress {
+    if (process.stderr.isTTY) return new Bar(label, total);
+    return new Lines(label, total);
+  }
+}
+
+class Bar implements Progress {
+  private readonly bar: cliProgress.SingleBar;
+
+  constructor(label: string, total: number) {
+    const format = `${label.padEnd(12)} {bar} {percentage}% {value}/{total} {eta_formatted} left {note}`;
+    this.bar = new cliProgress.SingleBar(
+      { format, stream: process.stderr, hideCursor: true, clearOnComplete: false, barsize: 24, etaBuffer: 30 },
+      cliProgress.Presets.shades_classic,
+    );
+    this.bar.start(total, 0, { note: '' });
+  }
+
+  update(done: number, note = ''): void {
+    this.bar.update(done, { note });
+  }
+
+  stop(): void {
+    this.bar.stop();
+  }
+}
+
+/** At most one line for each tenth of the work. */
+class Lines implements Progress {
+  private lastTenth = -1;
+  private readonly startedMs = Date.now();
+
+  constructor(
+    private readonly label: string,
+    private readonly total: number,
+  ) {}
+
+  update(done: number, note = ''): void {
+    const tenth = Math.floor((10 * done) / Math.max(1, this.total));
+    if (tenth === this.lastTenth) return;
+    this.lastTenth = tenth;
+    const seconds = (Date.now() - this.startedMs) / 1000;
+    process.stderr.write(`${this.label}: ${done}/${this.total} ${note} (${seconds.toFixed(0)} s)\n`);
+  }
+
+  stop(): void {}
+}
+
+/** Rows as aligned columns; the first row is the header. Numbers align right. */
+export function table(rows: readonly (readonly (string | number)[])[]): string {
+  const text = rows.map((r) => r.map(String));
+  const widths = text[0].map((_, c) => Math.max(...text.map((r) => (r[c] ?? '').length)));
+  const isNumeric = text[0].map((_, c) => text.slice(1).every((r) => /^[-\d.,%]*( ?[kMG]?i?B)?$/.test(r[c] ?? '')));
+  const line = (r: string[]) => r.map((cell, c) => (isNumeric[c] ? cell.padStart(widths[c]) : cell.padEnd(widths[c]))).join('  ').trimEnd();
+  const [head, ...body] = text.map(line);
+  return [pc.bold(head), widths.map((w) => '-'.repeat(w)).join('  '), ...body].join('\n');
+}
+
+const UNITS = ['B', 'KiB', 'MiB', 'GiB', 'TiB'];
+
+/** `1.5 GiB` */
+export function formatBytes(bytes: number): string {
+  const power = bytes > 0 ? Math.min(UNITS.length - 1, Math.floor(Math.log2(bytes) / 10)) : 0;
+  return `${(bytes / 1024 ** power).toFixed(power ? 1 : 0)} ${UNITS[power]}`;
+}

@@ -1,0 +1,34 @@
+/** The loss of an output head: fused where the head is a plain matrix, composed where an adapter or bias changes it. */
+import type { Linear } from '../nn/index.ts';
+import {
+  crossEntropy,
+  type HeadLossOptions,
+  linearCrossEntropy,
+  record,
+  scale,
+  sum,
+  type Tensor,
+} from '../tensor/index.ts';
+
+/** x itself, with gradients multiplied by `factor` on their way back. */
+function scaleGradient(x: Tensor, factor: number): Tensor {
+  if (factor === 1) return x;
+  const y = x.alias();
+  record('scaleGradient', [x], [y], [], ([dy]) => [scale(dy!, factor)]);
+  return y;
+}
+
+/**
+ * Sum of the cross-entropy over targets that count, divided by `normalizer`; a scalar.
+ * hidden [..., d], targets i32 [...]. The composed path stores the logits.
+ * @throws ShapeError, DTypeError if hidden or targets do not fit
+ */
+export function headLoss(head: Linear, hidden: Tensor, targets: Tensor, options: HeadLossOptions): Tensor {
+  if (!head.adapter && !head.bias) return linearCrossEntropy(hidden, head.weight, targets, options);
+  const { device } = hidden;
+  return device.scope(() => {
+    const logits = head.forward(hidden, { dtype: hidden.dtype === 'f64' ? 'f64' : 'f32' });
+    const loss = scale(sum(crossEntropy(logits, targets)), 1 / options.normalizer);
+    return scaleGradient(loss, options.gradScale ?? 1);
+  });
+}

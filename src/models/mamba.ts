@@ -1,0 +1,244 @@
+/**
+ * Mamba (Gu & Dao 2023, "Mamba: Linear-Time Sequence Modeling with Selective State Spaces") and Falcon-Mamba (Zuo et
+ * al. 2024), which differs in one line: B, C and the step's low-rank input are normalised.
+ *
+ * | paper     | here         | shape        |                                                           |
+ * |-----------|--------------|--------------|-----------------------------------------------------------|
+ * | B, L      | b, l         |              | batch, positions                                          |
+ * | D, E      | d, e         |              | hidden size, inner channels (the paper's D of section 3.4) |
+ * | N         | n            |              | state size of a channel                                   |
+ * | R         | r            |              | rank of the step's projection                             |
+ * | x         | u            | [b, l, e]    | input of the recurrence, after convolution and SiLU       |
+ * | (gate)    | z            | [b, l, e]    | the other half of in_proj                                 |
+ * | Delta     | dt           | [b, l, e]    | step, before its bias and softplus                        |
+ * | s_Delta   | dtLow        | [b, l, r]    | the step's low-rank input                                 |
+ * | A         | rates        | [n, e]       | -exp(A_log), transposed against the checkpoint            |
+ * | B, C      | B, C         | [b, l, n]    | input and output maps, chosen by the input (selection)    |
+ * | D         | skip         | [e]          | skip connection                                           |
+ * | h         | state.scan   | [b, n, e]    | recurrent state, f32                                      |
+ * |           | state.conv   | [b, k-1, e]  | last inputs of the convolution, f32                       |
+ *
+ *   stream += out_proj(scan(conv(x), ...) * silu(z)),  [x, z] = in_proj(rmsNorm(stream))
+ */
+import type { DType } from '../core/index.ts';
+import { type AdaptableLayer, DepthwiseConv, Embedding, Linear, RMSNorm } from '../nn/index.ts';
+import { checkpoint, type Device, exp, neg, permute, rmsNorm, selectiveScan, split, type Tensor } from '../tensor/index.ts';
+import { type MambaConfig, type ModelType, toConfigJson } from './config.ts';
+import { headLoss } from './head-loss.ts';
+import type { CausalLM, ForwardOptions, ModelState } from './model.ts';
+import { EMBEDDING_NAME, HEAD_NAME } from './weight-table.ts';
+
+type Weights = ReadonlyMap<string, Tensor>;
+
+interface BlockInput {
+  stream: Tensor;
+  pending: Tensor | null;
+  state: Record<string, Tensor> | null;
+}
+
+/** The sequence mixer of one layer, with the norm before it. */
+class MambaBlock {
+  readonly norm: RMSNorm;
+  readonly inProj: Linear;
+  readonly conv: DepthwiseConv;
+  readonly xProj: Linear;
+  readonly dtProj: Linear;
+  readonly outProj: Linear;
+  readonly aLog: Tensor;
+  readonly skip: Tensor;
+  private frozenRates: Tensor | null = null;
+
+  constructor(
+    private readonly config: MambaConfig,
+    readonly path: string,
+    weights: Weights,
+  ) {
+    const get = (name: string) => weights.get(`${path}.${name}`) ?? null;
+    const linear = (name: string) => new Linear(`${path}.${name}`, get(`${name}.weight`)!, get(`${name}.bias`));
+    this.norm = new RMSNorm(`${path}.norm`, get('norm.weight'), config.layerNormEpsilon);
+    this.inProj = linear('mixer.in_proj');
+    this.conv = new DepthwiseConv(`${path}.mixer.conv1d`, get('mixer.conv1d.weight')!, get('mixer.conv1d.bias'));
+    this.xProj = linear('mixer.x_proj');
+    this.dtProj = linear('mixer.dt_proj');
+    this.outProj = linear('mixer.out_proj');
+    this.aLog = get('mixer.A_log')!;
+    this.skip = get('mixer.D')!;
+  }
+
+  get layers(): (Linear | DepthwiseConv)[] {
+    return [this.inProj, this.conv, this.xProj, this.dtProj, this.outProj];
+  }
+
+  /** -exp(A_log)^T [n, e]: once where A_log is frozen, else each time, so that it learns. */
+  private rates(): Tensor {
+    const { aLog } = this;
+    const compute = () => aLog.device.scope(() => permute(neg(exp(aLog)), [1, 0]));
+    if (aLog.requiresGrad) {
+      this.dispose();
+      return compute();
+    }
+    this.frozenRates ??= aLog.device.keep(compute());
+    return this.frozenRates;
+  }
+
+  /** x [b, l, d] and the layer's state -> [b, l, d] in x's type, and the state after it if wanted. */
+  private mix(x: Tensor, state: Record<string, Tensor> | null, flags: Tensor | null, wantState: boolean) {
+    const { intermediateSize: e, timeStepRank: r, stateSize: n, mixerRmsEps } = this.config;
+    const [xHalf, z] = split(this.inProj.forward(x), [e, e]);
+    const conv = this.conv.forward(xHalf, { state: state?.conv, flags, wantState, activation: true });
+    const u = conv.y; // [b, l, e]
+    // Step and selection stay in the type of the recurrence: a step rounded to a half type forgets at the wrong rate.
+    const projected = this.xProj.forward(u, { dtype: this.aLog.dtype }); // [b, l, r + 2n]
+    let [dtLow, B, C] = split(projected, [r, n, n]);
+    if (mixerRmsEps !== null) {
+      [dtLow, B, C] = [dtLow, B, C].map((t) => rmsNorm(t, null, { eps: mixerRmsEps }).y);
+    }
+    const dt = this.dtProj.forward(dtLow, { useBias: false }); // [b, l, e]; the bias is added inside softplus
+    const inputs = { u, dt, A: this.rates(), B, C, D: this.skip, z, dtBias: this.dtProj.bias };
+    const scan = selectiveScan(inputs, { state: state?.scan, flags, wantState });
+    return { y: this.outProj.forward(scan.y), conv: conv.state, scan: scan.state };
+  }
+
+  /**
+   * One layer. `pending` is what the layer before has to add to the stream: the norm adds it in passing.
+   * Returns [stream, pending] and, if wanted, the state after: [conv, scan].
+   */
+  run({ stream, pending, state }: BlockInput, activations: DType, { flags = null, wantState = false }: ForwardOptions) {
+    const { y, sum } = this.norm.forward(pending ?? stream, { residual: pending && stream, dtype: activations });
+    const mixed = this.mix(y, state, flags, wantState);
+    return [sum, mixed.y, ...(wantState ? [mixed.conv!, mixed.scan!] : [])];
+  }
+
+  dispose(): void {
+    this.frozenRates?.dispose();
+    this.frozenRates = null;
+  }
+}
+
+/** A Mamba or Falcon-Mamba language model. It owns its weights. */
+export class MambaModel implements CausalLM {
+  readonly family: ModelType;
+  readonly vocabSize: number;
+  readonly hiddenSize: number;
+  readonly layerCount: number;
+  readonly embeddings: Embedding;
+  readonly blocks: readonly MambaBlock[];
+  readonly finalNorm: RMSNorm;
+  /** The output head; null where it is the embedding table. */
+  head: Linear | null;
+
+  constructor(
+    readonly device: Device,
+    readonly config: MambaConfig,
+    weights: Weights,
+    public activations: DType,
+  ) {
+    this.family = config.modelType;
+    this.vocabSize = config.vocabSize;
+    this.hiddenSize = config.hiddenSize;
+    this.layerCount = config.numHiddenLayers;
+    this.embeddings = new Embedding('backbone.embeddings', weights.get(EMBEDDING_NAME)!);
+    const path = (i: number) => `backbone.layers.${i}`;
+    this.blocks = Array.from({ length: this.layerCount }, (_, i) => new MambaBlock(config, path(i), weights));
+    this.finalNorm = new RMSNorm('backbone.norm_f', weights.get('backbone.norm_f.weight')!, config.layerNormEpsilon);
+    const head = weights.get(HEAD_NAME);
+    this.head = head ? new Linear('lm_head', head) : null;
+  }
+
+  get parameters(): ReadonlyMap<string, Tensor> {
+    const all = new Map<string, Tensor>([[EMBEDDING_NAME, this.embeddings.weight]]);
+    for (const block of this.blocks) {
+      all.set(`${block.norm.name}.weight`, block.norm.weight!);
+      all.set(`${block.path}.mixer.A_log`, block.aLog).set(`${block.path}.mixer.D`, block.skip);
+      for (const { name, weight, bias } of block.layers) {
+        all.set(`${name}.weight`, weight);
+        if (bias) all.set(`${name}.bias`, bias);
+      }
+    }
+    all.set('backbone.norm_f.weight', this.finalNorm.weight!);
+    if (this.head) all.set(HEAD_NAME, this.head.weight);
+    if (this.head?.bias) all.set('lm_head.bias', this.head.bias);
+    return all;
+  }
+
+  get adaptable(): ReadonlyMap<string, AdaptableLayer> {
+    const layers = [this.embeddings, ...this.blocks.flatMap((block) => block.layers), ...(this.head ? [this.head] : [])];
+    return new Map(layers.map((layer) => [layer.name, layer]));
+  }
+
+  /** Matrices only: the convolution's few taps are left alone too, as by the usual rule of two axes. */
+  isDecayed(name: string): boolean {
+    return !/(\.A_log|\.D|\.bias|norm\.weight|norm_f\.weight|conv1d\.weight)$/.test(name);
+  }
+
+  forward(ids: Tensor, options: ForwardOptions = {}): { hidden: Tensor; state: ModelState | null } {
+    const { state = null, wantState = false } = options;
+    const { device } = this;
+    const { hidden, layers } = device.scope(() => {
+      const after: Record<string, Tensor>[] = [];
+      let stream = this.embeddings.forward(ids, { dtype: this.streamType }); // [b, l, d]
+      let pending: Tensor | null = null;
+      this.blocks.forEach((block, i) => {
+        const outputs = this.runBlock(block, { stream, pending, state: state?.layers[i] ?? null }, options);
+        if (stream !== outputs[0]) stream.dispose();
+        pending?.dispose();
+        [stream, pending] = outputs;
+        if (wantState) after.push({ conv: outputs[2], scan: outputs[3] });
+      });
+      const normed = this.finalNorm.forward(pending!, { residual: stream, dtype: this.activations });
+      return { hidden: normed.y, layers: after };
+    });
+    if (!wantState) return { hidden, state: null };
+    const dispose = () => layers.forEach((layer) => void Object.values(layer).forEach((t) => void t.dispose()));
+    return { hidden, state: { layers, dispose } };
+  }
+
+  /** Temporaries of a block go when it is done; with checkpointing also what its gradients need. */
+  private runBlock(block: MambaBlock, input: BlockInput, options: ForwardOptions): Tensor[] {
+    const { stream, pending, state } = input;
+    const inputs = [stream, pending, state?.conv, state?.scan];
+    const work = (...given: Tensor[]) => {
+      const [first, before, conv, scan] = inputs.map((t) => (t ? given.shift()! : null));
+      const from = { stream: first!, pending: before, state: conv && scan && { conv, scan } };
+      return block.run(from, this.activations, options);
+    };
+    const present = inputs.filter((t) => t != null);
+    return this.device.scope(() => (options.checkpointing ? checkpoint(present, work, options.random) : work(...present)));
+  }
+
+  /** The residual stream stays f32 (f64 in an f64 model) unless the configuration lets it follow the activations. */
+  private get streamType(): DType {
+    if (!this.config.residualInFp32) return this.activations;
+    return this.activations === 'f64' ? 'f64' : 'f32';
+  }
+
+  /** Gives a tied head a copy of the table to itself, so that it can be trained or merged apart. Returns the head. */
+  untieHead(): Linear {
+    if (this.head) return this.head;
+    const { device, embeddings } = this;
+    const copy = device.noGrad(() => permute(embeddings.weight, [0, 1])); // the identity order: a plain copy
+    this.head = new Linear('lm_head', device.keep(copy).trainable(embeddings.weight.requiresGrad));
+    return this.head;
+  }
+
+  private get headLayer(): Linear {
+    return this.head ?? new Linear(this.embeddings.name, this.embeddings.weight);
+  }
+
+  logits(hidden: Tensor): Tensor {
+    return this.headLayer.forward(hidden, { dtype: this.activations === 'f64' ? 'f64' : 'f32' });
+  }
+
+  loss(hidden: Tensor, targets: Tensor, options: Parameters<CausalLM['loss']>[2]): Tensor {
+    return headLoss(this.headLayer, hidden, targets, options);
+  }
+
+  configJson(): Record<string, unknown> {
+    return toConfigJson({ ...this.config, tieWordEmbeddings: this.head === null });
+  }
+
+  dispose(): void {
+    for (const block of this.blocks) block.dispose();
+    for (const weight of this.parameters.values()) weight.dispose();
+  }
+}

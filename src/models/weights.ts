@@ -1,0 +1,146 @@
+/** Models from checkpoints and from nothing. Weights stream from the file into device memory, a piece at a time. */
+import { type DType, dtypeBytes, HostRandom, sizeOf, UnsupportedOpError } from '../core/index.ts';
+import {
+  countNonFinite,
+  decodeStored,
+  type FileSystem,
+  joinPath,
+  openCheckpoint,
+  STREAM_CHUNK_BYTES,
+  type TensorSource,
+} from '../io/index.ts';
+import type { Device, Tensor } from '../tensor/index.ts';
+import { parseConfigText } from './config.ts';
+import { familyOf, type LanguageModel, type ModelConfig } from './registry.ts';
+import { matchWeights, settleConfig, storageType, type WeightRow } from './weight-table.ts';
+
+export const CONFIG_FILE = 'config.json';
+
+export interface ModelOptions {
+  /** Storage type of the weights that feed matrix products; f32 unless given. The others are f32 always. */
+  dtype?: DType;
+  /** Type of the activations; that of the storage unless given. */
+  activations?: DType;
+  /** Whether gradients of all weights are wanted. */
+  trainable?: boolean;
+}
+
+export interface LoadOptions extends ModelOptions {
+  /** Called with one line for each thing that is odd but usable, such as weights that are not finite. */
+  onWarning?: (message: string) => void;
+  /** Called after each tensor, with the share of bytes that are loaded. */
+  onProgress?: (share: number) => void;
+}
+
+/** @throws UnsupportedOpError if the device cannot hold a dtype */
+function typesOf(device: Device, { dtype = 'f32', activations = dtype }: ModelOptions): { dtype: DType; activations: DType } {
+  for (const type of [dtype, activations]) {
+    if (!device.backend.supports(type) || type === 'i32') throw new UnsupportedOpError('model', type, device.name);
+  }
+  return { dtype, activations };
+}
+
+/** Writes raw elements at an element offset of a dense tensor. */
+function writeRaw(target: Tensor, at: number, raw: ArrayBufferView): void {
+  const bytes = new Uint8Array(raw.buffer, raw.byteOffset, raw.byteLength);
+  target.device.backend.upload(target.storage.use(), at * dtypeBytes(target.dtype), bytes);
+}
+
+/** Streams one tensor to the device; returns how many of its values are not finite. */
+async function readWeight(source: TensorSource, name: string, target: Tensor): Promise<number> {
+  const { dtype } = source.info(name);
+  let at = 0;
+  let odd = 0;
+  for await (const bytes of source.stream(name, STREAM_CHUNK_BYTES)) {
+    const raw = decodeStored(dtype, bytes, target.dtype, name);
+    odd += countNonFinite(target.dtype, raw);
+    writeRaw(target, at, raw);
+    at += raw.length;
+  }
+  return odd;
+}
+
+/** What wants to be read before a model's weights are: its settled configuration and its open checkpoint. */
+async function openModel(files: FileSystem, folder: string): Promise<{ config: ModelConfig; source: TensorSource }> {
+  const file = joinPath(folder, CONFIG_FILE);
+  const stated = parseConfigText(await files.readText(file), file);
+  const source = await openCheckpoint(files, folder);
+  return { config: settleConfig(stated, source), source };
+}
+
+/** The configuration of a model folder, with what it leaves open decided by the checkpoint. */
+export async function readModelConfig(files: FileSystem, folder: string): Promise<ModelConfig> {
+  const { config, source } = await openModel(files, folder);
+  await source.close();
+  return config;
+}
+
+/**
+ * Loads a model folder (`config.json` and safetensors, sharded or not). Names and shapes are checked before anything
+ * is read; nothing stays allocated on failure.
+ * @throws ConfigError, CheckpointError, FileFormatError naming the file, the value and the remedy
+ */
+export async function loadModel(
+  device: Device,
+  files: FileSystem,
+  folder: string,
+  options: LoadOptions = {},
+): Promise<LanguageModel> {
+  const { dtype, activations } = typesOf(device, options);
+  const { config, source } = await openModel(files, folder);
+  const weights = new Map<string, Tensor>();
+  try {
+    const family = familyOf(config);
+    const matched = matchWeights(family.weights(config), source);
+    const total = matched.reduce((sum, { row }) => sum + sizeOf(row.shape), 0);
+    let done = 0;
+    for (const { row, storedName } of matched) {
+      const weight = device.keep(device.empty(row.shape, storageType(row, dtype)));
+      weights.set(row.name, weight);
+      const odd = await readWeight(source, storedName, weight);
+      if (odd > 0) {
+        const what = `${odd} of ${weight.size} values are NaN or infinite`;
+        options.onWarning?.(`${source.fileOf(storedName)}: tensor ${storedName}: ${what}; its outputs will be NaN`);
+      }
+      weight.trainable(options.trainable ?? false);
+      done += weight.size;
+      options.onProgress?.(done / total);
+    }
+    return family.build(device, config, weights, activations);
+  } catch (error) {
+    for (const weight of weights.values()) weight.dispose();
+    throw error;
+  } finally {
+    await source.close();
+  }
+}
+
+function initialWeight(device: Device, row: WeightRow, dtype: DType, random: HostRandom): Tensor {
+  return device.keep(device.from(row.initial(random, sizeOf(row.shape)), row.shape, storageType(row, dtype)));
+}
+
+/**
+ * A model with fresh weights, drawn on the host: the same on every device for a seed. Each tensor has a stream of its
+ * own, so that a tensor's values do not depend on the sizes of those before it.
+ */
+export function createModel(
+  device: Device,
+  config: ModelConfig,
+  seed: number,
+  options: ModelOptions = {},
+): LanguageModel {
+  const { dtype, activations } = typesOf(device, options);
+  const settled = {
+    ...config,
+    useBias: config.useBias ?? false,
+    useConvBias: config.useConvBias ?? true,
+    tieWordEmbeddings: config.tieWordEmbeddings ?? true,
+  };
+  const family = familyOf(settled);
+  const weights = new Map<string, Tensor>();
+  family.weights(settled).forEach((row, stream) => {
+    const weight = initialWeight(device, row, dtype, new HostRandom(seed, stream));
+    weights.set(row.name, weight.trainable(options.trainable ?? false));
+  });
+  return family.build(device, settled, weights, activations);
+}
