@@ -110,7 +110,7 @@ inline void packPanelAlong(const Operand& x, int64_t panel, int64_t k0, int64_t 
 /** Panels p0..p1-1, steps k0..k1-1, into `to`: panel p starts at (p - p0) * panelStride. */
 template <int WIDTH>
 void packPanels(const Operand& x, int64_t p0, int64_t p1, int64_t k0, int64_t k1, float* to, int64_t panelStride) {
-  constexpr int64_t LINES = 32, GROUP = 8;  // what is read at a time stays in the first cache
+  constexpr int64_t LINES = 8, GROUP = 32;  // few lines, so that a pitch of a power of two does not push them out
   withDType(x.dtype, [&](auto dtype) {
     constexpr int T = decltype(dtype)::value;
     if (x.across) {

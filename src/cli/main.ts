@@ -29,7 +29,11 @@ async function buildProgram(argv: readonly string[]): Promise<Command> {
     .showSuggestionAfterError(true);
   const wanted = argv.find((a) => !a.startsWith('-'));
   for (const [name, { summary, load }] of Object.entries(COMMANDS)) {
-    const command = new Command(name).summary(summary).description(summary).exitOverride().showSuggestionAfterError(true);
+    const command = new Command(name)
+      .summary(summary)
+      .description(summary)
+      .exitOverride()
+      .showSuggestionAfterError(true);
     if (name === wanted) (await load()).define(command);
     program.addCommand(command);
   }

@@ -83,7 +83,11 @@ export function table(rows: readonly (readonly (string | number)[])[]): string {
   const text = rows.map((r) => r.map(String));
   const widths = text[0].map((_, c) => Math.max(...text.map((r) => (r[c] ?? '').length)));
   const isNumeric = text[0].map((_, c) => text.slice(1).every((r) => /^[-\d.,%]*( ?[kMG]?i?B)?$/.test(r[c] ?? '')));
-  const line = (r: string[]) => r.map((cell, c) => (isNumeric[c] ? cell.padStart(widths[c]) : cell.padEnd(widths[c]))).join('  ').trimEnd();
+  const line = (r: string[]) =>
+    r
+      .map((cell, c) => (isNumeric[c] ? cell.padStart(widths[c]) : cell.padEnd(widths[c])))
+      .join('  ')
+      .trimEnd();
   const [head, ...body] = text.map(line);
   return [pc.bold(head), widths.map((w) => '-'.repeat(w)).join('  '), ...body].join('\n');
 }

@@ -179,8 +179,6 @@ export function parseAdapterConfig(file: string, text: string): LoraConfig {
   };
 }
 
-const listed = (value: readonly string[] | string | null) => (Array.isArray(value) ? [...value].sort() : value);
-
 /** The text of an `adapter_config.json` that PEFT reads; the same for the same configuration. */
 export function formatAdapterConfig(config: LoraConfig): string {
   const json = {
@@ -188,7 +186,7 @@ export function formatAdapterConfig(config: LoraConfig): string {
     auto_mapping: null,
     base_model_name_or_path: config.baseModelNameOrPath,
     bias: config.bias,
-    exclude_modules: listed(config.excludeModules),
+    exclude_modules: config.excludeModules,
     fan_in_fan_out: config.fanInFanOut,
     inference_mode: true,
     init_lora_weights: config.initLoraWeights,
@@ -201,12 +199,12 @@ export function formatAdapterConfig(config: LoraConfig): string {
     lora_dropout: config.loraDropout,
     megatron_config: null,
     megatron_core: 'megatron.core',
-    modules_to_save: config.modulesToSave.length ? listed(config.modulesToSave) : null,
+    modules_to_save: config.modulesToSave.length ? config.modulesToSave : null,
     peft_type: 'LORA',
     r: config.r,
     rank_pattern: config.rankPattern,
     revision: config.revision,
-    target_modules: listed(config.targetModules),
+    target_modules: config.targetModules,
     task_type: config.taskType,
     use_dora: false,
     use_rslora: config.useRslora,

@@ -1,7 +1,13 @@
 export * from './config.ts';
+export * from './continuations.ts';
+export * from './ids.ts';
 export * from './mamba.ts';
 export * from './model.ts';
+export * from './prefill.ts';
 export * from './registry.ts';
+export * from './save.ts';
+export { scoreTokens } from './score.ts';
 export * from './sequence-flags.ts';
+export * from './state.ts';
 export * from './weight-table.ts';
 export * from './weights.ts';

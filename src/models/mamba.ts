@@ -22,10 +22,21 @@
  */
 import type { DType } from '../core/index.ts';
 import { type AdaptableLayer, DepthwiseConv, Embedding, Linear, RMSNorm } from '../nn/index.ts';
-import { checkpoint, type Device, exp, neg, permute, rmsNorm, selectiveScan, split, type Tensor } from '../tensor/index.ts';
+import {
+  checkpoint,
+  type Device,
+  exp,
+  neg,
+  permute,
+  rmsNorm,
+  selectiveScan,
+  split,
+  type Tensor,
+} from '../tensor/index.ts';
 import { type MambaConfig, type ModelType, toConfigJson } from './config.ts';
 import { headLoss } from './head-loss.ts';
 import type { CausalLM, ForwardOptions, ModelState } from './model.ts';
+import { stateOf } from './state.ts';
 import { EMBEDDING_NAME, HEAD_NAME } from './weight-table.ts';
 
 type Weights = ReadonlyMap<string, Tensor>;
@@ -81,32 +92,25 @@ class MambaBlock {
     return this.frozenRates;
   }
 
-  /** x [b, l, d] and the layer's state -> [b, l, d] in x's type, and the state after it if wanted. */
-  private mix(x: Tensor, state: Record<string, Tensor> | null, flags: Tensor | null, wantState: boolean) {
+  /**
+   * One layer: [stream, pending] and, if wanted, the state after it, [conv, scan]. `pending` is what the layer before
+   * has to add to the stream; the norm adds it in passing.
+   */
+  run({ stream, pending, state }: BlockInput, activations: DType, { flags, wantState }: ForwardOptions): Tensor[] {
     const { intermediateSize: e, timeStepRank: r, stateSize: n, mixerRmsEps } = this.config;
-    const [xHalf, z] = split(this.inProj.forward(x), [e, e]);
-    const conv = this.conv.forward(xHalf, { state: state?.conv, flags, wantState, activation: true });
+    const normed = this.norm.forward(pending ?? stream, { residual: pending && stream, dtype: activations }); // [b, l, d]
+    const [x, z] = split(this.inProj.forward(normed.y), [e, e]);
+    const conv = this.conv.forward(x, { state: state?.conv, flags, wantState, activation: true });
     const u = conv.y; // [b, l, e]
     // Step and selection stay in the type of the recurrence: a step rounded to a half type forgets at the wrong rate.
     const projected = this.xProj.forward(u, { dtype: this.aLog.dtype }); // [b, l, r + 2n]
     let [dtLow, B, C] = split(projected, [r, n, n]);
-    if (mixerRmsEps !== null) {
-      [dtLow, B, C] = [dtLow, B, C].map((t) => rmsNorm(t, null, { eps: mixerRmsEps }).y);
-    }
+    if (mixerRmsEps !== null) [dtLow, B, C] = [dtLow, B, C].map((t) => rmsNorm(t, null, { eps: mixerRmsEps }).y);
     const dt = this.dtProj.forward(dtLow, { useBias: false }); // [b, l, e]; the bias is added inside softplus
     const inputs = { u, dt, A: this.rates(), B, C, D: this.skip, z, dtBias: this.dtProj.bias };
     const scan = selectiveScan(inputs, { state: state?.scan, flags, wantState });
-    return { y: this.outProj.forward(scan.y), conv: conv.state, scan: scan.state };
-  }
-
-  /**
-   * One layer. `pending` is what the layer before has to add to the stream: the norm adds it in passing.
-   * Returns [stream, pending] and, if wanted, the state after: [conv, scan].
-   */
-  run({ stream, pending, state }: BlockInput, activations: DType, { flags = null, wantState = false }: ForwardOptions) {
-    const { y, sum } = this.norm.forward(pending ?? stream, { residual: pending && stream, dtype: activations });
-    const mixed = this.mix(y, state, flags, wantState);
-    return [sum, mixed.y, ...(wantState ? [mixed.conv!, mixed.scan!] : [])];
+    const y = this.outProj.forward(scan.y); // [b, l, d]
+    return [normed.sum, y, ...(wantState ? [conv.state!, scan.state!] : [])];
   }
 
   dispose(): void {
@@ -162,7 +166,7 @@ export class MambaModel implements CausalLM {
   }
 
   get adaptable(): ReadonlyMap<string, AdaptableLayer> {
-    const layers = [this.embeddings, ...this.blocks.flatMap((block) => block.layers), ...(this.head ? [this.head] : [])];
+    const layers = [this.embeddings, this.blocks.flatMap((block) => block.layers), this.head ?? []].flat(2);
     return new Map(layers.map((layer) => [layer.name, layer]));
   }
 
@@ -188,9 +192,7 @@ export class MambaModel implements CausalLM {
       const normed = this.finalNorm.forward(pending!, { residual: stream, dtype: this.activations });
       return { hidden: normed.y, layers: after };
     });
-    if (!wantState) return { hidden, state: null };
-    const dispose = () => layers.forEach((layer) => void Object.values(layer).forEach((t) => void t.dispose()));
-    return { hidden, state: { layers, dispose } };
+    return { hidden, state: wantState ? stateOf(layers) : null };
   }
 
   /** Temporaries of a block go when it is done; with checkpointing also what its gradients need. */
@@ -203,7 +205,9 @@ export class MambaModel implements CausalLM {
       return block.run(from, this.activations, options);
     };
     const present = inputs.filter((t) => t != null);
-    return this.device.scope(() => (options.checkpointing ? checkpoint(present, work, options.random) : work(...present)));
+    return this.device.scope(() =>
+      options.checkpointing ? checkpoint(present, work, options.random) : work(...present),
+    );
   }
 
   /** The residual stream stays f32 (f64 in an f64 model) unless the configuration lets it follow the activations. */

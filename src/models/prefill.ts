@@ -1,15 +1,22 @@
 /** Reading a prompt: a piece at a time with the state carried along, so that memory does not grow with its length. */
 import { type Device, embedding, reshape, type Tensor } from '../tensor/index.ts';
+import { checkIds } from './ids.ts';
 import type { CausalLM, ModelState } from './model.ts';
 import { FLAG_PAD } from './sequence-flags.ts';
 
-/** Positions of a sequence that are computed at once. */
-export const PREFILL_CHUNK = 512;
+const MOST_CHUNK = 512;
+const LEAST_CHUNK = 16;
+/** Positions of all sequences that are computed at once. */
+const MOST_POSITIONS = 4096;
+
+/** Positions of each of `rows` sequences that are computed at once: enough to keep a device busy, no more. */
+export const chunkFor = (rows: number): number =>
+  Math.min(MOST_CHUNK, Math.max(LEAST_CHUNK, Math.floor(MOST_POSITIONS / rows)));
 
 export interface PrefillOptions {
   /** State before the first position of every row; not consumed. */
   state?: ModelState | null;
-  /** Positions of a sequence that are computed at once. */
+  /** Positions of a sequence that are computed at once; `chunkFor` unless given. */
   chunk?: number;
   /** Called before each piece; may throw to stop. */
   onChunk?: () => void;
@@ -38,7 +45,11 @@ export function lastPosition(hidden: Tensor): Tensor {
   const [b, l, d] = hidden.shape;
   const { device } = hidden;
   return device.scope(() => {
-    const rows = device.from(Array.from({ length: b }, (_, i) => i * l + l - 1), [b], 'i32');
+    const rows = device.from(
+      Array.from({ length: b }, (_, i) => i * l + l - 1),
+      [b],
+      'i32',
+    );
     return embedding(reshape(hidden, [b * l, d]), rows);
   });
 }
@@ -51,9 +62,10 @@ export function lastPosition(hidden: Tensor): Tensor {
 export async function prefill(
   model: CausalLM,
   rows: readonly (readonly number[])[],
-  { state = null, chunk = PREFILL_CHUNK, onChunk }: PrefillOptions = {},
+  { state = null, chunk = chunkFor(rows.length), onChunk }: PrefillOptions = {},
 ): Promise<{ hidden: Tensor; state: ModelState }> {
   const { device } = model;
+  for (const row of rows) checkIds('prompt', row, model.vocabSize);
   const length = rows.reduce((most, row) => Math.max(most, row.length), 0);
   let carried: ModelState | null = null;
   try {
@@ -71,8 +83,7 @@ export async function prefill(
       );
       carried?.dispose();
       carried = after.next;
-      for (const layer of carried.layers) for (const t of Object.values(layer)) device.keep(t);
-      if (isLast) return { hidden: device.keep(after.hidden!), state: carried };
+      if (isLast) return { hidden: after.hidden!, state: carried };
       await device.sync();
     }
   } catch (error) {

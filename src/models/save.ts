@@ -109,7 +109,8 @@ async function writeShards(model: LanguageModel, files: FileSystem, folder: stri
 /** Weights of an earlier save that the new files do not belong to: a loader could take them for the model. */
 async function removeStale(files: FileSystem, folder: string, written: ReadonlySet<string>): Promise<void> {
   for (const name of await files.list(folder)) {
-    const isWeights = name === WEIGHTS_FILE || name === WEIGHTS_INDEX_FILE || /^model-\d+-of-\d+\.safetensors$/.test(name);
+    const isWeights =
+      name === WEIGHTS_FILE || name === WEIGHTS_INDEX_FILE || /^model-\d+-of-\d+\.safetensors$/.test(name);
     if (isWeights && !written.has(name)) await files.remove(joinPath(folder, name));
   }
 }

@@ -83,7 +83,9 @@ export function restoreState(device: Device, snapshot: StateSnapshot): ModelStat
  */
 export function checkState(state: ModelState, like: ModelState): void {
   if (state.layers.length !== like.layers.length) {
-    throw new KraitError(`state: expected ${like.layers.length} layers, got ${state.layers.length}; use the model it came from`);
+    throw new KraitError(
+      `state: expected ${like.layers.length} layers, got ${state.layers.length}; use the model it came from`,
+    );
   }
   like.layers.forEach((layer, i) => {
     for (const [name, { shape }] of Object.entries(layer)) {
@@ -127,14 +129,20 @@ export async function loadSnapshot(files: FileSystem, path: string): Promise<Sta
     for (const [key, info] of source.tensors) {
       const [, index, name] = key.match(/^layers\.(\d{1,5})\.(\w+)$/) ?? [];
       if (name === undefined || (info.dtype !== 'F32' && info.dtype !== 'F64')) {
-        throw new CheckpointError(key, 'a state tensor layers.<i>.<name> of F32', info.dtype, path, 'give a state file');
+        throw new CheckpointError(
+          key,
+          'a state tensor layers.<i>.<name> of F32',
+          info.dtype,
+          path,
+          'give a state file',
+        );
       }
       const dtype = info.dtype === 'F32' ? 'f32' : 'f64';
       const values = (await source.readAs(key, dtype)) as Float32Array | Float64Array;
       layers[Number(index)] ??= {};
       layers[Number(index)][name] = { shape: info.shape, dtype, values };
     }
-    const missing = Array.from(layers).findIndex((layer) => layer === undefined);
+    const missing = Array.from(layers).findIndex((layer) => !layer);
     if (missing >= 0 || layers.length === 0) {
       const key = `layers.${Math.max(0, missing)}`;
       throw new CheckpointError(key, 'a tensor of this layer', 'none', path, 'give a state file');

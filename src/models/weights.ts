@@ -33,7 +33,10 @@ export interface LoadOptions extends ModelOptions {
 }
 
 /** @throws UnsupportedOpError if the device cannot hold a dtype */
-function typesOf(device: Device, { dtype = 'f32', activations = dtype }: ModelOptions): { dtype: DType; activations: DType } {
+function typesOf(
+  device: Device,
+  { dtype = 'f32', activations = dtype }: ModelOptions,
+): { dtype: DType; activations: DType } {
   for (const type of [dtype, activations]) {
     if (!device.backend.supports(type) || type === 'i32') throw new UnsupportedOpError('model', type, device.name);
   }

@@ -1,0 +1,129 @@
+// Elementary functions on vectors, in f32 without fused multiply-adds: each gives the same bits in every variant.
+// Maximum errors against the true value were measured over all of their range (relative unless said otherwise).
+#pragma once
+#include "vec.h"
+
+namespace krait {
+namespace KRAIT_VARIANT {
+namespace {
+
+/** c[0] + c[1] x + ... by Horner's rule. */
+template <int N>
+KRAIT_INLINE F polynomial(F x, const float (&c)[N]) {
+  F y = splat(c[N - 1]);
+  for (int i = N - 2; i >= 0; i--) y = y * x + c[i];
+  return y;
+}
+
+/** 1.5 * 2^23: adding it rounds a small number to an integer, and leaves that in the lowest bits. */
+constexpr float TO_INTEGER = 12582912.0f;
+
+/** 2^k for -126 <= k <= 128; 2^128 is infinity. */
+KRAIT_INLINE F powerOfTwo(I k) { return (F)((k + 127) << 23); }
+
+/**
+ * e^x. Error 1.1e-7; infinity above 88.73, subnormal results from -87.34, 0 from -103.98; NaN stays.
+ * e^x = 2^k e^r with |r| <= ln(2)/2; k is applied in two halves, so that neither factor overflows.
+ */
+KRAIT_INLINE F exponential(F x) {
+  x = larger(smaller(x, splat(89.0f)), splat(-104.0f));
+  const F shifted = x * 1.44269504f + TO_INTEGER, k = shifted - TO_INTEGER;
+  const F r = x - k * 0.693359375f - k * -2.12194440e-4f;  // ln(2) in two pieces, the first times k is exact
+  const F tail = polynomial(r, {0.499999933f, 0.166665189f, 0.0416684076f, 0.00836892165f, 0.00138142024f});
+  const F p = r * r * tail + r + 1.0f;
+  const I whole = (I)shifted - (I)splat(TO_INTEGER), half = whole >> 1;
+  return p * powerOfTwo(half) * powerOfTwo(whole - half);
+}
+
+/**
+ * 2^x for the decays of scans: cheaper than `exponential`. Error 2e-7 + 6e-8 |x| (from the rounding of x itself),
+ * 2^-126 instead of anything smaller, infinity from 128; NaN stays.
+ */
+KRAIT_INLINE F powerOf2(F x) {
+  x = larger(smaller(x, splat(128.0f)), splat(-126.0f));
+  const F shifted = x + TO_INTEGER, f = x - (shifted - TO_INTEGER);
+  const F p = f * polynomial(f, {0.693146974f, 0.240222388f, 0.0555073767f, 0.00967173019f, 0.00132641561f}) + 1.0f;
+  return (F)((I)p + ((I)shifted << 23));
+}
+
+constexpr float LOG2E = 1.44269504f;
+
+/** Natural logarithm. Error 1.2e-7, also of subnormals; -infinity at 0, NaN below. */
+KRAIT_INLINE F logarithm(F x) {
+  const I isTiny = x < 0x1p-126f;
+  const F scaled = select(isTiny, x * 0x1p23f, x);
+  const I k = ((I)scaled - 0x3f3504f3) >> 23;  // scaled = 2^k (1 + f), 1 + f from sqrt(1/2) to sqrt(2)
+  const F f = (F)((I)scaled - (k << 23)) - 1.0f;
+  const F e = __builtin_convertvector(k - (isTiny & 23), F);
+  const F tail = polynomial(f, {0.333333317f, -0.250008209f, 0.20001226f, -0.166233613f, 0.142017812f, -0.13160169f,
+                                0.127614139f, -0.0763432953f});
+  const F square = f * f;
+  const F fraction = e * -2.12194440e-4f + f * square * tail - 0.5f * square + f;
+  F result = fraction + e * 0.693359375f;
+  result = select(x == __builtin_inff(), x, result);
+  result = select(x == 0.0f, splat(-__builtin_inff()), result);
+  return select((x < 0.0f) | (x != x), splat(__builtin_nanf("")), result);
+}
+
+/** log(1 + u) for 0 <= u <= 1: 2 artanh(s) with s = u/(2+u). Error 2e-7. */
+KRAIT_INLINE F logOnePlus(F u) {
+  const F s = u / (u + 2.0f), square = s * s;
+  return s * square * polynomial(square, {0.666664165f, 0.400215217f, 0.280018409f, 0.280119913f}) + 2.0f * s;
+}
+
+/** log(1 + e^x). Error 4e-7 for every x. Above 20 it is x: what the sum adds is below half a unit of x. */
+KRAIT_INLINE F softplus(F x) {
+  const F excess = logOnePlus(exponential(-absolute(x)));
+  return larger(x, splat(0)) + excess;
+}
+
+/** 1/(1 + e^-x) and its distance from 1, both with error 3e-7. */
+struct Sigmoid {
+  F value, rest;
+};
+KRAIT_INLINE Sigmoid sigmoids(F x) {
+  const F e = exponential(-absolute(x));
+  const F larger = 1.0f / (e + 1.0f), smaller = e * larger;
+  const I isNegative = x < 0.0f;
+  return {select(isNegative, smaller, larger), select(isNegative, larger, smaller)};
+}
+KRAIT_INLINE F sigmoid(F x) { return 1.0f / (exponential(-x) + 1.0f); }
+KRAIT_INLINE F silu(F x) { return x / (exponential(-x) + 1.0f); }
+KRAIT_INLINE F siluSlope(F x) {
+  const Sigmoid s = sigmoids(x);
+  return s.value + x * s.value * s.rest;
+}
+
+/** Error 2e-7. */
+KRAIT_INLINE F tangentH(F x) {
+  const F size = absolute(x), square = x * x;
+  const F near = x * square * polynomial(square, {-0.33333282f, 0.133314434f, -0.0537397894f, 0.0206392597f,
+                                                  -0.00570511917f}) + x;
+  const F far = 1.0f - 2.0f / (exponential(size * 2.0f) + 1.0f);
+  return select(size < 0.625f, near, withSign(far, x));
+}
+
+/**
+ * Normal distribution function (1 + erf(x/sqrt(2)))/2, absolute error 1e-7.
+ * Phi(-v) = t P(t) e^(-v^2/2) with t = 1/(1 + 0.35 v) for v >= 0; the other side is 1 minus that.
+ */
+KRAIT_INLINE F normalCdf(F x) {
+  const F t = 1.0f / (absolute(x) * 0.35f + 1.0f);
+  const F scale = t * polynomial(t, {0.139621405f, 0.139861863f, 0.119832916f, 0.105507809f, -0.0231093789f,
+                                     0.159173516f, -0.255713714f, 0.14397145f, -0.0291458824f});
+  const F tail = scale * exponential(x * x * -0.5f);
+  return select(x < 0.0f, tail, 1.0f - tail);
+}
+
+/** 1/sqrt(2 pi) e^(-x^2/2) */
+KRAIT_INLINE F normalDensity(F x) { return exponential(x * x * -0.5f) * 0.398942280f; }
+
+// ---- One number ----------------------------------------------------------------------------------------------------
+
+inline float logarithm(float x) { return logarithm(splat(x))[0]; }
+inline float exponential(float x) { return exponential(splat(x))[0]; }
+inline float squareRoot(float x) { return squareRoot(splat(x))[0]; }
+
+}  // namespace
+}  // namespace KRAIT_VARIANT
+}  // namespace krait

@@ -1,0 +1,82 @@
+/** `krait generate`: continues a prompt and streams the text. */
+import type { Command } from 'commander';
+import { type FinishReason, generate } from '../models/generate/index.ts';
+import {
+  integer,
+  interruptSignal,
+  type ModelOptions,
+  number,
+  Output,
+  openModel,
+  readStdin,
+  tokenizerFor,
+  withModelOptions,
+} from './session.ts';
+
+interface Options extends ModelOptions {
+  prompt: string;
+  maxTokens: number;
+  temperature: number;
+  topK?: number;
+  topP?: number;
+  repetitionPenalty: number;
+  stop?: string[];
+  seed: number;
+}
+
+interface Run {
+  completion: string;
+  tokens: number[];
+  finish: FinishReason | null;
+  prefillSeconds: number;
+  decodeSeconds: number;
+}
+
+async function run(options: Options, output: Output): Promise<void> {
+  const { model, device, folder, loadSeconds } = await openModel(options, output);
+  const tokenizer = await tokenizerFor(model, folder);
+  const prompt = options.prompt === '-' ? await readStdin() : options.prompt;
+  const promptTokens = tokenizer.encode(prompt).length;
+  const done: Run = { completion: '', tokens: [], finish: null, prefillSeconds: 0, decodeSeconds: 0 };
+  const startedMs = performance.now();
+  let firstMs = startedMs;
+  if (!options.json) process.stdout.write(prompt);
+  const sampling = { ...options, signal: interruptSignal(output) };
+  for await (const { token, text, finish } of generate(model, tokenizer, prompt, sampling)) {
+    if (done.tokens.length === 0) firstMs = performance.now();
+    done.tokens.push(token);
+    done.completion += text;
+    done.finish = finish;
+    if (!options.json) process.stdout.write(text);
+  }
+  if (!options.json) process.stdout.write('\n');
+  done.prefillSeconds = (firstMs - startedMs) / 1000;
+  done.decodeSeconds = (performance.now() - firstMs) / 1000;
+  const perSecond = (count: number, seconds: number) => (seconds > 0 && count > 0 ? count / seconds : null);
+  const timings = {
+    loadSeconds,
+    prefillTokensPerSecond: perSecond(promptTokens, done.prefillSeconds),
+    decodeTokensPerSecond: perSecond(done.tokens.length - 1, done.decodeSeconds),
+  };
+  const rate = (value: number | null) => (value === null ? '-' : `${value.toFixed(0)} tok/s`);
+  output.say(
+    `${done.tokens.length} tokens; load ${loadSeconds.toFixed(2)} s, prefill ${rate(timings.prefillTokensPerSecond)}, ` +
+      `decode ${rate(timings.decodeTokensPerSecond)}`,
+  );
+  const { completion, tokens, finish } = done;
+  output.result({ prompt, completion, tokens, finish, timings, device: device.name, dtype: options.dtype });
+  device.close();
+}
+
+export function define(command: Command): Command {
+  return withModelOptions(command)
+    .requiredOption('--prompt <text|->', 'text to continue; - reads standard input')
+    .option('--max-tokens <n>', 'most tokens to write', integer(0), 128)
+    .option('--temperature <t>', '0 takes the most probable token', number(0), 0)
+    .option('--top-k <k>', 'choose among the k most probable', integer(1))
+    .option('--top-p <p>', 'choose among the most probable that hold this share', number(0, 1))
+    .option('--repetition-penalty <x>', 'above 1 makes tokens that were there less probable', number(0), 1)
+    .option('--stop <text...>', 'texts that end the completion')
+    .option('--seed <s>', 'same seed, same text', integer(0), 0)
+    .action((options: Options) => run(options, new Output(options.json ?? false)));
+}

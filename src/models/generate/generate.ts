@@ -1,0 +1,235 @@
+/**
+ * Text from a model, token by token. What is kept between tokens is the recurrent state alone: memory and time per
+ * token do not grow with the length of the text.
+ */
+import { HostRandom, UsageError } from '../../core/index.ts';
+import type { Tokenizer } from '../../io/index.ts';
+import { reshape, type Tensor } from '../../tensor/index.ts';
+import { checkTokenizer } from '../ids.ts';
+import type { CausalLM, ModelState } from '../model.ts';
+import { prefill } from '../prefill.ts';
+import { selectRows } from '../state.ts';
+import { checkSampling, logProbability, type SamplingOptions, sampleToken } from './sampling.ts';
+import { StopStrings } from './stop-strings.ts';
+
+export interface GenerateOptions extends SamplingOptions {
+  /** Most tokens for each prompt; 128 unless given. */
+  maxTokens?: number;
+  /** Texts that end a sequence; they are not given out. */
+  stop?: readonly string[];
+  /** Ids that end a sequence; those of the configuration and the tokenizer unless given, `[]` for none. */
+  eosTokens?: readonly number[];
+  /** Same seed, same tokens. */
+  seed?: number;
+  /** Sequence i draws from stream `stream + i` of the seed; 0 unless given. */
+  stream?: number;
+  /** Whether to compute log-probabilities. */
+  logprobs?: boolean;
+  /** State before the prompts, one sequence a prompt; not consumed. */
+  state?: ModelState | null;
+  /** Positions of a prompt that are read at once. */
+  chunk?: number;
+  signal?: AbortSignal;
+}
+
+/** `eos`: an end-of-text id; `stop`: a stop string; `length`: as many tokens as were asked for. */
+export type FinishReason = 'eos' | 'stop' | 'length';
+
+export interface GeneratedToken {
+  /** Number of the prompt that it continues. */
+  readonly sequence: number;
+  readonly token: number;
+  /** Text that became certain with it: empty while a character or a possible stop string is incomplete. */
+  readonly text: string;
+  /** Its log-probability in nats before temperature and penalties, if wanted. */
+  readonly logprob?: number;
+  /** Why the sequence ends here, or null if it goes on. */
+  readonly finish: FinishReason | null;
+}
+
+/** What generation needs of a tokenizer. */
+export type TextCodec = Pick<Tokenizer, 'encode' | 'decodeStream' | 'eosId' | 'vocabSize' | 'path'>;
+
+/** A text, or its ids. */
+export type Prompt = string | readonly number[];
+
+/** One sequence that is being written. */
+class Sequence {
+  private readonly random: HostRandom;
+  private readonly seen: Set<number> | null;
+  private readonly decoder;
+  private readonly stops: StopStrings;
+  private count = 0;
+
+  constructor(
+    readonly number: number,
+    prompt: readonly number[],
+    tokenizer: TextCodec | null,
+    private readonly options: GenerateOptions,
+    private readonly eos: ReadonlySet<number>,
+  ) {
+    this.random = new HostRandom(options.seed ?? 0, (options.stream ?? 0) + number);
+    this.seen = (options.repetitionPenalty ?? 1) === 1 ? null : new Set(prompt);
+    this.decoder = tokenizer?.decodeStream() ?? null;
+    this.stops = new StopStrings(options.stop ?? []);
+  }
+
+  /** The next token of this sequence from its logits (which it may change). */
+  next(logits: Float32Array | Float64Array, maxTokens: number): GeneratedToken {
+    const original = this.options.logprobs ? logits.slice() : null;
+    const token = sampleToken(logits, this.options, this.seen ?? [], this.random);
+    const logprob = original ? logProbability(original, token) : undefined;
+    this.seen?.add(token);
+    this.count++;
+    const isEos = this.eos.has(token);
+    const piece = isEos ? '' : (this.decoder?.push(token) ?? '');
+    let { text, isStopped } = this.stops.push(piece);
+    let finish: FinishReason | null = isEos ? 'eos' : this.count >= maxTokens ? 'length' : null;
+    if (isStopped) finish = 'stop';
+    else if (finish) {
+      const end = this.stops.push(this.decoder?.flush() ?? '');
+      text += end.text + (end.isStopped ? '' : this.stops.flush());
+      if (end.isStopped) finish = 'stop';
+    }
+    return { sequence: this.number, token, text, finish, ...(original ? { logprob } : {}) };
+  }
+}
+
+function idsOf(
+  model: CausalLM,
+  tokenizer: TextCodec | null,
+  prompt: Prompt,
+  config: Record<string, unknown>,
+): number[] {
+  if (typeof prompt !== 'string') return [...prompt];
+  if (!tokenizer) throw new UsageError('a prompt as text needs a tokenizer; give token ids');
+  const ids = tokenizer.encode(prompt);
+  if (ids.length > 0) return ids;
+  const { bos_token_id: bos } = config;
+  if (typeof bos === 'number' && bos < model.vocabSize) return [bos];
+  throw new UsageError('the prompt is empty and the model names no token to begin with; give some text');
+}
+
+function eosOf(
+  tokenizer: TextCodec | null,
+  { eosTokens }: GenerateOptions,
+  config: Record<string, unknown>,
+): Set<number> {
+  if (eosTokens) return new Set(eosTokens);
+  const ids = [config.eos_token_id, tokenizer?.eosId].flat();
+  return new Set(ids.filter((id) => typeof id === 'number'));
+}
+
+/** One step of every sequence: their last tokens and the state -> hidden [b, d] and the state after. */
+function step(model: CausalLM, tokens: readonly number[], state: ModelState): { hidden: Tensor; state: ModelState } {
+  const { device } = model;
+  return device.noGrad(() =>
+    device.scope(() => {
+      const ids = device.from(tokens, [tokens.length, 1], 'i32');
+      const after = model.forward(ids, { state, wantState: true });
+      return { hidden: reshape(after.hidden, [tokens.length, model.hiddenSize]), state: after.state! };
+    }),
+  );
+}
+
+/** Logits of each sequence on the host. Consumes `hidden`. */
+async function readLogits(model: CausalLM, hidden: Tensor): Promise<(Float32Array | Float64Array)[]> {
+  const { device, vocabSize } = model;
+  const rows = hidden.rows;
+  const logits = device.noGrad(() => device.scope(() => model.logits(hidden)));
+  hidden.dispose();
+  const values = (await logits.read()) as Float32Array;
+  logits.dispose();
+  return Array.from({ length: rows }, (_, i) => values.subarray(i * vocabSize, (i + 1) * vocabSize));
+}
+
+/** Whether it is a list of prompts, rather than one prompt as ids. */
+const isList = (prompts: Prompt | readonly Prompt[]): prompts is readonly Prompt[] =>
+  typeof prompts !== 'string' && (prompts.length === 0 || typeof prompts[0] !== 'number');
+
+/**
+ * Continues prompts. Several run as one batch, each as if it were alone; tokens of the sequences come interleaved,
+ * and the last token of a sequence says why it ends.
+ * @param tokenizer null for prompts as ids: the texts are then empty
+ * @throws UsageError for options out of range, an empty prompt, ids beyond the vocabulary; the signal's reason
+ */
+export async function* generate(
+  model: CausalLM,
+  tokenizer: TextCodec | null,
+  prompts: Prompt | readonly Prompt[],
+  options: GenerateOptions = {},
+): AsyncGenerator<GeneratedToken, void, undefined> {
+  const { maxTokens = 128, signal } = options;
+  checkSampling(options);
+  if (!Number.isInteger(maxTokens) || maxTokens < 0)
+    throw new UsageError(`max tokens: expected a whole number from 0, got ${maxTokens}`);
+  if (options.stop?.includes('')) throw new UsageError('stop: an empty string would stop at once; leave it out');
+  if (options.stop?.length && !tokenizer) throw new UsageError('stop strings need a tokenizer; use eosTokens');
+  if (tokenizer) checkTokenizer(tokenizer, model.vocabSize);
+  const config = model.configJson();
+  const rows = (isList(prompts) ? prompts : [prompts]).map((prompt) => idsOf(model, tokenizer, prompt, config));
+  const eos = eosOf(tokenizer, options, config);
+  if (rows.length === 0 || maxTokens === 0) return;
+
+  let active = rows.map((row, i) => new Sequence(i, row, tokenizer, options, eos));
+  let { hidden, state } = await prefill(model, rows, { ...options, onChunk: () => signal?.throwIfAborted() });
+  try {
+    for (;;) {
+      const logits = await readLogits(model, hidden);
+      signal?.throwIfAborted();
+      const written = active.map((sequence, i) => sequence.next(logits[i], maxTokens));
+      yield* written;
+      signal?.throwIfAborted();
+      const going = written.flatMap(({ finish }, i) => (finish ? [] : [i]));
+      if (going.length === 0) return;
+      if (going.length < active.length) {
+        const fewer = selectRows(state, going);
+        state.dispose();
+        state = fewer;
+        active = going.map((i) => active[i]);
+      }
+      const before = state;
+      ({ hidden, state } = step(
+        model,
+        going.map((i) => written[i].token),
+        before,
+      ));
+      before.dispose();
+    }
+  } finally {
+    hidden.dispose();
+    state.dispose();
+  }
+}
+
+export interface Completion {
+  readonly text: string;
+  readonly tokens: readonly number[];
+  /** Log-probabilities of the tokens, if they were wanted. */
+  readonly logprobs: readonly number[];
+  readonly finish: FinishReason | null;
+}
+
+/** All of what `generate` gives, a completion for each prompt. */
+export async function complete(
+  model: CausalLM,
+  tokenizer: TextCodec | null,
+  prompts: Prompt | readonly Prompt[],
+  options: GenerateOptions = {},
+): Promise<Completion[]> {
+  const count = isList(prompts) ? prompts.length : 1;
+  const done = Array.from({ length: count }, () => ({
+    text: '',
+    tokens: [] as number[],
+    logprobs: [] as number[],
+    finish: null as FinishReason | null,
+  }));
+  for await (const { sequence, token, text, logprob, finish } of generate(model, tokenizer, prompts, options)) {
+    const completion = done[sequence];
+    completion.text += text;
+    completion.tokens.push(token);
+    if (logprob !== undefined) completion.logprobs.push(logprob);
+    completion.finish = finish;
+  }
+  return done;
+}

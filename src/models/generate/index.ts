@@ -1,0 +1,3 @@
+export * from './generate.ts';
+export * from './sampling.ts';
+export * from './stop-strings.ts';
