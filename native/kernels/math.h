@@ -37,7 +37,7 @@ KRAIT_INLINE F exponential(F x) {
 
 /**
  * 2^x for the decays of scans: cheaper than `exponential`. Error 2e-7 + 6e-8 |x| (from the rounding of x itself),
- * 2^-126 instead of anything smaller, infinity from 128; NaN stays.
+ * 2^-126 instead of anything smaller, infinity from 128. NaN stays if the lower half of its bits is 0.
  */
 KRAIT_INLINE F powerOf2(F x) {
   x = larger(smaller(x, splat(128.0f)), splat(-126.0f));

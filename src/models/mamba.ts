@@ -198,11 +198,12 @@ export class MambaModel implements CausalLM {
   /** Temporaries of a block go when it is done; with checkpointing also what its gradients need. */
   private runBlock(block: MambaBlock, input: BlockInput, options: ForwardOptions): Tensor[] {
     const { stream, pending, state } = input;
-    const inputs = [stream, pending, state?.conv, state?.scan];
+    // All that the second run of a checkpoint reads has to be an input, which is kept until then.
+    const inputs = [stream, pending, state?.conv, state?.scan, options.flags];
     const work = (...given: Tensor[]) => {
-      const [first, before, conv, scan] = inputs.map((t) => (t ? given.shift()! : null));
+      const [first, before, conv, scan, flags] = inputs.map((t) => (t ? given.shift()! : null));
       const from = { stream: first!, pending: before, state: conv && scan && { conv, scan } };
-      return block.run(from, this.activations, options);
+      return block.run(from, this.activations, { ...options, flags });
     };
     const present = inputs.filter((t) => t != null);
     return this.device.scope(() =>

@@ -1,0 +1,38 @@
+/** The devices that a test runs on. One that is not there is skipped with its reason, or fails if it is required. */
+import { DEVICE_NAMES, type DeviceName, deviceCandidate, KERNEL_NAMES } from '../../backend/index.ts';
+import { Device } from '../../tensor/index.ts';
+
+export interface TestDevice {
+  readonly name: DeviceName;
+  /** Why it cannot be used; false if it can. */
+  readonly skip: string | false;
+  open(): Promise<Device>;
+}
+
+const required = (process.env.REQUIRE_BACKENDS ?? '').split(',').filter(Boolean);
+
+async function inspect(name: DeviceName): Promise<string | false> {
+  try {
+    const candidate = await deviceCandidate(name);
+    if (!candidate.available) return candidate.reason;
+    const backend = await candidate.open();
+    const kernels: readonly string[] = (backend as { kernels?: readonly string[] }).kernels ?? KERNEL_NAMES;
+    backend.close();
+    const missing = KERNEL_NAMES.filter((kernel) => !kernels.includes(kernel));
+    return missing.length > 0 && `${name} has no ${missing.join(', ')}`;
+  } catch (error) {
+    return (error as Error).message.split('\n')[0];
+  }
+}
+
+/** Every device of Krait, the reference first. */
+export async function testDevices(): Promise<TestDevice[]> {
+  const devices: TestDevice[] = [];
+  for (const name of [...DEVICE_NAMES].reverse()) {
+    const skip = await inspect(name);
+    if (skip && required.includes(name)) throw new Error(`REQUIRE_BACKENDS names ${name}: ${skip}`);
+    const open = async () => new Device(await (await deviceCandidate(name, 2)).open());
+    devices.push({ name, skip, open });
+  }
+  return devices;
+}

@@ -1,0 +1,65 @@
+/**
+ * Learning rates as pure functions of the step, so that a resumed run needs to remember nothing.
+ *   warm-up   lr (i + 1) / w                                        for i < w
+ *   constant  lr
+ *   linear    min + (lr - min) (1 - p)                              p = (i - w) / (n - w)
+ *   cosine    min + (lr - min) (1 + cos(pi p)) / 2
+ * As in transformers, but for the warm-up: there the first step has rate 0 and changes nothing.
+ */
+import { ConfigError } from '../core/index.ts';
+
+export const SCHEDULES = ['constant', 'linear', 'cosine'] as const;
+export type ScheduleName = (typeof SCHEDULES)[number];
+
+export interface ScheduleOptions {
+  schedule: ScheduleName;
+  learningRate: number;
+  /** Steps of the whole run. */
+  steps: number;
+  /** Steps of warm-up; a number between 0 and 1 is a share of all steps. */
+  warmup?: number;
+  /** Where linear and cosine end; 0 unless given. */
+  minLearningRate?: number;
+}
+
+/** Whole steps of warm-up. */
+export function warmupSteps({ warmup = 0, steps }: Pick<ScheduleOptions, 'warmup' | 'steps'>): number {
+  return warmup < 1 ? Math.round(warmup * steps) : Math.round(warmup);
+}
+
+/** @throws ConfigError naming the value that makes no schedule */
+export function checkSchedule({
+  schedule,
+  learningRate,
+  steps,
+  warmup = 0,
+  minLearningRate = 0,
+}: ScheduleOptions): void {
+  const fail = (name: string, value: unknown, expected: string): never => {
+    throw new ConfigError(`${name}: expected ${expected}, got ${value}`);
+  };
+  if (!SCHEDULES.includes(schedule)) fail('lr_schedule', schedule, SCHEDULES.join(', '));
+  if (!(learningRate > 0 && Number.isFinite(learningRate))) fail('learning_rate', learningRate, 'a number above 0');
+  if (!(Number.isInteger(steps) && steps > 0)) fail('steps', steps, 'a whole number above 0');
+  if (!(warmup >= 0 && Number.isFinite(warmup))) fail('warmup', warmup, 'steps, or a share of them below 1');
+  if (!(minLearningRate >= 0 && minLearningRate <= learningRate)) {
+    fail('min_lr', minLearningRate, `a number from 0 to the learning rate, ${learningRate}`);
+  }
+}
+
+/** The learning rate of step `i`, counted from 0. */
+export function learningRateAt(i: number, options: ScheduleOptions): number {
+  const { schedule, learningRate, steps, minLearningRate = 0 } = options;
+  const warm = warmupSteps(options);
+  if (i < warm) return (learningRate * (i + 1)) / warm;
+  const progress = Math.min(1, (i - warm) / Math.max(1, steps - warm));
+  const span = learningRate - minLearningRate;
+  switch (schedule) {
+    case 'constant':
+      return learningRate;
+    case 'linear':
+      return minLearningRate + span * (1 - progress);
+    case 'cosine':
+      return minLearningRate + (span * (1 + Math.cos(Math.PI * progress))) / 2;
+  }
+}
