@@ -27,18 +27,22 @@ const OBJECTS = join(BUILD, 'obj');
 const ADDON = join(BUILD, 'krait.node');
 const JOBS = 2;
 
-const FMA = ['-mavx2', '-mfma', '-mf16c', '-mbmi2'];
+const FMA = ['-mavx2', '-mfma', '-mf16c'];
 const AVX512 = [...FMA, '-mavx512f', '-mavx512bw', '-mavx512vl', '-mavx512dq', '-mprefer-vector-width=512'];
-/** Variants of each architecture, the widest first: the device takes the first that the machine can run. */
+/**
+ * Variants of each architecture, the widest first: the device takes the first that the machine can run. With `base`
+ * only the product is built anew; the other kernels are those of the base.
+ */
 const VARIANTS = {
-  x64: {
-    avx512bf16: [...AVX512, '-mavx512bf16'],
-    avx512: AVX512,
-    avx2: FMA,
-    x86_64: ['-march=x86-64'], // SSE2 alone: every 64-bit x86
-  },
-  arm64: { neon: [] },
+  x64: [
+    { name: 'avx512bf16', flags: [...AVX512, '-mavx512bf16'], base: 'avx512' },
+    { name: 'avx512', flags: AVX512 },
+    { name: 'avx2', flags: FMA },
+    { name: 'x86_64', flags: ['-march=x86-64'] }, // SSE2 alone: every 64-bit x86
+  ],
+  arm64: [{ name: 'neon', flags: [] }],
 };
+const PRODUCT = ['matmul.cc', 'catalogue.cc'];
 
 const COMMON = [
   '-std=c++17',
@@ -50,7 +54,6 @@ const COMMON = [
   '-Wno-unknown-pragmas',
   '-Wno-unknown-warning-option',
   '-Wno-maybe-uninitialized', // g++ 12 finds some in its own AVX-512 headers
-
   '-Wno-psabi',
 ];
 // Contraction is off so that scans and elementwise kernels give the same bits in every variant; products want FMA.
@@ -88,51 +91,65 @@ async function findCompiler() {
   return undefined;
 }
 
-async function sourcesIn(folder, pattern) {
-  if (!existsSync(folder)) return [];
-  return (await readdir(folder))
-    .filter((name) => pattern.test(name))
+async function sourcesIn(folder) {
+  const names = existsSync(folder) ? await readdir(folder) : [];
+  return names
+    .filter((name) => name.endsWith('.cc'))
     .sort()
     .map((name) => join(folder, name));
 }
 
-async function hashOf(parts, files) {
+/** `file` and every file of the repository that it includes, directly or not. */
+async function withIncludes(file, seen = new Map()) {
+  if (seen.has(file)) return seen;
+  const text = await readFile(file, 'utf8');
+  seen.set(file, text);
+  for (const [, name] of text.matchAll(/^\s*#\s*include\s+"([^"]+)"/gm)) {
+    const path = join(dirname(file), name);
+    if (existsSync(path)) await withIncludes(path, seen);
+  }
+  return seen;
+}
+
+async function hashOf(parts, source) {
   const hash = createHash('sha256');
   for (const part of parts) hash.update(`${part}\0`);
-  for (const file of files) hash.update(await readFile(file)).update('\0');
+  for (const [file, text] of await withIncludes(source)) hash.update(`${relative(ROOT, file)}\0${text}\0`);
   return hash.digest('hex').slice(0, 24);
 }
 
 /** Variants whose flags the compiler knows. */
 async function usableVariants(compiler) {
-  const usable = [];
   await mkdir(OBJECTS, { recursive: true });
-  const probe = join(OBJECTS, 'probe.cc');
+  const probe = join(OBJECTS, `probe.${process.pid}.cc`);
   await writeFile(probe, '#if defined(__x86_64__)\n#include <immintrin.h>\n#endif\nint probe;\n');
-  for (const [name, flags] of Object.entries(VARIANTS[process.arch] ?? {})) {
-    const answer = await run(compiler.command, [...compiler.extra, ...flags, '-fsyntax-only', probe]);
-    if (answer.ok) usable.push([name, flags]);
-    else say(`krait: variant ${name} left out: ${compiler.version} does not know its flags`);
+  const usable = [];
+  for (const variant of VARIANTS[process.arch]) {
+    const answer = await run(compiler.command, [...compiler.extra, ...variant.flags, '-fsyntax-only', probe]);
+    if (answer.ok) usable.push(variant);
+    else say(`krait: variant ${variant.name} left out: ${compiler.version} does not know its flags`);
   }
+  await rm(probe, { force: true });
   return usable;
 }
 
 /** Every object that the addon needs: source, flags, and the file it is cached in. */
 async function planObjects(compiler, variants) {
-  const headers = [...(await sourcesIn(KERNELS, /\.h$/)), ...(await sourcesIn(BINDING, /\.h$/))];
   const include = join(dirname(createRequire(import.meta.url).resolve('node-api-headers/package.json')), 'include');
   const objects = [];
   const add = async (source, tag, flags) => {
-    const hash = await hashOf([compiler.command, compiler.version, ...flags], [source, ...headers]);
+    const hash = await hashOf([compiler.command, compiler.version, ...flags], source);
     objects.push({ source, flags, file: join(OBJECTS, `${basename(source, '.cc')}.${tag}.${hash}.o`) });
   };
-  for (const [name, flags] of variants) {
-    for (const source of await sourcesIn(KERNELS, /\.cc$/)) {
-      await add(source, name, [...kernelFlags(source), ...flags, `-DKRAIT_VARIANT=${name}`]);
+  for (const { name, flags, base } of variants) {
+    const defines = [`-DKRAIT_VARIANT=${name}`, ...(base ? [`-DKRAIT_BASE=${base}`] : [])];
+    for (const source of await sourcesIn(KERNELS)) {
+      if (base && !PRODUCT.includes(basename(source))) continue;
+      await add(source, name, [...kernelFlags(source), ...flags, ...defines]);
     }
   }
-  const list = variants.map(([name]) => `X(${name})`).join(' ');
-  for (const source of await sourcesIn(BINDING, /\.cc$/)) {
+  const list = variants.map(({ name }) => `X(${name})`).join(' ');
+  for (const source of await sourcesIn(BINDING)) {
     await add(source, 'node', [...COMMON, '-pthread', `-I${include}`, `-DKRAIT_VARIANTS=${list}`]);
   }
   return objects;
@@ -193,7 +210,7 @@ async function build() {
   const objects = await planObjects(compiler, variants);
   const stamp = join(BUILD, 'krait.stamp');
   const wanted = objects.map((o) => basename(o.file)).join('\n');
-  const names = variants.map(([name]) => name).join(', ');
+  const names = variants.map(({ name }) => name).join(', ');
   if (existsSync(ADDON) && existsSync(stamp) && (await readFile(stamp, 'utf8')) === wanted) {
     return { built: true, line: `krait: native device is up to date (${names})` };
   }

@@ -110,6 +110,9 @@ inline void fromFloats(int type, const float* from, int64_t n, void* to) {
 
 constexpr int bytesOf(int type) { return type == BF16 || type == F16 ? 2 : 4; }
 
+/** Bits of the flags of sequence kernels. */
+enum Flag { RESET = 1, PAD = 2 };
+
 /** A tensor argument: rows of dense columns, `ld` elements apart. */
 struct Matrix {
   char* data;
@@ -195,6 +198,12 @@ struct Pieces {
     }
   }
 };
+
+/** body(col, n) for every tile of a row, n <= TILE. */
+template <class Body>
+KRAIT_INLINE void eachTile(int64_t cols, Body body) {
+  for (int64_t col = 0; col < cols; col += TILE) body(col, cols - col < TILE ? cols - col : int64_t(TILE));
+}
 
 /** Whether the first `count` tensors of the command (absent ones aside) have rows without gaps. */
 inline bool areDense(const Command& cmd, int count, int64_t cols) {

@@ -11,7 +11,10 @@ namespace krait {
 namespace KRAIT_VARIANT {
 namespace {
 
-enum { THIN = 8, DOT_ROWS = 4, SUM_COLS = 256 };
+constexpr int THIN = 8;           // rows or columns that count as few
+constexpr int64_t DOT_ROWS = 16;  // rows of the wide operand that one unit multiplies
+constexpr int64_t DOT_STEPS = 1024;  // of k at a time, so that the thin rows stay in the first cache
+constexpr int64_t SUM_COLS = 256;  // columns of the wide operand that one unit sums
 
 /** The product turned so that the thin side comes first. */
 struct Thin {
@@ -73,65 +76,101 @@ inline float sumLanes(Floats x) {
   return sum;
 }
 
-/** sums[i][r] = thin row i . wide row r over k0..k1-1. */
-template <int T, int TS, int RS>
-void dots(const float* thin, int64_t thinPitch, const Operand& wide, int64_t row, int64_t k0, int64_t k1, float* sums) {
-  const char* rows[RS];
-  for (int r = 0; r < RS; r++) rows[r] = wide.data + smaller(row + r, wide.lanes - 1) * wide.pitch;
-  Floats sum[TS][RS] = {};
+/** sums[i * DOT_ROWS] += thin row i . one row of the wide operand, over k0..k1-1. Memory is read in one stream. */
+template <int T, int TS>
+void dots(const float* thin, int64_t thinPitch, const char* row, int64_t k0, int64_t k1, float* sums) {
+  constexpr int CHAINS = TS >= 8 ? 1 : TS >= 4 ? 2 : TS >= 2 ? 4 : 8;  // eight sums in flight hide the latency
+  Floats sum[TS][CHAINS] = {};
   int64_t k = k0;
-  for (; k + LANES <= k1; k += LANES) {
-    Floats x[TS];
-    for (int i = 0; i < TS; i++) x[i] = loadAs<Floats>(thin + i * thinPitch + k);
-    for (int r = 0; r < RS; r++) {
-      const Floats y = loadFloats<T, LANES>(rows[r], k);
-      for (int i = 0; i < TS; i++) sum[i][r] += x[i] * y;
+  for (; k + CHAINS * LANES <= k1; k += CHAINS * LANES) {
+#pragma GCC unroll 8
+    for (int c = 0; c < CHAINS; c++) {
+      const Floats y = loadFloats<T, LANES>(row, k + c * LANES);
+#pragma GCC unroll 8
+      for (int i = 0; i < TS; i++) sum[i][c] += loadAs<Floats>(thin + i * thinPitch + k + c * LANES) * y;
     }
   }
+  for (; k + LANES <= k1; k += LANES) {
+    const Floats y = loadFloats<T, LANES>(row, k);
+#pragma GCC unroll 8
+    for (int i = 0; i < TS; i++) sum[i][0] += loadAs<Floats>(thin + i * thinPitch + k) * y;
+  }
+#pragma GCC unroll 8
   for (int i = 0; i < TS; i++) {
-    for (int r = 0; r < RS; r++) sums[i * DOT_ROWS + r] = sumLanes(sum[i][r]);
+    Floats total = sum[i][0];
+    for (int c = 1; c < CHAINS; c++) total += sum[i][c];
+    sums[i * DOT_ROWS] += sumLanes(total);
   }
   for (; k < k1; k++) {
-    for (int r = 0; r < RS; r++) {
-      const float y = loadOne<T>(rows[r], k);
-      for (int i = 0; i < TS; i++) sums[i * DOT_ROWS + r] += thin[i * thinPitch + k] * y;
+    const float y = loadOne<T>(row, k);
+    for (int i = 0; i < TS; i++) sums[i * DOT_ROWS] += thin[i * thinPitch + k] * y;
+  }
+}
+
+/** A group of wide rows against all thin rows: sums [t][DOT_ROWS]. */
+template <int T>
+void dotsOfGroup(const float* thin, int64_t pitch, int64_t t, const Operand& wide, int64_t row, int64_t rows, int64_t k0,
+                 int64_t k1, float* sums) {
+  for (int64_t k = k0; k < k1; k += DOT_STEPS) {
+    const int64_t end = smaller(k + DOT_STEPS, k1);
+    for (int64_t r = 0; r < rows; r++) {
+      const char* memory = wide.data + (row + r) * wide.pitch;
+      int64_t i = 0;
+      if (t >= 8) dots<T, 8>(thin, pitch, memory, k, end, sums + r), i = 8;
+      if (t - i >= 4) dots<T, 4>(thin + i * pitch, pitch, memory, k, end, sums + i * DOT_ROWS + r), i += 4;
+      if (t - i >= 2) dots<T, 2>(thin + i * pitch, pitch, memory, k, end, sums + i * DOT_ROWS + r), i += 2;
+      if (t - i >= 1) dots<T, 1>(thin + i * pitch, pitch, memory, k, end, sums + i * DOT_ROWS + r);
     }
   }
 }
 
-/** DOT_ROWS wide rows against all thin rows, four of them at a time: sums [THIN][DOT_ROWS]. */
-template <int T>
-void dotsOfGroup(const float* thin, int64_t pitch, int64_t t, const Operand& wide, int64_t row, int64_t k0, int64_t k1, float* sums) {
-  int64_t i = 0;
-  for (; i + 4 <= t; i += 4) {  // two halves: 4 x 2 sums fit the registers of every machine
-    dots<T, 4, 2>(thin + i * pitch, pitch, wide, row, k0, k1, sums + i * DOT_ROWS);
-    dots<T, 4, 2>(thin + i * pitch, pitch, wide, row + 2, k0, k1, sums + i * DOT_ROWS + 2);
+/** sums[i][j] += thin[i][k] * wide[k][col + j] for TS thin rows, four steps of k and `cols` columns. */
+template <int T, int TS>
+void scaledRows(const float* thin, int64_t thinPitch, const char* row, int64_t pitch, int64_t col, int64_t cols, float* sums) {
+  Floats scale[TS][4];
+  for (int i = 0; i < TS; i++) {
+    for (int r = 0; r < 4; r++) scale[i][r] = splat(thin[i * thinPitch + r]);
   }
-  for (; i + 2 <= t; i += 2) dots<T, 2, 4>(thin + i * pitch, pitch, wide, row, k0, k1, sums + i * DOT_ROWS);
-  if (i < t) dots<T, 1, 4>(thin + i * pitch, pitch, wide, row, k0, k1, sums + i * DOT_ROWS);
+  int64_t j = 0;
+  for (; j + LANES <= cols; j += LANES) {
+    Floats y[4];
+#pragma GCC unroll 4
+    for (int r = 0; r < 4; r++) y[r] = loadFloats<T, LANES>(row + r * pitch, col + j);
+#pragma GCC unroll 4
+    for (int i = 0; i < TS; i++) {
+      Floats sum = loadAs<Floats>(sums + i * SUM_COLS + j);
+#pragma GCC unroll 4
+      for (int r = 0; r < 4; r++) sum += y[r] * scale[i][r];
+      storeAs(sums + i * SUM_COLS + j, sum);
+    }
+  }
+  for (; j < cols; j++) {
+    for (int i = 0; i < TS; i++) {
+      for (int r = 0; r < 4; r++) sums[i * SUM_COLS + j] += thin[i * thinPitch + r] * loadOne<T>(row + r * pitch, col + j);
+    }
+  }
 }
 
-/** sums[j] += thin[k] * wide[k][col + j] over k0..k1-1, for `cols` columns, four rows of memory at a time. */
+/** A group of columns of the wide operand against all thin rows: sums [t][SUM_COLS]. */
 template <int T>
-void scaledRows(const float* thin, const Operand& wide, int64_t col, int64_t cols, int64_t k0, int64_t k1, float* sums) {
-  for (int64_t k = k0; k < k1; k += 4) {
-    const int64_t rows = smaller(4, k1 - k);
-    const char* row[4];
-    float x[4];
-    for (int64_t r = 0; r < 4; r++) {
-      row[r] = wide.data + (k + smaller(r, rows - 1)) * wide.pitch;
-      x[r] = thin[k + smaller(r, rows - 1)];
-    }
-    int64_t j = 0;
-    if (rows == 4) {
-      for (; j + LANES <= cols; j += LANES) {
-        Floats sum = loadAs<Floats>(sums + j);
-        for (int r = 0; r < 4; r++) sum += loadFloats<T, LANES>(row[r], col + j) * splat(x[r]);
-        storeAs(sums + j, sum);
+void sumsOfGroup(const float* thin, int64_t pitch, int64_t t, const Operand& wide, int64_t col, int64_t cols, int64_t k0,
+                 int64_t k1, float* sums) {
+  int64_t k = k0;
+  for (; k + 4 <= k1; k += 4) {
+    const char* row = wide.data + k * wide.pitch;
+    if (k + 8 <= k1) {  // rows lie too far apart for the hardware to foresee the next ones
+      for (int r = 4; r < 8; r++) {
+        for (int64_t at = 0; at < cols * bytesOf(T); at += 64) __builtin_prefetch(row + r * wide.pitch + col * bytesOf(T) + at);
       }
     }
-    for (; j < cols; j++) {
-      for (int64_t r = 0; r < rows; r++) sums[j] += x[r] * loadOne<T>(row[r], col + j);
+    int64_t i = 0;
+    for (; i + 2 <= t; i += 2) scaledRows<T, 2>(thin + i * pitch + k, pitch, row, wide.pitch, col, cols, sums + i * SUM_COLS);
+    if (i < t) scaledRows<T, 1>(thin + i * pitch + k, pitch, row, wide.pitch, col, cols, sums + i * SUM_COLS);
+  }
+  for (; k < k1; k++) {
+    const char* row = wide.data + k * wide.pitch;
+    for (int64_t i = 0; i < t; i++) {
+      for (int64_t j = 0; j < cols; j++) sums[i * SUM_COLS + j] += thin[i * pitch + k] * loadOne<T>(row, col + j);
     }
   }
 }
@@ -174,17 +213,11 @@ void multiplyThin(const Product& p, const Thin& x, int64_t unit, const float* co
   const int64_t pitch = x.converts ? x.k : x.thin.pitch / 4;
 
   alignas(64) float sums[THIN * SUM_COLS];
-  if (!wide.across) __builtin_memset(sums, 0, sizeof(float) * size_t(x.t * SUM_COLS));
+  __builtin_memset(sums, 0, sizeof(float) * size_t(x.t * group));
   withDType(wide.dtype, [&](auto dtype) {
     constexpr int T = decltype(dtype)::value;
-    if (wide.across) {
-      dotsOfGroup<T>(thin, pitch, x.t, wide, w0, k0, k1, sums);
-    } else {
-      // A few rows of memory at a time, so that the second thin row finds them in the cache.
-      for (int64_t k = k0; k < k1; k += 64) {
-        for (int64_t i = 0; i < x.t; i++) scaledRows<T>(thin + i * pitch, wide, w0, ws, k, smaller(k + 64, k1), sums + i * SUM_COLS);
-      }
-    }
+    if (wide.across) dotsOfGroup<T>(thin, pitch, x.t, wide, w0, ws, k0, k1, sums);
+    else sumsOfGroup<T>(thin, pitch, x.t, wide, w0, ws, k0, k1, sums);
   });
   for (int64_t i = 0; i < x.t; i++) {
     for (int64_t j = 0; j < ws; j++) {

@@ -30,14 +30,13 @@ struct TileEnds {
 
 template <class Product, int ROWS, int VECTORS>
 void tile(int64_t steps, const float* a, const float* b, const TileEnds& ends) {
-#pragma GCC unroll 16
-  for (int r = 0; r < ROWS; r++) __builtin_prefetch(ends.out + r * ends.ldOut, 1);
   Floats sum[ROWS][VECTORS];
 #pragma GCC unroll 16
   for (int r = 0; r < ROWS; r++) {
 #pragma GCC unroll 4
     for (int v = 0; v < VECTORS; v++) sum[r][v] = Floats{};
   }
+#pragma GCC unroll 2
   for (int64_t k = 0; k < steps; k++) {
     Floats column[VECTORS];
 #pragma GCC unroll 4

@@ -51,12 +51,14 @@ bool canRun(const char*) { return true; }
 
 }  // namespace
 
-std::vector<Variant> variants() {
-  std::vector<Variant> all;
-#define X(name) all.push_back({krait_catalogue_##name(), canRun(#name)});
-  KRAIT_VARIANTS
+const std::vector<Variant>& variants() {
+  // Never destroyed: queues may still run when the process ends. The language makes the first call safe for threads.
+  static const std::vector<Variant>* const all = new std::vector<Variant>{
+#define X(name) {krait_catalogue_##name(), canRun(#name)},
+      KRAIT_VARIANTS
 #undef X
-  return all;
+  };
+  return *all;
 }
 
 const Catalogue* findVariant(const char* name) {

@@ -12,7 +12,7 @@ struct Variant {
 };
 
 /** The variants that were compiled in, the widest first. */
-std::vector<Variant> variants();
+const std::vector<Variant>& variants();
 
 /** The variant of that name if it can run here, else null. */
 const Catalogue* findVariant(const char* name);

@@ -61,12 +61,13 @@ export class HubClient {
 
   /**
    * What a file is, or undefined if the repository has none of that name.
+   * @param isKnown whether another file of the repository was found: then any 404 is about the file
    * @throws NetworkError without a connection; EnvironmentError if the model, its revision or the right to it is missing
    */
-  async describe(at: RemotePath): Promise<RemoteFile | undefined> {
+  async describe(at: RemotePath, isKnown = false): Promise<RemoteFile | undefined> {
     for (let attempt = 1; ; attempt++) {
       try {
-        return await this.head(at);
+        return await this.head(at, isKnown);
       } catch (error) {
         if (!(error instanceof PassingFault)) throw error;
         if (attempt >= this.options.attempts) {
@@ -77,7 +78,7 @@ export class HubClient {
     }
   }
 
-  private async head(at: RemotePath): Promise<RemoteFile | undefined> {
+  private async head(at: RemotePath, isKnown: boolean): Promise<RemoteFile | undefined> {
     let url = this.urlOf(at);
     let method = 'HEAD';
     let commit: string | null = null;
@@ -91,7 +92,7 @@ export class HubClient {
       } else if (status >= 300 && status < 400 && location && !linked) {
         url = new URL(location, url).href;
       } else if (status >= 400) {
-        if (status === 404 && isEntryMissing(headers, commit)) return undefined;
+        if (status === 404 && isEntryMissing(headers, isKnown || commit !== null)) return undefined;
         throw this.refusal(status, headers, at);
       } else {
         const etag = cleanEtag(linked ?? headers.get('etag'));
@@ -137,7 +138,9 @@ export class HubClient {
   }
 
   /** One request for the rest of a file. */
-  private async receive({ at, bytes }: RemoteFile, target: WritableFile, progress: ReceiveProgress): Promise<void> {
+  private async receive(remote: RemoteFile, target: WritableFile, progress: ReceiveProgress): Promise<void> {
+    const { at } = remote;
+    let { bytes } = remote;
     if (bytes !== null && target.size > bytes) await target.truncate(0);
     progress(target.size, bytes);
     if (bytes !== null && target.size === bytes) return;
@@ -147,6 +150,7 @@ export class HubClient {
     const exchange = await Exchange.start(url, { headers }, this.options);
     try {
       await this.alignTo(exchange.response, target, at);
+      bytes ??= totalOf(exchange.response);
       for await (const chunk of exchange.chunks()) {
         await target.write(chunk);
         if (bytes !== null && target.size > bytes) {
@@ -218,10 +222,17 @@ export class HubClient {
   }
 }
 
+/** Length of the whole file, by an answer that carries it or its end. */
+function totalOf({ status, headers }: Response): number | null {
+  const total =
+    status === 206 ? /\/(\d+)$/.exec(headers.get('content-range') ?? '')?.[1] : headers.get('content-length');
+  return total ? Number(total) : null;
+}
+
 /** Whether a 404 says that the repository is there and the file is not. */
-function isEntryMissing(headers: Headers, commit: string | null): boolean {
+function isEntryMissing(headers: Headers, isKnown: boolean): boolean {
   const code = headers.get('x-error-code');
-  return code === 'EntryNotFound' || (code === null && commit !== null);
+  return code === 'EntryNotFound' || (code === null && isKnown);
 }
 
 /** An etag as a file name; weak marks and quotes dropped. */

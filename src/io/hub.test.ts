@@ -1,97 +1,17 @@
 import assert from 'node:assert/strict';
-import { existsSync, lstatSync, mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
-import { tmpdir } from 'node:os';
+import { existsSync, lstatSync, readdirSync, readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
-import { after, afterEach, before, beforeEach, describe, test } from 'node:test';
-import { EnvironmentError, FileFormatError, type KraitError, UsageError } from '../core/index.ts';
-import { BlobFileSystem } from '../platform/browser/index.ts';
+import { describe, test } from 'node:test';
+import { EnvironmentError, FileFormatError, UsageError } from '../core/index.ts';
 import { NodeFileSystem } from '../platform/node/index.ts';
 import { openCheckpoint } from './checkpoint.ts';
-import { NetworkError } from './http-exchange.ts';
-import { type DownloadProgress, type ResolveOptions, resolveModel } from './hub.ts';
-import { type HubSettings, hubSettings } from './hub-settings.ts';
-import { writeSafetensors } from './safetensors-writer.ts';
-import { gitEtag, HubServer, sha256, TOKEN } from './testing/hub-server.ts';
+import type { DownloadProgress, ResolveOptions } from './hub.ts';
+import { hubSettings } from './hub-settings.ts';
+import { COMMIT, CONFIG, fails, PLAIN, useHub, WEIGHTS } from './testing/hub-models.ts';
+import { gitEtag, sha256, TOKEN } from './testing/hub-server.ts';
 
-const COMMIT = 'c'.repeat(40);
-const files = new NodeFileSystem();
-
-async function weights(name: string, size: number): Promise<Uint8Array> {
-  const memory = new BlobFileSystem();
-  const data = () => new Uint8Array(Float32Array.from({ length: size }, (_, i) => i).buffer);
-  await writeSafetensors(memory, 'x', [{ name, dtype: 'F32', shape: [size], data }]);
-  const file = await memory.open('x');
-  return file.read(0, file.size);
-}
-
-const WEIGHTS = await weights('w', 50_000);
-const CONFIG = '{"model_type":"mamba"}';
-const INDEX = JSON.stringify({ weight_map: { a: 'model-1.safetensors', b: 'model-2.safetensors' } });
-const plain = {
-  'config.json': CONFIG,
-  'tokenizer.json': '{}',
-  'model.safetensors': WEIGHTS,
-  'README.md': 'not fetched',
-  'flax_model.msgpack': 'nor this',
-};
-
-const server = new HubServer({
-  'org/plain': { commit: COMMIT, files: plain },
-  'org/sharded': {
-    commit: COMMIT,
-    files: {
-      'config.json': CONFIG,
-      'model.safetensors.index.json': INDEX,
-      'model-1.safetensors': await weights('a', 10),
-      'model-2.safetensors': await weights('b', 20),
-    },
-  },
-  'org/pickle': { commit: COMMIT, files: { 'config.json': CONFIG, 'pytorch_model.bin': 'x' } },
-  'org/nothing': { commit: COMMIT, files: { 'config.json': CONFIG } },
-  'org/bare': { commit: COMMIT, files: { 'README.md': 'x' } },
-  'org/private': { commit: COMMIT, files: plain, isPrivate: true },
-  'org/gated': { commit: COMMIT, files: plain, isGated: true },
-  'org/renamed': 'org/plain',
-  'org/circle': 'org/circle',
-  single: { commit: COMMIT, files: plain },
-});
-
-before(() => server.start());
-after(() => server.stop());
-
-let cacheDir: string;
-beforeEach(() => {
-  cacheDir = mkdtempSync(join(tmpdir(), 'krait-hub-'));
-  server.faults = {};
-  server.takeRequests();
-});
-afterEach(() => rmSync(cacheDir, { recursive: true, force: true }));
-
-const settings = (changes: Partial<HubSettings> = {}): HubSettings => ({
-  cacheDir,
-  endpoint: server.endpoint,
-  offline: false,
-  token: null,
-  ...changes,
-});
-const resolve = (id: string, options: ResolveOptions = {}, changes: Partial<HubSettings> = {}, fs = files) =>
-  resolveModel(fs, id, settings(changes), { retryDelayMs: 1, timeoutMs: 5000, ...options });
-const snapshot = (id: string, commit = COMMIT) =>
-  join(cacheDir, `models--${id.replace('/', '--')}`, 'snapshots', commit);
-const blobs = (id: string) => readdirSync(join(cacheDir, `models--${id.replace('/', '--')}`, 'blobs')).sort();
-
-async function fails(
-  promise: Promise<unknown>,
-  kind: new (...args: never[]) => KraitError,
-  expected: RegExp,
-): Promise<void> {
-  await assert.rejects(promise, (error: Error) => {
-    assert.ok(error instanceof kind, String(error.stack));
-    assert.match(error.message, expected);
-    assert.match(error.message, /^[^\n]+; [^\n]+$/, 'one line with a remedy');
-    return true;
-  });
-}
+const hub = useHub();
+const { files, server, resolve, snapshot, blobs } = hub;
 
 describe('a model that is fetched', () => {
   test('lies in the layout of the Hugging Face cache, with what is needed and no more', async () => {
@@ -99,7 +19,7 @@ describe('a model that is fetched', () => {
     assert.equal(folder, snapshot('org/plain'));
     assert.deepEqual(readdirSync(folder).sort(), ['config.json', 'model.safetensors', 'tokenizer.json']);
     assert.deepEqual(blobs('org/plain'), [gitEtag(CONFIG), gitEtag('{}'), sha256(WEIGHTS)].sort());
-    assert.equal(readFileSync(join(cacheDir, 'models--org--plain/refs/main'), 'utf8'), COMMIT);
+    assert.equal(readFileSync(join(hub.cacheDir, 'models--org--plain/refs/main'), 'utf8'), COMMIT);
     assert.ok(lstatSync(join(folder, 'model.safetensors')).isSymbolicLink());
     assert.deepEqual(readFileSync(join(folder, 'model.safetensors')), Buffer.from(WEIGHTS));
     const checkpoint = await openCheckpoint(files, folder);
@@ -168,15 +88,17 @@ describe('a model that is fetched', () => {
     );
   });
 
-  test('from servers that lack HEAD, or do not say the commit', async () => {
+  test('from servers that lack HEAD, or say nothing of commits and errors', async () => {
     server.faults = { hasNoHead: true };
     assert.ok(existsSync(join(await resolve('org/plain'), 'model.safetensors')));
-    server.faults = { hidesCommit: true };
+    server.faults = { isPlain: true };
     const folder = await resolve('single');
     assert.match(folder, /snapshots\/unversioned-/);
     assert.ok(existsSync(join(folder, 'model.safetensors')));
     assert.equal(await resolve('single'), folder);
     assert.equal(await resolve('single', {}, { offline: true }), folder);
+    await fails(resolve('org/bare'), EnvironmentError, /^no model org\/bare on http.* \(404\); check the id/);
+    await fails(resolve('org/pickle'), FileFormatError, /PyTorch pickle/);
   });
 
   test('after the server was busy', async () => {
@@ -196,7 +118,7 @@ describe('a model that is fetched', () => {
     const next = 'd'.repeat(40);
     server.repositories['org/plain'] = {
       commit: next,
-      files: { ...plain, 'config.json': '{"model_type":"mamba","n":2}' },
+      files: { ...PLAIN, 'config.json': '{"model_type":"mamba","n":2}' },
     };
     server.takeRequests();
     const folder = await resolve('org/plain');
@@ -204,144 +126,6 @@ describe('a model that is fetched', () => {
     assert.equal(folder, snapshot('org/plain', next));
     assert.equal(readFileSync(join(folder, 'config.json'), 'utf8'), '{"model_type":"mamba","n":2}');
     assert.equal(server.takeRequests().filter(({ server }) => server === 'storage').length, 0);
-  });
-});
-
-describe('a download that is cut off', () => {
-  const incomplete = () => join(cacheDir, 'models--org--plain/blobs', `${sha256(WEIGHTS)}.incomplete`);
-  const ranges = () =>
-    server
-      .takeRequests()
-      .filter(({ server }) => server === 'storage')
-      .map(({ range }) => range);
-
-  test('is resumed where it was cut', async () => {
-    server.faults = { cutAfter: 60_000, cuts: 2 };
-    const folder = await resolve('org/plain');
-    assert.deepEqual(readFileSync(join(folder, 'model.safetensors')), Buffer.from(WEIGHTS));
-    const asked = ranges();
-    assert.equal(asked.length, 3);
-    assert.equal(asked[0], undefined);
-    assert.match(asked[1]!, /^bytes=[1-9]\d*-$/);
-    assert.ok(!existsSync(incomplete()));
-  });
-
-  test('and stays cut off is an error, leaves nothing that looks complete, and resumes the next time', async () => {
-    server.faults = { cutAfter: 60_000, cuts: 1 };
-    const promise = resolve('org/plain', { attempts: 1 });
-    await fails(
-      promise,
-      EnvironmentError,
-      /^org\/plain\/model\.safetensors: cut off after .* of 195\.4 KiB \(.*\); run the same command again: it resumes$/,
-    );
-    assert.ok(!existsSync(join(snapshot('org/plain'), 'model.safetensors')));
-    assert.ok(!blobs('org/plain').includes(sha256(WEIGHTS)));
-    const received = lstatSync(incomplete()).size;
-    assert.ok(received > 0 && received < WEIGHTS.length);
-    await fails(resolve('org/plain', {}, { offline: true }), EnvironmentError, /is not complete in/);
-    ranges();
-    const folder = await resolve('org/plain');
-    assert.deepEqual(ranges(), [`bytes=${received}-`]);
-    assert.deepEqual(readFileSync(join(folder, 'model.safetensors')), Buffer.from(WEIGHTS));
-  });
-
-  test('starts again from a server that ignores ranges', async () => {
-    server.faults = { cutAfter: 60_000, cuts: 1, ignoresRanges: true };
-    const folder = await resolve('org/plain');
-    assert.deepEqual(readFileSync(join(folder, 'model.safetensors')), Buffer.from(WEIGHTS));
-  });
-
-  test('a silent server is given up', async () => {
-    server.faults = { isSilent: true };
-    const promise = resolve('org/plain', { attempts: 2, timeoutMs: 50 });
-    await fails(promise, EnvironmentError, /cut off after 0 B .*silent for 50 ms/);
-  });
-
-  test('what is there beforehand is checked: complete, too long, damaged', async () => {
-    const cases: [string, Uint8Array, (string | undefined)[]][] = [
-      ['complete', WEIGHTS, []],
-      ['too long', new Uint8Array(WEIGHTS.length + 5), [undefined]],
-      ['damaged', new Uint8Array(1000), ['bytes=1000-', undefined]],
-    ];
-    for (const [name, content, asked] of cases) {
-      await files.remove(cacheDir);
-      await files.writeAtomic(incomplete(), content);
-      ranges();
-      const folder = await resolve('org/plain');
-      assert.deepEqual(readFileSync(join(folder, 'model.safetensors')), Buffer.from(WEIGHTS), name);
-      assert.deepEqual(ranges(), asked, name);
-    }
-  });
-
-  test('content with a wrong checksum or length is never kept', async () => {
-    server.faults = { wrongContent: WEIGHTS.map((byte) => byte ^ 1) };
-    await fails(
-      resolve('org/plain'),
-      EnvironmentError,
-      /^org\/plain\/model\.safetensors: arrived damaged \(sha256 .*, expected .*\); run/,
-    );
-    server.faults = { wrongContent: new Uint8Array(WEIGHTS.length + 1) };
-    await fails(resolve('org/plain', { attempts: 2 }), EnvironmentError, /more bytes than the 200072 announced/);
-    server.faults = { wrongContent: WEIGHTS.subarray(0, 100) };
-    await fails(resolve('org/plain', { attempts: 2 }), EnvironmentError, /cut off after 100 B/);
-    assert.ok(!existsSync(join(snapshot('org/plain'), 'model.safetensors')));
-  });
-
-  test('aborted by the caller, it stays resumable', async () => {
-    const controller = new AbortController();
-    const progress = ({ file, receivedBytes }: DownloadProgress) => {
-      if (file === 'model.safetensors' && receivedBytes > 0) controller.abort(new Error('stop'));
-    };
-    server.faults = { cutAfter: 60_000, cuts: 1 };
-    await assert.rejects(resolve('org/plain', { signal: controller.signal, progress }), /^Error: stop$/);
-    assert.ok(lstatSync(incomplete()).size > 0);
-    assert.ok(await resolve('org/plain'));
-  });
-
-  test('two at once end with one good file', async () => {
-    server.faults = { cutAfter: 60_000, cuts: 3 };
-    const [one, two] = await Promise.all([resolve('org/plain'), resolve('org/plain', {}, {}, new NodeFileSystem())]);
-    assert.equal(one, two);
-    assert.deepEqual(readFileSync(join(one, 'model.safetensors')), Buffer.from(WEIGHTS));
-  });
-});
-
-describe('without a network', () => {
-  const unreachable = { endpoint: 'http://127.0.0.1:1' };
-
-  test('the cache serves, offline by choice or by need', async () => {
-    const folder = await resolve('org/sharded');
-    server.takeRequests();
-    assert.equal(await resolve('org/sharded', {}, { offline: true }), folder);
-    assert.deepEqual(server.takeRequests(), []);
-    const warnings: string[] = [];
-    assert.equal(await resolve('org/sharded', { warn: (line) => warnings.push(line) }, unreachable), folder);
-    assert.equal(warnings.length, 1);
-    assert.match(
-      warnings[0],
-      /^http:\/\/127\.0\.0\.1:1 cannot be reached \(ECONNREFUSED\): using org\/sharded as it was last fetched$/,
-    );
-  });
-
-  test('a model that is not there is an error with the way out', async () => {
-    await fails(
-      resolve('org/plain', {}, { offline: true }),
-      EnvironmentError,
-      /^model org\/plain \(main\) is not complete in .* and HF_HUB_OFFLINE is set; unset it/,
-    );
-    await fails(
-      resolve('org/plain', {}, unreachable),
-      NetworkError,
-      /^http:\/\/127\.0\.0\.1:1 cannot be reached \(ECONNREFUSED\); check the connection and HF_ENDPOINT, or give the folder/,
-    );
-    assert.deepEqual(readdirSync(cacheDir), []);
-  });
-
-  test('a snapshot without a shard is not complete', async () => {
-    const folder = await resolve('org/sharded');
-    rmSync(join(folder, 'model-2.safetensors'));
-    await fails(resolve('org/sharded', {}, { offline: true }), EnvironmentError, /is not complete/);
-    assert.ok(existsSync(join(await resolve('org/sharded'), 'model-2.safetensors')));
   });
 });
 
@@ -370,14 +154,14 @@ describe('what is no model', () => {
       FileFormatError,
       /^org\/pickle\/pytorch_model\.bin: .*pickle only.*save_file.*-hf/,
     );
-    assert.deepEqual(readdirSync(cacheDir), [], 'nothing was written');
+    assert.deepEqual(readdirSync(hub.cacheDir), [], 'nothing was written');
   });
 
   test('paths and ids are told apart before anything is asked', async () => {
-    const folder = join(cacheDir, 'local');
+    const folder = join(hub.cacheDir, 'local');
     await files.makeFolder(folder);
     assert.equal(await resolve(folder), folder);
-    const file = join(cacheDir, 'file');
+    const file = join(hub.cacheDir, 'file');
     writeFileSync(file, '');
     await fails(resolve(file), UsageError, /file: is a file; give the folder of a model/);
     for (const path of ['./missing', '/missing/x', 'a/b/c', '../x', 'a/..', '', 'C:\\models', '-x/y']) {

@@ -155,6 +155,8 @@ class ModelDownload {
   private snapshot = '';
   /** Commit or revision that files are asked for at. */
   private revision = '';
+  /** Whether the model was found. */
+  private isKnown = false;
 
   constructor(
     private readonly cache: ModelCache,
@@ -171,6 +173,7 @@ class ModelDownload {
       const remedy = 'use a repository in the format of transformers';
       throw new EnvironmentError(`model ${this.id} has no ${CONFIG_FILE} at ${revision}`, [remedy]);
     }
+    this.isKnown = true;
     if (config.commit) this.revision = config.commit;
     const cached = config.commit ? await this.cachedWeights(config.commit) : undefined;
     const weights = cached ? undefined : await this.describeWeights();
@@ -183,7 +186,7 @@ class ModelDownload {
   }
 
   private describe(path: string): Promise<RemoteFile | undefined> {
-    return this.client.describe({ id: this.id, revision: this.revision, path });
+    return this.client.describe({ id: this.id, revision: this.revision, path }, this.isKnown);
   }
 
   private async cachedWeights(commit: string): Promise<string | undefined> {

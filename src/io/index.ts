@@ -1,3 +1,4 @@
+export type { ChatTemplateOptions } from './chat-template.ts';
 export * from './checkpoint.ts';
 export * from './config-keys.ts';
 export * from './crc32c.ts';
@@ -12,6 +13,7 @@ export * from './peft.ts';
 export * from './peft-names.ts';
 export * from './records.ts';
 export * from './safetensors.ts';
+export type { TensorInfo } from './safetensors-header.ts';
 export * from './safetensors-writer.ts';
 export * from './stored-dtype.ts';
 export * from './tfevents.ts';

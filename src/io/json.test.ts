@@ -42,6 +42,14 @@ test('no document made of an object has one', () => {
   );
 });
 
+test('documents of any size and depth', () => {
+  const deep = '['.repeat(200_000) + ']'.repeat(200_000);
+  const long = `{"${'a\\n'.repeat(5_000_000)}":1,"b":2,"b":3}`;
+  assert.equal(findDuplicateKey(deep), undefined);
+  assert.equal(findDuplicateKey(long), 'b');
+  assert.equal(describeValue(JSON.parse(deep)), 'something nested too deeply');
+});
+
 test('values are described in at most 60 characters', () => {
   assert.equal(describeValue(undefined), 'nothing');
   assert.equal(describeValue(Number.NaN), 'NaN');

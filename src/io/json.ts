@@ -1,9 +1,7 @@
 /** JSON files: one-line errors, Python's `Infinity`, and keys that stand twice. */
 import { FileFormatError } from '../core/index.ts';
 
-const STRING = /"(?:[^"\\]|\\.)*"/.source;
-const TOKENS = new RegExp(`${STRING}|[{}[\\],:]`, 'gs');
-const BARE_INFINITY = new RegExp(`${STRING}|\\bInfinity\\b`, 'gs');
+const BARE_INFINITY = /"(?:[^"\\]|\\.)*"|\bInfinity\b/gs;
 
 /**
  * Parses a JSON document. Bare `Infinity` and `-Infinity`, which Python writes into config files, are taken as
@@ -41,20 +39,37 @@ export function parseJsonObject(file: string, text: string): Record<string, unkn
 export const isRecord = (value: unknown): value is Record<string, unknown> =>
   typeof value === 'object' && value !== null && !Array.isArray(value);
 
-/** First key that stands twice in one object of a valid JSON document, or undefined. */
+/** Where a JSON string that starts at `start` ends: the index after its closing quote. */
+function endOfString(text: string, start: number): number {
+  for (let at = start + 1; ; at++) {
+    at = text.indexOf('"', at);
+    let backslashes = 0;
+    while (text[at - 1 - backslashes] === '\\') backslashes++;
+    if (backslashes % 2 === 0) return at + 1;
+  }
+}
+
+/**
+ * First key that stands twice in one object of a valid JSON document, or undefined. Takes documents of any size and
+ * depth, unlike a regular expression.
+ */
 export function findDuplicateKey(text: string): string | undefined {
   const scopes: (Set<string> | null)[] = [];
-  let pending: string | undefined;
-  for (const [token] of text.matchAll(TOKENS)) {
-    if (token[0] === '"') pending = token;
-    else if (token === ':') {
-      const key = JSON.parse(pending!) as string;
+  let pending = '';
+  for (let at = 0; at < text.length; at++) {
+    const char = text[at];
+    if (char === '"') {
+      const end = endOfString(text, at);
+      pending = text.slice(at, end);
+      at = end - 1;
+    } else if (char === ':') {
+      const key = JSON.parse(pending) as string;
       const scope = scopes[scopes.length - 1]!;
       if (scope.has(key)) return key;
       scope.add(key);
-    } else if (token === '{') scopes.push(new Set());
-    else if (token === '[') scopes.push(null);
-    else if (token !== ',') scopes.pop();
+    } else if (char === '{') scopes.push(new Set());
+    else if (char === '[') scopes.push(null);
+    else if (char === '}' || char === ']') scopes.pop();
   }
   return undefined;
 }
@@ -63,7 +78,12 @@ export function findDuplicateKey(text: string): string | undefined {
 export function describe(value: unknown): string {
   if (value === undefined) return 'nothing';
   if (typeof value === 'number' && !Number.isFinite(value)) return String(value);
-  const text = JSON.stringify(value) ?? String(value);
+  let text: string;
+  try {
+    text = JSON.stringify(typeof value === 'string' ? value.slice(0, 60) : value) ?? String(value);
+  } catch {
+    return 'something nested too deeply';
+  }
   return text.length > 60 ? `${text.slice(0, 57)}...` : text;
 }
 

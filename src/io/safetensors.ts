@@ -2,14 +2,7 @@
  * Reading safetensors files. The header is read and checked at once, data only when asked for, in pieces: weights go
  * from the file to where they are used without being held twice.
  */
-import {
-  CheckpointError,
-  type DType,
-  FileFormatError,
-  formatShape,
-  type NumericArray,
-  type Shape,
-} from '../core/index.ts';
+import { CheckpointError, type DType, formatShape, type NumericArray, type Shape } from '../core/index.ts';
 import { nearest } from './config-keys.ts';
 import type { FileSystem, RandomAccessFile } from './files.ts';
 import { headerLength, parseHeader, type SafetensorsHeader, type TensorInfo } from './safetensors-header.ts';
@@ -123,7 +116,6 @@ export async function openSafetensors(files: FileSystem, path: string): Promise<
     return new SafetensorsFile(path, header, file);
   } catch (error) {
     await file.close();
-    if (error instanceof RangeError) throw new FileFormatError(path, 'too large for memory', 'split it into shards');
     throw error;
   }
 }

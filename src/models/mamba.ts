@@ -36,7 +36,7 @@ import {
 import { type MambaConfig, type ModelType, toConfigJson } from './config.ts';
 import { headLoss } from './head-loss.ts';
 import type { CausalLM, ForwardOptions, ModelState } from './model.ts';
-import { stateOf } from './state.ts';
+import { checkLayerCount, stateOf } from './state.ts';
 import { EMBEDDING_NAME, HEAD_NAME } from './weight-table.ts';
 
 type Weights = ReadonlyMap<string, Tensor>;
@@ -142,8 +142,8 @@ export class MambaModel implements CausalLM {
     this.hiddenSize = config.hiddenSize;
     this.layerCount = config.numHiddenLayers;
     this.embeddings = new Embedding('backbone.embeddings', weights.get(EMBEDDING_NAME)!);
-    const path = (i: number) => `backbone.layers.${i}`;
-    this.blocks = Array.from({ length: this.layerCount }, (_, i) => new MambaBlock(config, path(i), weights));
+    const block = (i: number) => new MambaBlock(config, `backbone.layers.${i}`, weights);
+    this.blocks = Array.from({ length: this.layerCount }, (_, i) => block(i));
     this.finalNorm = new RMSNorm('backbone.norm_f', weights.get('backbone.norm_f.weight')!, config.layerNormEpsilon);
     const head = weights.get(HEAD_NAME);
     this.head = head ? new Linear('lm_head', head) : null;
@@ -177,13 +177,13 @@ export class MambaModel implements CausalLM {
 
   forward(ids: Tensor, options: ForwardOptions = {}): { hidden: Tensor; state: ModelState | null } {
     const { state = null, wantState = false } = options;
-    const { device } = this;
-    const { hidden, layers } = device.scope(() => {
+    if (state) checkLayerCount(state, this.layerCount);
+    const { hidden, layers } = this.device.scope(() => {
       const after: Record<string, Tensor>[] = [];
       let stream = this.embeddings.forward(ids, { dtype: this.streamType }); // [b, l, d]
       let pending: Tensor | null = null;
       this.blocks.forEach((block, i) => {
-        const outputs = this.runBlock(block, { stream, pending, state: state?.layers[i] ?? null }, options);
+        const outputs = this.runBlock(block, { stream, pending, state: state && state.layers[i] }, options);
         if (stream !== outputs[0]) stream.dispose();
         pending?.dispose();
         [stream, pending] = outputs;
@@ -220,9 +220,9 @@ export class MambaModel implements CausalLM {
   /** Gives a tied head a copy of the table to itself, so that it can be trained or merged apart. Returns the head. */
   untieHead(): Linear {
     if (this.head) return this.head;
-    const { device, embeddings } = this;
-    const copy = device.noGrad(() => permute(embeddings.weight, [0, 1])); // the identity order: a plain copy
-    this.head = new Linear('lm_head', device.keep(copy).trainable(embeddings.weight.requiresGrad));
+    const { weight } = this.embeddings;
+    const copy = this.device.noGrad(() => permute(weight, [0, 1])); // the identity order: a plain copy
+    this.head = new Linear('lm_head', this.device.keep(copy).trainable(weight.requiresGrad));
     return this.head;
   }
 

@@ -77,16 +77,18 @@ export function restoreState(device: Device, snapshot: StateSnapshot): ModelStat
   );
 }
 
+/** @throws KraitError unless a state has this many layers */
+export function checkLayerCount(state: ModelState, layers: number): void {
+  if (state.layers.length === layers) return;
+  throw new KraitError(`state: expected ${layers} layers, got ${state.layers.length}; use the model it came from`);
+}
+
 /**
  * Checks that a state came from a model of this shape.
  * @throws KraitError naming the layer and tensor that do not fit
  */
 export function checkState(state: ModelState, like: ModelState): void {
-  if (state.layers.length !== like.layers.length) {
-    throw new KraitError(
-      `state: expected ${like.layers.length} layers, got ${state.layers.length}; use the model it came from`,
-    );
-  }
+  checkLayerCount(state, like.layers.length);
   like.layers.forEach((layer, i) => {
     for (const [name, { shape }] of Object.entries(layer)) {
       const got = state.layers[i][name]?.shape;

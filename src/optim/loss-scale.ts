@@ -38,9 +38,9 @@ export class LossScale {
   }
 
   /** Takes note of a step: whether its gradients were finite. */
-  record(isFinite: boolean): void {
+  record(isOverflowFree: boolean): void {
     const { scale, goodSteps } = this.current;
-    if (!isFinite) this.current = { scale: Math.max(LEAST_SCALE, scale / 2), goodSteps: 0 };
+    if (!isOverflowFree) this.current = { scale: Math.max(LEAST_SCALE, scale / 2), goodSteps: 0 };
     else if (goodSteps + 1 >= this.growthInterval)
       this.current = { scale: Math.min(MOST_SCALE, scale * 2), goodSteps: 0 };
     else this.current = { scale, goodSteps: goodSteps + 1 };

@@ -180,6 +180,30 @@ export class NativeBackend implements Backend {
     return times.filter((t) => t.calls > 0).sort((a, b) => b.seconds - a.seconds);
   }
 
+  /**
+   * What the vector units of all threads can do at most, in floating-point operations a second: the best of
+   * `rounds` short runs of multiply-adds that touch no memory. The yardstick for `matmul`.
+   */
+  async measurePeak(rounds = 5): Promise<number> {
+    const [units, iterations] = [this.threads, 200_000];
+    const block = this.alloc(4 * units);
+    const y: TensorArg = { block, offset: 0, ld: 1, dtype: 'f32' };
+    // Not a row of the kernel table, so it is packed by hand.
+    const probe = { kernel: 'fma_peak' as KernelName, tensors: [y], dims: [units, iterations], scalars: [] };
+    let best = Number.POSITIVE_INFINITY;
+    for (let round = 0; round < rounds; round++) {
+      await this.sync();
+      const started = performance.now();
+      packCommand(probe, this.index.get('fma_peak')!, this.slots);
+      this.addon.launch(this.handle);
+      await this.sync();
+      best = Math.min(best, performance.now() - started);
+    }
+    const flopsPerIteration = new Float32Array((await this.download(block, 0, 4)).buffer)[0];
+    this.free(block);
+    return (flopsPerIteration * units * iterations) / (best / 1000);
+  }
+
   close(): void {
     if (this.closed) return;
     this.closed = true;

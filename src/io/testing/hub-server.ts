@@ -30,8 +30,8 @@ export interface Faults {
   busy?: number;
   /** Does not know HEAD. */
   hasNoHead?: boolean;
-  /** Does not say the commit. */
-  hidesCommit?: boolean;
+  /** Says neither the commit nor what an error is about. */
+  isPlain?: boolean;
 }
 
 export interface RequestRecord {
@@ -42,6 +42,14 @@ export interface RequestRecord {
   readonly range: string | undefined;
   readonly authorization: string | undefined;
   readonly status: number;
+}
+
+type Headers = Record<string, string | number>;
+
+interface Answer {
+  readonly status: number;
+  readonly headers?: Headers;
+  readonly body?: Uint8Array;
 }
 
 export const TOKEN = 'hf_test';
@@ -89,44 +97,54 @@ export class HubServer {
   }
 
   private serveHub(request: IncomingMessage, response: ServerResponse): void {
-    const answer = (status: number, headers: Record<string, string | number> = {}, body?: Uint8Array) => {
-      this.record('hub', request, status);
-      response.writeHead(status, headers);
-      response.end(request.method === 'HEAD' ? undefined : body);
-    };
+    const { status, headers = {}, body } = this.answerOf(request);
+    this.record('hub', request, status);
+    response.writeHead(status, headers);
+    response.end(request.method === 'HEAD' ? undefined : body);
+  }
+
+  private answerOf(request: IncomingMessage): Answer {
     if (this.faults.busy) {
       this.faults.busy--;
-      return answer(503);
+      return { status: 503 };
     }
-    if (request.method === 'HEAD' && this.faults.hasNoHead) return answer(405);
+    if (request.method === 'HEAD' && this.faults.hasNoHead) return { status: 405 };
     const [, id, revision, path] = /^\/(.+)\/resolve\/([^/]+)\/(.+)$/.exec(request.url ?? '') ?? [];
     const repository = this.repositories[id];
     if (typeof repository === 'string') {
-      return answer(307, { Location: `/${repository}/resolve/${revision}/${path}` });
+      return { status: 307, headers: { Location: `/${repository}/resolve/${revision}/${path}` } };
     }
     if (!repository || (repository.isPrivate && request.headers.authorization !== `Bearer ${TOKEN}`)) {
-      return answer(401, { 'X-Error-Code': 'RepoNotFound' });
+      return { status: 401, headers: { 'X-Error-Code': 'RepoNotFound' } };
     }
-    if (repository.isGated) return answer(403, { 'X-Error-Code': 'GatedRepo' });
+    if (repository.isGated) return { status: 403, headers: { 'X-Error-Code': 'GatedRepo' } };
     if (!['main', repository.commit].includes(decodeURIComponent(revision))) {
-      return answer(404, { 'X-Error-Code': 'RevisionNotFound' });
+      return { status: 404, headers: { 'X-Error-Code': 'RevisionNotFound' } };
     }
-    const commit: Record<string, string> = this.faults.hidesCommit ? {} : { 'X-Repo-Commit': repository.commit };
-    const content = repository.files[decodeURIComponent(path)];
-    if (content === undefined) return answer(404, { ...commit, 'X-Error-Code': 'EntryNotFound' });
-    const bytes = bytesOf(content);
+    return this.fileOf(repository, decodeURIComponent(path));
+  }
+
+  private fileOf(repository: Repository, path: string): Answer {
+    const commit: Headers = this.faults.isPlain ? {} : { 'X-Repo-Commit': repository.commit };
+    const content = repository.files[path];
+    if (content === undefined) {
+      return { status: 404, headers: this.faults.isPlain ? {} : { ...commit, 'X-Error-Code': 'EntryNotFound' } };
+    }
+    const body = bytesOf(content);
     if (!path.endsWith('.safetensors')) {
-      const headers = { ...commit, ETag: `W/"${gitEtag(bytes)}"`, 'Content-Length': bytes.length };
-      return answer(200, headers, bytes);
+      return { status: 200, headers: { ...commit, ETag: `W/"${gitEtag(body)}"`, 'Content-Length': body.length }, body };
     }
-    const hash = sha256(bytes);
-    this.blobs.set(hash, bytes);
-    const linked = { 'X-Linked-Etag': `"${hash}"`, 'X-Linked-Size': bytes.length, Location: `${this.storage}/${hash}` };
-    answer(302, { ...commit, ...linked });
+    const hash = sha256(body);
+    this.blobs.set(hash, body);
+    const linked = { 'X-Linked-Etag': `"${hash}"`, 'X-Linked-Size': body.length, Location: `${this.storage}/${hash}` };
+    return { status: 302, headers: { ...commit, ...linked } };
   }
 
   private serveStorage(request: IncomingMessage, response: ServerResponse): void {
-    if (this.faults.isSilent) return this.record('storage', request, 0);
+    if (this.faults.isSilent) {
+      this.record('storage', request, 0);
+      return;
+    }
     const content = this.faults.wrongContent ?? this.blobs.get(request.url!.slice(1))!;
     const start = this.faults.ignoresRanges ? undefined : /^bytes=(\d+)-$/.exec(request.headers.range ?? '')?.[1];
     const from = Number(start ?? 0);

@@ -4,111 +4,15 @@ import { mkdtemp, readFile, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { after, before, describe, it } from 'node:test';
-import { HostRandom } from '../../core/index.ts';
-import { backward, type Device, IGNORE_INDEX, type Tensor } from '../../tensor/index.ts';
+import type { Device, Tensor } from '../../tensor/index.ts';
 import { generate } from '../generate/index.ts';
-import { FLAG_RESET, type LanguageModel, loadModel, type ModelState, padRows, saveModel } from '../index.ts';
+import { FLAG_RESET, type LanguageModel, loadModel, saveModel } from '../index.ts';
 import type { TestDevice } from './devices.ts';
-import { Cases, files, fixture, inputsOf, type LogitsCase, largest, largestDifference, take } from './fixtures.ts';
+import { Cases, files, fixture, largest, largestDifference } from './fixtures.ts';
+import { gradientsFor, logitsFor, logitsInPieces, randomIds, run, shifted } from './model-runs.ts';
 
 const TOLERANCE = 1e-4;
 const CASES = ['len1', 'len2', 'len37', 'len300', 'left', 'right'];
-
-/** Logits of a case, at its positions. */
-export async function logitsFor(model: LanguageModel, example: LogitsCase): Promise<Float32Array> {
-  const { device } = model;
-  const logits = device.noGrad(() =>
-    device.scope(() => {
-      const { ids, flags } = inputsOf(device, example);
-      return model.logits(model.forward(ids, { flags }).hidden);
-    }),
-  );
-  const all = await take(logits);
-  if (!example.positions) return all;
-  const v = model.vocabSize;
-  return Float32Array.from(
-    { length: example.positions.length * v },
-    (_, i) => all[example.positions![Math.floor(i / v)] * v + (i % v)],
-  );
-}
-
-const randomIds = (count: number, vocabSize: number, seed: number): number[] => {
-  const random = new HostRandom(seed);
-  return Array.from({ length: count }, () => random.integer(vocabSize));
-};
-
-/** Logits [l * v] of one sequence, run in pieces of the given lengths with the state carried. */
-async function logitsInPieces(model: LanguageModel, ids: readonly number[], pieces: readonly number[]) {
-  const { device } = model;
-  const out: number[] = [];
-  let state: ModelState | null = null;
-  let at = 0;
-  for (const length of pieces) {
-    const previous: ModelState | null = state;
-    const result = device.noGrad(() =>
-      device.scope(() => {
-        const part = device.from(ids.slice(at, at + length), [1, length], 'i32');
-        const { hidden, state: next } = model.forward(part, { state: previous, wantState: true });
-        return { logits: model.logits(hidden), next: next! };
-      }),
-    );
-    previous?.dispose();
-    state = result.next;
-    at += length;
-    out.push(...(await take(result.logits)));
-  }
-  state?.dispose();
-  assert.equal(at, ids.length);
-  return out;
-}
-
-const run = (
-  model: LanguageModel,
-  ids: readonly number[],
-  flags: readonly number[] | null = null,
-): Promise<Float32Array> => {
-  const { device } = model;
-  return take(
-    device.noGrad(() =>
-      device.scope(() => {
-        const shape = [1, ids.length];
-        const marks = flags && device.from(flags, shape, 'i32');
-        return model.logits(model.forward(device.from(ids, shape, 'i32'), { flags: marks }).hidden);
-      }),
-    ),
-  );
-};
-
-/** Next tokens as targets, none at the end of a row. */
-const shifted = (ids: Int32Array, length: number) =>
-  ids.map((_, i) => (i % length === length - 1 ? IGNORE_INDEX : ids[i + 1]));
-
-interface Batch {
-  ids: Int32Array;
-  mask: Int32Array;
-  targets: Int32Array;
-  shape: readonly number[];
-}
-
-/** Loss of a batch and the gradient of every parameter, which are left without gradients again. */
-async function gradientsFor(model: LanguageModel, batch: Batch, checkpointing: boolean) {
-  const { device } = model;
-  const normalizer = batch.targets.filter((t) => t !== IGNORE_INDEX).length;
-  const loss = device.scope(() => {
-    const { ids, flags } = inputsOf(device, batch);
-    const { hidden } = model.forward(ids, { flags, checkpointing });
-    return model.loss(hidden, device.from(batch.targets, batch.shape, 'i32'), { normalizer });
-  });
-  backward(loss);
-  const [value] = await take(loss);
-  const gradients = new Map<string, Float32Array>();
-  for (const [name, weight] of model.parameters) {
-    assert.ok(weight.grad, `${name} has no gradient`);
-    gradients.set(name, (await weight.grad.read()) as Float32Array);
-    weight.zeroGrad();
-  }
-  return { value, gradients };
-}
 
 async function checkGradients(model: LanguageModel, cases: Cases, prefix: 'grad' | 'padgrad', checkpointing: boolean) {
   const shape = cases.shape(`${prefix}.input_ids`);
@@ -313,61 +217,11 @@ function checkFixture(name: string, target: TestDevice): void {
   });
 }
 
-/** bf16 weights and activations against f32 of the reference program, over all fixtures together. */
-function checkHalf(names: readonly string[], target: TestDevice): void {
-  it(`agrees in bf16 on ${target.name}`, { skip: target.skip }, async () => {
-    const device = await target.open();
-    let agreed = 0;
-    let positions = 0;
-    for (const name of names) {
-      const cases = await Cases.open(name);
-      const model = await loadModel(device, files, fixture(name), { dtype: 'bf16' });
-      const example = await cases.logitsCase('bf16');
-      const got = await logitsFor(model, example);
-      let difference = 0;
-      const v = model.vocabSize;
-      const best = (x: Float32Array, row: number) => {
-        const part = x.subarray(row * v, (row + 1) * v);
-        return part.indexOf(Math.max(...part));
-      };
-      got.forEach((x, i) => {
-        difference += Math.abs(x - example.logits[i]) / got.length;
-      });
-      assert.ok(difference <= 2e-2, `${name}: mean difference ${difference}`);
-      assert.ok(difference > 1e-5, `${name}: bf16 was not used`);
-      for (let row = 0; row < example.ids.length; row++) agreed += Number(best(got, row) === best(example.logits, row));
-      positions += example.ids.length;
-      model.dispose();
-      await cases.close();
-    }
-    device.close();
-    assert.ok(agreed / positions >= 0.99, `the most probable token agrees at ${agreed} of ${positions} positions`);
-  });
-}
-
 /** Registers the tests of an architecture, on every device. */
 export function checkModel(family: string, fixtureNames: readonly string[], devices: readonly TestDevice[]): void {
   describe(family, () => {
     for (const target of devices) {
       for (const name of fixtureNames) checkFixture(name, target);
-      checkHalf(fixtureNames, target);
     }
   });
 }
-
-/** Rows as one padded batch: for tests that compare with rows alone. */
-export const batchLogits = (
-  model: LanguageModel,
-  rows: readonly number[][],
-  side: 'left' | 'right',
-): Promise<Float32Array> => {
-  const { device } = model;
-  return take(
-    device.noGrad(() =>
-      device.scope(() => {
-        const { ids, flags } = padRows(device, rows, side);
-        return model.logits(model.forward(ids, { flags }).hidden);
-      }),
-    ),
-  );
-};

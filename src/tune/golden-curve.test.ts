@@ -1,0 +1,112 @@
+/** Ten steps of AdamW with clipping, full and LoRA, against the same ten in PyTorch. */
+import assert from 'node:assert/strict';
+import { test } from 'node:test';
+import { createReferenceBackend } from '../backend/reference/index.ts';
+import type { CausalLM } from '../models/index.ts';
+import { Device } from '../tensor/index.ts';
+import { adapterParameters, attachLora } from './lora/index.ts';
+import { distance, loadFixtureModel, readFixture, readFixtureJson } from './testing/fixtures.ts';
+import { type StepReport, type TrainedParameter, type TrainingTask, train } from './trainer/index.ts';
+
+interface Golden {
+  settings: { betas: [number, number]; clip_norm: number; eps: number; steps: number; weight_decay: number };
+  full: Curve & { final_norm_and_sum: Record<string, [number, number]> };
+  lora: Curve & { r: number; lora_alpha: number; target_modules: string[] };
+}
+interface Curve {
+  decayed: string[];
+  losses: number[];
+  gradient_norms: number[];
+  learning_rate: number;
+}
+
+const golden = readFixtureJson<Golden>('golden-curve.json');
+const tensors = await readFixture('golden-curve.safetensors');
+
+/** Next-token loss over the fixture's batches, one a step. */
+function taskOf(model: CausalLM, parameters: TrainedParameter[]): TrainingTask<number> {
+  const { device } = model;
+  const { shape, values } = tensors.get('input_ids')!;
+  const [, b, l] = shape;
+  let next = 0;
+  return {
+    device,
+    parameters,
+    nextStep: () => ({ microBatches: [next++], normalizer: b * (l - 1), tokens: b * l }),
+    loss(batch, options) {
+      const rows = Array.from(values).slice(batch * b * l, (batch + 1) * b * l);
+      const targets = rows.map((_, i) => (i % l === l - 1 ? -100 : rows[i + 1]));
+      const { hidden } = model.forward(device.from(rows, [b, l], 'i32'));
+      return model.loss(hidden, device.from(targets, [b, l], 'i32'), options);
+    },
+    state: () => ({ json: next }),
+    restore() {},
+  };
+}
+
+async function curveOf(task: TrainingTask<number>, learningRate: number): Promise<StepReport[]> {
+  const { betas, clip_norm: clipNorm, eps, steps, weight_decay: weightDecay } = golden.settings;
+  const reports: StepReport[] = [];
+  const options = { steps, learningRate, betas, eps, clipNorm, weightDecay };
+  await train(task, { options, onStep: (report) => reports.push(report) });
+  return reports;
+}
+
+function checkCurve(reports: StepReport[], curve: Curve): void {
+  const losses = reports.map(({ loss }) => loss);
+  const norms = reports.map(({ gradNorm }) => gradNorm);
+  assert.ok(distance(losses, curve.losses) < 2e-5, `losses ${losses}`);
+  assert.ok(distance(norms, curve.gradient_norms) < 2e-5, `norms ${norms}`);
+}
+
+test('full fine-tuning follows the golden curve', async () => {
+  const device = new Device(createReferenceBackend());
+  const model = await loadFixtureModel(device, 'mamba-a');
+  const parameters = [...model.parameters].map(([name, tensor]) => ({
+    name,
+    tensor,
+    isDecayed: model.isDecayed(name),
+  }));
+  assert.deepEqual(
+    parameters
+      .filter((p) => p.isDecayed)
+      .map((p) => p.name)
+      .sort(),
+    [...golden.full.decayed].sort(),
+  );
+  checkCurve(await curveOf(taskOf(model, parameters), golden.full.learning_rate), golden.full);
+  for (const [name, tensor] of model.parameters) {
+    const values = Array.from(await tensor.read());
+    const [norm, sum] = golden.full.final_norm_and_sum[name];
+    assert.ok(Math.abs(Math.hypot(...values) - norm) < 1e-4, `${name}: norm`);
+    assert.ok(Math.abs(values.reduce((s, x) => s + x, 0) - sum) < 1e-3, `${name}: sum`);
+    const expected = tensors.get(`full.final.${name}`);
+    if (expected) assert.ok(distance(values, expected.values) < 1e-5, `${name}: ${distance(values, expected.values)}`);
+  }
+  device.close();
+});
+
+test('LoRA follows the golden curve', async () => {
+  const device = new Device(createReferenceBackend());
+  const model = await loadFixtureModel(device, 'mamba-a');
+  const { r, lora_alpha: loraAlpha, target_modules: targetModules, learning_rate: learningRate } = golden.lora;
+  const adapter = attachLora(model, { r, loraAlpha, targetModules });
+  for (const [name, tensor] of adapter.trainable) {
+    const start = tensors.get(`lora.start.${name}`);
+    if (start) device.backend.upload(tensor.storage.block, 0, new Uint8Array(Float32Array.from(start.values).buffer));
+  }
+  const parameters = adapterParameters(adapter);
+  assert.deepEqual(
+    parameters
+      .filter((p) => p.isDecayed)
+      .map((p) => p.name)
+      .sort(),
+    [...golden.lora.decayed].sort(),
+  );
+  checkCurve(await curveOf(taskOf(model, parameters), learningRate), golden.lora);
+  for (const [name, tensor] of adapter.trainable) {
+    const error = distance(await tensor.read(), tensors.get(`lora.final.${name}`)!.values);
+    assert.ok(error < 1e-5, `${name}: ${error}`);
+  }
+  device.close();
+});

@@ -1,0 +1,99 @@
+/** Blocks of tokens on a device, and the mean loss of held-out examples. */
+import { type CausalLM, FLAG_PAD, type ModelState } from '../models/index.ts';
+import { type Device, IGNORE_INDEX, type Tensor } from '../tensor/index.ts';
+import { isTarget, type TokenBatch, type TokenExample } from './batches/index.ts';
+import type { Evaluation } from './trainer/index.ts';
+
+/** The tensors of a block: ids, targets, flags i32 [rows, length]. */
+export function batchTensors(
+  device: Device,
+  { rows, length, ids, targets, flags }: TokenBatch,
+): { ids: Tensor; targets: Tensor; flags: Tensor | null } {
+  const tensor = (values: Int32Array) => device.from(values, [rows, length], 'i32');
+  return { ids: tensor(ids), targets: tensor(targets), flags: flags && tensor(flags) };
+}
+
+/** Positions from `start` of some examples, a row each, padded on the right. */
+function pieceOf(examples: readonly TokenExample[], start: number, length: number): TokenBatch {
+  const rows = examples.length;
+  const ids = new Int32Array(rows * length);
+  const targets = new Int32Array(rows * length).fill(IGNORE_INDEX);
+  const flags = new Int32Array(rows * length).fill(FLAG_PAD);
+  let targetCount = 0;
+  let tokenCount = 0;
+  examples.forEach((example, r) => {
+    for (let t = start; t < Math.min(start + length, example.ids.length); t++) {
+      const at = r * length + t - start;
+      ids[at] = example.ids[t];
+      flags[at] = 0;
+      tokenCount++;
+      if (t + 1 >= example.ids.length || !isTarget(example, t + 1)) continue;
+      targets[at] = example.ids[t + 1];
+      targetCount++;
+    }
+  });
+  return { rows, length, ids, targets, flags, targetCount, tokenCount, isContinued: start > 0 };
+}
+
+/** Every example once: rows of like length together, pieces of `maxLength` positions one after the other. */
+function* piecesOf(examples: readonly TokenExample[], batchSize: number, maxLength: number): Generator<TokenBatch> {
+  const sorted = [...examples].sort((a, b) => a.ids.length - b.ids.length);
+  for (let at = 0; at < sorted.length; at += batchSize) {
+    const rows = sorted.slice(at, at + batchSize);
+    const longest = rows[rows.length - 1].ids.length;
+    for (let start = 0; start < longest; start += maxLength) {
+      yield pieceOf(rows, start, Math.min(maxLength, longest - start));
+    }
+  }
+}
+
+export interface LanguageEvaluationOptions {
+  /** Examples that are read at the same time. */
+  batchSize: number;
+  /** Positions that are computed at once; longer examples go on with their state carried. */
+  maxLength: number;
+  signal?: AbortSignal;
+}
+
+/**
+ * Mean loss over the targets of all examples, in nats; `perplexity`, and `bits_per_byte` where bytes are known.
+ * Gradients are off. Queues a piece while the one before runs.
+ */
+export async function evaluateLanguage(
+  model: CausalLM,
+  examples: readonly TokenExample[],
+  { batchSize, maxLength, signal }: LanguageEvaluationOptions,
+): Promise<Evaluation> {
+  const { device } = model;
+  let state: ModelState | null = null;
+  let nats = 0;
+  let targets = 0;
+  let before: Promise<number> | null = null;
+  try {
+    for (const piece of piecesOf(examples, batchSize, maxLength)) {
+      if (signal?.aborted) break;
+      const from: ModelState | null = piece.isContinued ? state : null;
+      const after = device.noGrad(() =>
+        device.scope(() => {
+          const { ids, targets: wanted, flags } = batchTensors(device, piece);
+          const { hidden, state: next } = model.forward(ids, { flags, state: from, wantState: true });
+          return { loss: model.loss(hidden, wanted, { normalizer: 1 }), next };
+        }),
+      );
+      state?.dispose();
+      state = after.next;
+      const loss: Promise<number> = after.loss.item();
+      after.loss.dispose();
+      loss.catch(() => undefined);
+      targets += piece.targetCount;
+      if (before) nats += await before;
+      before = loss;
+    }
+    if (before) nats += await before;
+  } finally {
+    state?.dispose();
+  }
+  const loss = nats / targets;
+  const bytes = examples.reduce((sum, example) => sum + example.bytes, 0);
+  return { loss, perplexity: Math.exp(loss), ...(bytes > 0 && { bits_per_byte: nats / Math.LN2 / bytes }) };
+}

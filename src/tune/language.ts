@@ -1,0 +1,154 @@
+/** Language modelling as a training task: blocks of tokens in, next-token loss out. */
+import { KraitError, type RandomSource } from '../core/index.ts';
+import type { CausalLM, ModelState } from '../models/index.ts';
+import type { TrainedParameter } from '../optim/index.ts';
+import type { Tensor } from '../tensor/index.ts';
+import { type BatchSource, PackedBatches, StreamBatches, type TokenBatch, type TokenExample } from './batches/index.ts';
+import { batchTensors, evaluateLanguage } from './language-loss.ts';
+import type { Evaluation, LossOptions, StepBatches, TaskState, TrainingTask } from './trainer/index.ts';
+
+/**
+ * How examples become blocks: `packing` several to a row with resets between; `padding` one a row; `stream` each row
+ * reads on from block to block with its state carried (truncated back-propagation through time).
+ */
+export const BATCHING = ['packing', 'padding', 'stream'] as const;
+export type Batching = (typeof BATCHING)[number];
+
+/** Something that draws random numbers in training only, as adapters with dropout do. */
+export interface TrainingMode {
+  random: RandomSource | null;
+}
+
+export interface LanguageTaskInput {
+  model: CausalLM;
+  /** What is trained; every parameter of the model unless given. */
+  parameters?: readonly TrainedParameter[];
+  train: readonly TokenExample[];
+  /** Held-out examples for evaluation during training. */
+  validation?: readonly TokenExample[];
+  batching?: Batching;
+  /** Rows of a block. */
+  batchSize?: number;
+  /** Positions of a row. */
+  maxLength?: number;
+  /** Blocks whose gradients are added up for one step. */
+  gradAccumulation?: number;
+  seed?: number;
+  /** False keeps the order of the examples. */
+  isShuffled?: boolean;
+  /** Adapters to tell when training draws random numbers. */
+  mode?: TrainingMode | null;
+  /** More numbers for an evaluation, such as the accuracy of labels. */
+  measure?: () => Promise<Record<string, number>>;
+}
+
+/** All parameters of a model, marked as trainable. */
+export const allParameters = (model: CausalLM): TrainedParameter[] =>
+  [...model.parameters].map(([name, tensor]) => ({
+    name,
+    tensor: tensor.trainable(),
+    isDecayed: model.isDecayed(name),
+  }));
+
+export class LanguageTask implements TrainingTask<TokenBatch> {
+  readonly parameters: readonly TrainedParameter[];
+  readonly stepsPerEpoch: number;
+  private readonly source: BatchSource;
+  private carried: ModelState | null = null;
+  private readonly input: Required<Pick<LanguageTaskInput, 'batchSize' | 'maxLength' | 'gradAccumulation'>> &
+    LanguageTaskInput;
+
+  /** @throws KraitError for empty data, or examples that are longer than a row where they may not be */
+  constructor(input: LanguageTaskInput) {
+    this.input = { batchSize: 8, maxLength: 512, gradAccumulation: 1, ...defined(input) };
+    this.parameters = input.parameters ?? allParameters(input.model);
+    const { batching = 'packing', batchSize, maxLength, seed = 0, isShuffled = true } = this.input;
+    const common = { batchSize, maxLength, seed, isShuffled };
+    this.source =
+      batching === 'stream'
+        ? new StreamBatches(input.train, common)
+        : new PackedBatches(input.train, { ...common, isPacked: batching === 'packing' });
+    this.stepsPerEpoch = this.source.batchesPerEpoch / this.input.gradAccumulation;
+  }
+
+  get device() {
+    return this.input.model.device;
+  }
+
+  nextStep(): StepBatches<TokenBatch> {
+    const microBatches = Array.from({ length: this.input.gradAccumulation }, () => this.source.next());
+    const normalizer = microBatches.reduce((sum, { targetCount }) => sum + targetCount, 0);
+    const tokens = microBatches.reduce((sum, { tokenCount }) => sum + tokenCount, 0);
+    if (normalizer === 0) throw new KraitError('a step has no token that carries loss; use a larger batch');
+    return { microBatches, normalizer, tokens };
+  }
+
+  loss(batch: TokenBatch, { normalizer, gradScale, random, checkpointing }: LossOptions): Tensor {
+    const { model, batching, mode } = this.input;
+    if (mode) mode.random = random;
+    const { ids, targets, flags } = batchTensors(this.device, batch);
+    const wantState = batching === 'stream';
+    const state = batch.isContinued ? this.carried : null;
+    const after = model.forward(ids, { flags, state, wantState, checkpointing, random });
+    if (after.state) this.carry(after.state);
+    return model.loss(after.hidden, targets, { normalizer, gradScale });
+  }
+
+  /** Keeps a state for the next block, cut off from the graph that made it. */
+  private carry(state: ModelState): void {
+    const layers = state.layers.map((layer) =>
+      Object.fromEntries(Object.entries(layer).map(([name, t]) => [name, this.device.keep(t.alias())])),
+    );
+    this.adoptState(layers);
+  }
+
+  private adoptState(layers: Record<string, Tensor>[]): void {
+    this.carried?.dispose();
+    const dispose = () => {
+      for (const layer of layers) for (const tensor of Object.values(layer)) tensor.dispose();
+    };
+    this.carried = { layers, dispose };
+  }
+
+  /** Mean loss of the held-out examples in nats, and bits per byte where their bytes are known. */
+  get evaluate(): ((signal?: AbortSignal) => Promise<Evaluation>) | undefined {
+    const { model, validation, batchSize, maxLength, mode, measure } = this.input;
+    if (!validation?.length) return undefined;
+    return async (signal) => {
+      if (mode) mode.random = null;
+      const base = await evaluateLanguage(model, validation, { batchSize, maxLength, signal });
+      return { ...base, ...(await measure?.()) };
+    };
+  }
+
+  state(): TaskState {
+    const tensors = new Map<string, Tensor>();
+    this.carried?.layers.forEach((layer, i) => {
+      for (const [name, tensor] of Object.entries(layer)) tensors.set(`layers.${i}.${name}`, tensor);
+    });
+    return { json: this.source.state(), ...(tensors.size > 0 && { tensors }) };
+  }
+
+  restore({ json, tensors }: TaskState): void {
+    this.source.restore(json);
+    if (!tensors?.size) return;
+    const layers: Record<string, Tensor>[] = [];
+    for (const [key, tensor] of tensors) {
+      const [, layer, name] = key.split('.');
+      layers[Number(layer)] ??= {};
+      layers[Number(layer)][name] = tensor;
+    }
+    this.adoptState(layers);
+  }
+
+  /** Gives the carried state back. */
+  dispose(): void {
+    this.carried?.dispose();
+    this.carried = null;
+    if (this.input.mode) this.input.mode.random = null;
+  }
+}
+
+/** Without the keys that are undefined, so that they do not hide defaults. */
+const defined = <T extends object>(input: T): T =>
+  Object.fromEntries(Object.entries(input).filter(([, value]) => value !== undefined)) as T;

@@ -1,0 +1,4 @@
+export * from './adapter-files.ts';
+export * from './attach.ts';
+export type { Factors } from './factors.ts';
+export * from './merge.ts';

@@ -1,0 +1,54 @@
+/**
+ * A parameter that an adapter trains whole (a module to save, a bias), with the base model's value kept beside it, so
+ * that the adapter can be taken off again without a trace.
+ */
+import type { CausalLM } from '../../models/index.ts';
+import { cast, permute, type Tensor } from '../../tensor/index.ts';
+
+export interface WholeParameter {
+  /** Checkpoint name. */
+  readonly name: string;
+  /** What the model now uses; f32. */
+  readonly tensor: Tensor;
+  /** Puts the base model's value back. */
+  restore(): void;
+}
+
+/** A copy of a tensor, at least in f32. */
+function copyOf(tensor: Tensor): Tensor {
+  const { device, shape } = tensor;
+  const type = tensor.dtype === 'f64' ? 'f64' : 'f32';
+  const plain = [...shape.keys()];
+  return device.noGrad(() =>
+    device.scope(() => device.keep(tensor.dtype === type ? permute(tensor, plain) : cast(tensor, type))),
+  );
+}
+
+/** Gives the adapter its own copy of a parameter, or keeps a copy of the base where the model holds on to its tensor. */
+export function ownParameter(model: CausalLM, name: string): WholeParameter {
+  const dot = name.lastIndexOf('.');
+  const layer = model.adaptable.get(name.slice(0, dot));
+  const base = model.parameters.get(name)!;
+  const own = copyOf(base);
+  if (layer && name.endsWith('.weight')) {
+    layer.weight = own;
+    return { name, tensor: own, restore: () => swapBack(own, () => (layer.weight = base)) };
+  }
+  if (layer && layer.kind !== 'embedding' && name.endsWith('.bias')) {
+    layer.bias = own;
+    return { name, tensor: own, restore: () => swapBack(own, () => (layer.bias = base)) };
+  }
+  const restore = () => {
+    base.zeroGrad();
+    base.trainable(false);
+    base.device.launch('copy', { x: own, y: base }, { rows: base.rows, cols: base.cols });
+    own.dispose();
+  };
+  return { name, tensor: base, restore };
+}
+
+function swapBack(own: Tensor, swap: () => void): void {
+  swap();
+  own.zeroGrad();
+  own.dispose();
+}

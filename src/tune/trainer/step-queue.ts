@@ -1,0 +1,64 @@
+/**
+ * One optimiser step on a device: forward and backward of its micro-batches, clipping, update. All of it is queued; what
+ * came out is a promise. So that the device's queue stays short and a timer can run, at most two micro-batches are in
+ * flight.
+ */
+import type { RandomSource } from '../../core/index.ts';
+import { type AdamW, readReport, type UpdateReport } from '../../optim/index.ts';
+import { backward } from '../../tensor/index.ts';
+import type { StepBatches, TrainingTask } from './task.ts';
+
+const MOST_IN_FLIGHT = 2;
+
+export interface StepSettings {
+  learningRate: number;
+  clipNorm: number;
+  gradScale: number;
+  checkpointing: boolean;
+}
+
+export interface StepOutcome extends UpdateReport {
+  /** Mean over the step's targets, before the update. */
+  readonly loss: number;
+  readonly tokens: number;
+}
+
+/** A promise whose rejection is reported when it is awaited, not before. */
+function quiet<T>(promise: Promise<T>): Promise<T> {
+  promise.catch(() => undefined);
+  return promise;
+}
+
+/** Queues a step. The outer promise resolves when everything is queued, the inner one when the device has done it. */
+export async function queueStep<B>(
+  task: TrainingTask<B>,
+  optimizer: AdamW,
+  random: RandomSource,
+  data: StepBatches<B>,
+  settings: StepSettings,
+): Promise<{ outcome: Promise<StepOutcome> }> {
+  const { device } = task;
+  const { gradScale, checkpointing, learningRate, clipNorm } = settings;
+  const losses: Promise<number>[] = [];
+  for (const batch of data.microBatches) {
+    if (losses.length >= MOST_IN_FLIGHT) await losses[losses.length - MOST_IN_FLIGHT];
+    const loss = device.scope(() => {
+      const value = task.loss(batch, { normalizer: data.normalizer, gradScale, random, checkpointing });
+      backward(value);
+      return value;
+    });
+    losses.push(quiet(loss.item()));
+    loss.dispose();
+  }
+  task.afterStep?.();
+  const control = optimizer.update({ learningRate, clipNorm, inverseScale: 1 / gradScale });
+  optimizer.zeroGrad();
+  const report = readReport(control);
+  control.dispose();
+  const settle = async (): Promise<StepOutcome> => {
+    const values = await Promise.all(losses);
+    const loss = values.reduce((sum, value) => sum + value, 0);
+    return { ...(await report), loss, tokens: data.tokens };
+  };
+  return { outcome: quiet(settle()) };
+}

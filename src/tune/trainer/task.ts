@@ -1,0 +1,71 @@
+/**
+ * What the trainer needs to know of what is trained. Language models, classifiers and forecasters are tasks; the
+ * trainer knows of none of them.
+ */
+import type { RandomSource } from '../../core/index.ts';
+import type { TrainedParameter } from '../../optim/index.ts';
+import { type Device, record, scale, type Tensor } from '../../tensor/index.ts';
+
+export type { TrainedParameter };
+
+/** The data of one optimiser step. */
+export interface StepBatches<B> {
+  /** One or more pieces that fit in memory; their gradients are added up. */
+  readonly microBatches: readonly B[];
+  /** What loss and gradients are divided by: the number of targets that count, over all pieces. */
+  readonly normalizer: number;
+  /** Tokens (or values of a series) that are read, for the rate. */
+  readonly tokens: number;
+}
+
+export interface LossOptions {
+  /** What the sum of losses is divided by. */
+  normalizer: number;
+  /** Factor on the gradients, not on the loss: the loss scale of f16 training. See `scaleGradient`. */
+  gradScale: number;
+  /** Source of dropout's random numbers. */
+  random: RandomSource;
+  /** Whether to keep less for the backward pass and compute it again. */
+  checkpointing: boolean;
+}
+
+/** What an evaluation found. `loss` decides which checkpoint is the best: lower is better. */
+export interface Evaluation {
+  /** Mean over targets, in nats for language. */
+  readonly loss: number;
+  /** Anything else worth logging: `bits_per_byte`, `accuracy`. */
+  readonly [metric: string]: number;
+}
+
+/** Where a task's data stands, as it goes into a checkpoint. */
+export interface TaskState {
+  /** Plain JSON. */
+  readonly json: unknown;
+  /** Device tensors, such as a carried recurrent state. The task's own: not disposed of by the trainer. */
+  readonly tensors?: ReadonlyMap<string, Tensor>;
+}
+
+export interface TrainingTask<B = unknown> {
+  readonly device: Device;
+  readonly parameters: readonly TrainedParameter[];
+  /** Steps of one pass over the data, where that is known. */
+  readonly stepsPerEpoch?: number;
+  /** The next step's batches, as host data. Endless: the trainer knows when to stop. */
+  nextStep(): StepBatches<B> | Promise<StepBatches<B>>;
+  /** Scalar loss of one micro-batch: a sum divided by `normalizer`. */
+  loss(batch: B, options: LossOptions): Tensor;
+  /** Frees what a step kept for its gradients, after they were taken. */
+  afterStep?(): void;
+  evaluate?(signal?: AbortSignal): Promise<Evaluation>;
+  state(): TaskState;
+  /** Continues from a checkpoint. Takes the tensors over. */
+  restore(state: TaskState): void;
+}
+
+/** x itself, with gradients multiplied by `factor` on their way back. */
+export function scaleGradient(x: Tensor, factor: number): Tensor {
+  if (factor === 1) return x;
+  const y = x.alias();
+  record('scaleGradient', [x], [y], [], ([dy]) => [scale(dy!, factor)]);
+  return y;
+}
