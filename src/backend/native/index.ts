@@ -185,7 +185,7 @@ export class NativeBackend implements Backend {
    * `rounds` short runs of multiply-adds that touch no memory. The yardstick for `matmul`.
    */
   async measurePeak(rounds = 5): Promise<number> {
-    const [units, iterations] = [this.threads, 200_000];
+    const [units, iterations] = [this.threads, 2_000_000];
     const block = this.alloc(4 * units);
     const y: TensorArg = { block, offset: 0, ld: 1, dtype: 'f32' };
     // Not a row of the kernel table, so it is packed by hand.
