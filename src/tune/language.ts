@@ -94,6 +94,12 @@ export class LanguageTask implements TrainingTask<TokenBatch> {
     return model.loss(after.hidden, targets, { normalizer, gradScale });
   }
 
+  /** Adapters draw random numbers in training only. */
+  afterStep(): void {
+    const { mode } = this.input;
+    if (mode) mode.random = null;
+  }
+
   /** Keeps a state for the next block, cut off from the graph that made it. */
   private carry(state: ModelState): void {
     const layers = state.layers.map((layer) =>
@@ -112,10 +118,9 @@ export class LanguageTask implements TrainingTask<TokenBatch> {
 
   /** Mean loss of the held-out examples in nats, and bits per byte where their bytes are known. */
   get evaluate(): ((signal?: AbortSignal) => Promise<Evaluation>) | undefined {
-    const { model, validation, batchSize, maxLength, mode, measure } = this.input;
+    const { model, validation, batchSize, maxLength, measure } = this.input;
     if (!validation?.length) return undefined;
     return async (signal) => {
-      if (mode) mode.random = null;
       const base = await evaluateLanguage(model, validation, { batchSize, maxLength, signal });
       return { ...base, ...(await measure?.()) };
     };
@@ -145,7 +150,6 @@ export class LanguageTask implements TrainingTask<TokenBatch> {
   dispose(): void {
     this.carried?.dispose();
     this.carried = null;
-    if (this.input.mode) this.input.mode.random = null;
   }
 }
 

@@ -7,7 +7,7 @@ import { availableParallelism } from 'node:os';
 import { type DType, EnvironmentError, KraitError, UnsupportedOpError } from '../../core/index.ts';
 import type { Allocation, Backend, MemoryStats } from '../backend.ts';
 import { BlockPool, sizeClass } from '../block-pool.ts';
-import { argumentName, type Command, KERNELS, type KernelName, packCommand } from '../kernels.ts';
+import { argumentName, type Command, KERNELS, type KernelName, packCommand, type TensorArg } from '../kernels.ts';
 import { type Addon, type Handle, loadAddon, nativeAvailability } from './addon.ts';
 
 export { type NativeAvailability, nativeAvailability } from './addon.ts';
@@ -34,8 +34,8 @@ function threadCount(wanted: number | undefined): number {
   throw new KraitError(`${name}=${wanted ?? fromEnvironment}: expected a whole number from 1 to ${MOST_THREADS}`);
 }
 
-/** Dims that may be negative: steps, not sizes. */
-const isStep = (name: string): boolean => /^(s\d|stride[A-Z]?)$/.test(name);
+/** Dims that may be negative: steps and marks, not sizes. */
+const isStep = (name: string): boolean => /^(s\d|stride[A-Z]?|ignore)$/.test(name);
 
 const SIZES = new Map(
   (Object.keys(KERNELS) as KernelName[]).map((kernel) => [kernel, KERNELS[kernel].dims.map((name) => !isStep(name))]),

@@ -54,7 +54,7 @@ export interface TrainingTask<B = unknown> {
   nextStep(): StepBatches<B> | Promise<StepBatches<B>>;
   /** Scalar loss of one micro-batch: a sum divided by `normalizer`. */
   loss(batch: B, options: LossOptions): Tensor;
-  /** Frees what a step kept for its gradients, after they were taken. */
+  /** Called when the gradients of a step are queued, before its update. */
   afterStep?(): void;
   evaluate?(signal?: AbortSignal): Promise<Evaluation>;
   state(): TaskState;

@@ -118,6 +118,7 @@ class Run<B> {
     } finally {
       await this.settle().catch(() => undefined); // reads must not outlive the device
       await this.log?.close();
+      this.state.optimizer.zeroGrad();
       this.state.optimizer.dispose();
     }
   }
@@ -224,7 +225,11 @@ class Run<B> {
     await this.settle();
     const { store } = this;
     const { step } = this.state;
-    if (!store || this.savedStep === step) return;
+    if (!store) return;
+    if (this.savedStep === step) {
+      for (const pointer of which) await store.point(pointer, step);
+      return;
+    }
     await this.log?.sync();
     await store.save(step, this.state.content(), which);
     this.savedStep = step;

@@ -1,0 +1,201 @@
+import assert from 'node:assert/strict';
+import { mkdtemp, readdir, readFile, rm } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { after, test } from 'node:test';
+import { FileFormatError, KraitError } from '../../core/index.ts';
+import { formatRecord } from '../../io/index.ts';
+import { NodeFileSystem } from '../../platform/node/index.ts';
+import { referenceDevice, TinyTask } from '../testing/tiny-runs.ts';
+import { type StepReport, type TrainerOptions, type TrainInput, train } from './index.ts';
+
+const files = new NodeFileSystem();
+const folders: string[] = [];
+const newFolder = async (): Promise<string> => {
+  const folder = await mkdtemp(join(tmpdir(), 'krait-run-'));
+  folders.push(folder);
+  return folder;
+};
+after(() => Promise.all(folders.map((folder) => rm(folder, { recursive: true, force: true }))));
+
+const OPTIONS = {
+  steps: 20,
+  learningRate: 0.05,
+  schedule: 'cosine',
+  warmup: 3,
+  seed: 11,
+  evalEvery: 4,
+  saveEvery: 3,
+} as const satisfies Partial<TrainerOptions>;
+
+const weightsOf = async (task: TinyTask) => Array.from(await task.weights.read());
+const linesOf = async (folder: string) =>
+  (await readFile(join(folder, 'metrics.jsonl'), 'utf8'))
+    .trim()
+    .split('\n')
+    .map((line) => JSON.parse(line) as Record<string, number>);
+
+test('a run that is aborted at any step and resumed is bit-identical to one that never stopped', async () => {
+  const whole = new TinyTask(referenceDevice());
+  const wholeFolder = await newFolder();
+  const expected = await train(whole, { options: OPTIONS, place: { files, folder: wholeFolder } });
+  assert.equal(expected.status, 'completed');
+  for (const stop of [1, 2, 3, 4, 8, 13, 19]) {
+    const folder = await newFolder();
+    const abort = new AbortController();
+    const onStep = ({ step }: StepReport) => step === stop && abort.abort();
+    const first = await train(new TinyTask(referenceDevice()), {
+      options: OPTIONS,
+      place: { files, folder },
+      signal: abort.signal,
+      onStep,
+    });
+    assert.equal(first.status, 'aborted');
+    assert.ok(first.step >= stop && first.step < 20, `stopped at ${first.step}`);
+    const task = new TinyTask(referenceDevice());
+    const result = await train(task, { options: OPTIONS, place: { files, folder, resume: true } });
+    assert.deepEqual(await weightsOf(task), await weightsOf(whole), `stopped at ${stop}`);
+    assert.deepEqual(result.best, expected.best);
+    assert.equal(result.loss, expected.loss);
+    const strip = ({ tokens_per_second: _, ...line }: Record<string, number>) => line;
+    assert.deepEqual((await linesOf(folder)).map(strip), (await linesOf(wholeFolder)).map(strip));
+  }
+});
+
+test('lines and events beyond the checkpoint are cut when a run is resumed', async () => {
+  const folder = await newFolder();
+  await train(new TinyTask(referenceDevice()), { options: { ...OPTIONS, saveEvery: 6 }, place: { files, folder } });
+  // As if killed after step 20 was logged, with the checkpoint of step 18 as the last.
+  await files.writeAtomic(join(folder, 'checkpoints', 'last'), 'step-00000018\n');
+  const metrics = await files.openWritable(join(folder, 'metrics.jsonl'));
+  await metrics.write(new TextEncoder().encode('{"step":21,"lo'));
+  await metrics.close();
+  await train(new TinyTask(referenceDevice()), {
+    options: { ...OPTIONS, saveEvery: 6 },
+    place: { files, folder, resume: true },
+  });
+  const steps = (await linesOf(folder)).filter((line) => 'loss' in line).map(({ step }) => step);
+  assert.deepEqual(
+    steps,
+    Array.from({ length: 20 }, (_, i) => i + 1),
+  );
+  const events = await readFile(join(folder, 'events.out.tfevents.krait'));
+  const oneEvent = formatRecord(new Uint8Array(0)).length;
+  assert.ok(events.length > 25 * oneEvent);
+  assert.deepEqual(
+    (await readdir(join(folder, 'checkpoints'))).filter((name) => name.startsWith('.tmp')),
+    [],
+  );
+});
+
+test('a NaN loss stops the run and keeps the last good checkpoint', async () => {
+  const folder = await newFolder();
+  const task = new TinyTask(referenceDevice(), { inputAt: (step) => (step === 8 ? Number.NaN : undefined) });
+  await assert.rejects(
+    train(task, { options: OPTIONS, place: { files, folder } }),
+    (error: Error) =>
+      error instanceof KraitError &&
+      /^step 8: the loss is NaN; the last good .*step-00000006; lower/.test(error.message),
+  );
+  assert.equal(await readFile(join(folder, 'checkpoints', 'last'), 'utf8'), 'step-00000006\n');
+  for (const value of await weightsOf(task)) assert.ok(Number.isFinite(value), 'the update was not applied');
+});
+
+test('f16 skips a step whose gradients overflow, shrinks the scale and goes on', async () => {
+  const clean = new TinyTask(referenceDevice());
+  const reports: StepReport[] = [];
+  const task = new TinyTask(referenceDevice(), {
+    inputAt: (step) => (step === 3 ? Number.POSITIVE_INFINITY : undefined),
+  });
+  const options = { ...OPTIONS, steps: 3, evalEvery: 0, precision: 'f16' } as const;
+  const onStep = (report: StepReport) => reports.push(report);
+  const result = await train(task, { options, onStep });
+  await train(clean, { options: { ...options, steps: 3 }, onStep: () => undefined });
+  assert.deepEqual(
+    reports.map(({ isSkipped }) => isSkipped),
+    [false, false, true],
+  );
+  assert.equal(result.skippedSteps, 1);
+  const two = new TinyTask(referenceDevice());
+  const stop = new AbortController();
+  await train(two, { options, signal: stop.signal, onStep: ({ step }) => step === 2 && stop.abort() });
+  assert.deepEqual(await weightsOf(task), await weightsOf(two), 'the skipped step changed nothing');
+  assert.notDeepEqual(await weightsOf(task), await weightsOf(clean));
+});
+
+test('f16 that overflows at every scale is an error', async () => {
+  const task = new TinyTask(referenceDevice(), { inputAt: () => Number.POSITIVE_INFINITY });
+  const options = { ...OPTIONS, steps: 100, evalEvery: 0, precision: 'f16' } as const;
+  await assert.rejects(train(task, { options }), /step 17: the loss is/);
+});
+
+test('a disk that fills up during a save leaves the checkpoint before as the last', async () => {
+  const full = (path: string) => new FileFormatError(path, 'the disk is full', 'free some space');
+  for (const victim of ['optimizer', 'weights', 'state.json', 'rename', 'last']) {
+    const folder = await newFolder();
+    class FullDisk extends NodeFileSystem {
+      override async writeAtomic(path: string, content: Parameters<NodeFileSystem['writeAtomic']>[1]): Promise<void> {
+        const isSecond = path.includes('.tmp-step-00000006') || (path.endsWith('last') && `${content}`.includes('6'));
+        if (isSecond && path.includes(victim)) throw full(path);
+        return super.writeAtomic(path, content);
+      }
+      override async rename(from: string, to: string): Promise<void> {
+        if (victim === 'rename' && to.endsWith('step-00000006')) throw full(to);
+        return super.rename(from, to);
+      }
+    }
+    const place = { files: new FullDisk(), folder };
+    await assert.rejects(
+      train(new TinyTask(referenceDevice()), { options: { ...OPTIONS, evalEvery: 0 }, place }),
+      /full/,
+    );
+    assert.equal(await readFile(join(folder, 'checkpoints', 'last'), 'utf8'), 'step-00000003\n', victim);
+    const names = await readdir(join(folder, 'checkpoints'));
+    assert.deepEqual(
+      names.filter((name) => name.startsWith('.tmp')),
+      [],
+      victim,
+    );
+    const task = new TinyTask(referenceDevice());
+    const options = { ...OPTIONS, evalEvery: 0 };
+    const result = await train(task, { options, place: { files, folder, resume: true } });
+    assert.equal(result.status, 'completed');
+    const whole = new TinyTask(referenceDevice());
+    await train(whole, { options });
+    assert.deepEqual(await weightsOf(task), await weightsOf(whole), victim);
+  }
+});
+
+test('the best checkpoint survives pruning, and old ones go', async () => {
+  const folder = await newFolder();
+  const task = new TinyTask(referenceDevice(), { evaluations: (step) => Math.abs(step - 8) });
+  const saved: number[] = [];
+  const input: TrainInput = { options: OPTIONS, place: { files, folder }, onCheckpoint: (step) => saved.push(step) };
+  const result = await train(task, input);
+  assert.deepEqual(result.best, { step: 8, loss: 0 });
+  assert.deepEqual(saved, [3, 4, 6, 8, 9, 12, 15, 18, 20]);
+  const names = await readdir(join(folder, 'checkpoints'));
+  assert.deepEqual(names, ['best', 'last', 'step-00000008', 'step-00000018', 'step-00000020']);
+  assert.equal(await readFile(join(folder, 'checkpoints', 'best'), 'utf8'), 'step-00000008\n');
+});
+
+test('a run is not resumed with other settings, and a broken pointer is an error', async () => {
+  const folder = await newFolder();
+  await train(new TinyTask(referenceDevice()), { options: { ...OPTIONS, steps: 4 }, place: { files, folder } });
+  const place = { files, folder, resume: true };
+  const again = (options: Partial<TrainerOptions>) =>
+    train(new TinyTask(referenceDevice()), { options: { ...OPTIONS, steps: 4, ...options }, place });
+  await assert.rejects(again({ learningRate: 0.1 }), /learningRate was 0.05, now 0.1; resume with/);
+  await assert.rejects(again({ learningRate: -1 }), /learning_rate: expected a number above 0, got -1/);
+  assert.equal((await again({ saveEvery: 1 })).step, 4);
+  await files.writeAtomic(join(folder, 'checkpoints', 'last'), 'step-00000099\n');
+  await assert.rejects(again({}), /last: names the checkpoint "step-00000099", which is not there/);
+});
+
+test('memory is flat from step 5 to step 50', async () => {
+  const device = referenceDevice();
+  const blocks: number[] = [];
+  const options = { ...OPTIONS, steps: 50, evalEvery: 0 };
+  await train(new TinyTask(device), { options, onStep: () => blocks.push(device.memory().blocks) });
+  assert.equal(blocks[48], blocks[4], `${blocks}`);
+});
