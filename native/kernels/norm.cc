@@ -120,7 +120,7 @@ struct RowBlocks {
     rows = dim(cmd, 0);
     cols = dim(cmd, 1);
     size = ceilDiv(rows, 64) > 16 ? ceilDiv(rows, 64) : 16;
-    count = ceilDiv(rows, size);
+    count = cols > 0 ? ceilDiv(rows, size) : 0;
   }
 };
 

@@ -9,21 +9,36 @@
 namespace krait {
 namespace {
 
+/**
+ * One phase, shared out: each thread has a stretch of the units, cut in a few chunks, and takes from the others'
+ * stretches when its own is done. Threads that are slow or late do not hold up the rest, and those that are not
+ * touch the same memory in one kernel after the other.
+ */
 struct PhaseJob {
   const Kernel* kernel;
   const Command* command;
   ThreadPool* pool;
+  std::atomic<int>* taken;  // chunks of each part that somebody took
   void* shared;
   int64_t units;
-  int phase, parts;
+  int phase, parts, chunks;
 };
 
 void runPart(void* context, int part) {
   const PhaseJob& job = *static_cast<const PhaseJob*>(context);
-  // Contiguous ranges that differ by one unit at most.
-  const int64_t begin = job.units * part / job.parts, end = job.units * (part + 1) / job.parts;
-  job.kernel->run(*job.command, job.phase, begin, end, job.pool->scratch(part).atLeast(0), job.shared);
+  void* scratch = job.pool->scratch(part).atLeast(0);
+  for (int i = 0; i < job.parts; i++) {
+    const int owner = (part + i) % job.parts;
+    for (;;) {
+      const int chunk = job.taken[owner].fetch_add(1, std::memory_order_relaxed);
+      if (chunk >= job.chunks) break;
+      const int64_t at = int64_t(owner) * job.chunks + chunk, all = int64_t(job.parts) * job.chunks;
+      job.kernel->run(*job.command, job.phase, job.units * at / all, job.units * (at + 1) / all, scratch, job.shared);
+    }
+  }
 }
+
+constexpr int kChunks = 4;  // of each thread's stretch
 
 const char* const kNoMemory = "out of memory for the scratch space of a kernel; use a smaller batch or sequence";
 const char* const kClosed = "the device was closed before this could be read";
@@ -34,6 +49,7 @@ Device::Device(const Catalogue& catalogue, int threads, Done done)
     : catalogue_(catalogue),
       done_(done),
       pool_(threads),
+      taken_(new std::atomic<int>[pool_.threads()]),
       counters_(new Counter[catalogue.count]),
       ring_(new Entry[kCapacity]),
       thread_([this] { serve(); }) {}
@@ -134,22 +150,30 @@ void Device::runKernel(const Entry& entry) {
   const Plan& plan = entry.plan;
   void* shared = plan.shared_scratch ? shared_.atLeast(plan.shared_scratch) : nullptr;
   if (plan.shared_scratch && !shared) failure_ = kNoMemory;
-  for (int phase = 0; phase < plan.phases; phase++) {
-    const int64_t units = plan.units[phase];
-    if (units <= 0) continue;
-    const int64_t worthwhile = units / std::max<int64_t>(1, plan.grain[phase]);
-    const int parts = int(std::max<int64_t>(1, std::min<int64_t>(pool_.threads(), worthwhile)));
-    for (int part = 0; part < parts; part++) {
-      if (!pool_.scratch(part).atLeast(plan.thread_scratch)) failure_ = kNoMemory;
-    }
-    if (failure_) return;  // the memory is not what it should be any more: every later read says so
-    PhaseJob job{&catalogue_.kernels[index], &entry.command, &pool_, shared, units, phase, parts};
-    pool_.run(parts, runPart, &job);
+  for (int phase = 0; phase < plan.phases && !failure_; phase++) {
+    if (plan.units[phase] > 0) runPhase(entry, phase, shared);
   }
   if (!timed) return;
   const auto spent = std::chrono::duration_cast<std::chrono::nanoseconds>(Clock::now() - start).count();
   counters_[index].calls.fetch_add(1, std::memory_order_relaxed);
   counters_[index].nanoseconds.fetch_add(uint64_t(spent), std::memory_order_relaxed);
+}
+
+void Device::runPhase(const Entry& entry, int phase, void* shared) {
+  const Plan& plan = entry.plan;
+  const int64_t units = plan.units[phase];
+  const int64_t worthwhile = std::max<int64_t>(1, units / std::max<int64_t>(1, plan.grain[phase]));
+  const int parts = int(std::min<int64_t>(pool_.threads(), worthwhile));
+  const int chunks = parts == 1 ? 1 : int(std::min<int64_t>(kChunks, worthwhile / parts));
+  for (int part = 0; part < parts; part++) {
+    // From here on the memory of the device is not what it should be: every later read says so.
+    if (!pool_.scratch(part).atLeast(plan.thread_scratch)) failure_ = kNoMemory;
+    taken_[part].store(0, std::memory_order_relaxed);
+  }
+  if (failure_) return;
+  PhaseJob job{&catalogue_.kernels[int(entry.command.kernel)], &entry.command, &pool_, taken_.get(), shared, units, phase,
+               parts, chunks};
+  pool_.run(parts, runPart, &job);
 }
 
 void Device::counters(int index, double* calls, double* nanoseconds) const {

@@ -68,6 +68,7 @@ class Device {
   void serve();
   void execute(Entry& entry);
   void runKernel(const Entry& entry);
+  void runPhase(const Entry& entry, int phase, void* shared);
   bool idle() const { return head_.load(std::memory_order_seq_cst) == tail_.load(std::memory_order_relaxed); }
 
   const Catalogue& catalogue_;
@@ -75,6 +76,7 @@ class Device {
   ThreadPool pool_;
   Scratch shared_;
   std::vector<Block> blocks_;
+  std::unique_ptr<std::atomic<int>[]> taken_;
   std::unique_ptr<Counter[]> counters_;
   std::atomic<bool> profiling_{false};
   std::atomic<size_t> staged_{0};

@@ -17,7 +17,6 @@ ThreadPool::ThreadPool(int threads) : threads_(threads), members_(new Member[thr
 ThreadPool::~ThreadPool() {
   stopping_.store(true, std::memory_order_seq_cst);
   for (int part = 1; part < threads_; part++) {
-    members_[part].turn.fetch_add(1, std::memory_order_seq_cst);
     members_[part].waiter.wake();
     members_[part].thread.join();
   }
@@ -25,26 +24,33 @@ ThreadPool::~ThreadPool() {
 
 void ThreadPool::work(int part) {
   Member& self = members_[part];
-  for (unsigned seen = 0;; seen++) {
-    self.waiter.wait([&] { return self.turn.load(std::memory_order_seq_cst) != seen; });
-    if (stopping_.load(std::memory_order_relaxed)) return;
+  for (;;) {
+    self.waiter.wait([&] {
+      return self.state.load(std::memory_order_seq_cst) == CALLED || stopping_.load(std::memory_order_seq_cst);
+    });
+    if (stopping_.load(std::memory_order_seq_cst)) return;
+    int called = CALLED;
+    if (!self.state.compare_exchange_strong(called, RUNNING, std::memory_order_seq_cst)) continue;
     task_(context_, part);
-    if (left_.fetch_sub(1, std::memory_order_seq_cst) == 1) caller_.wake();
+    self.state.store(IDLE, std::memory_order_seq_cst);
+    caller_.wake();
   }
 }
 
 void ThreadPool::run(int parts, Task task, void* context) {
-  if (parts > 1) {
-    task_ = task;
-    context_ = context;
-    left_.store(parts - 1, std::memory_order_relaxed);
-    for (int part = 1; part < parts; part++) {
-      members_[part].turn.fetch_add(1, std::memory_order_seq_cst);
-      members_[part].waiter.wake();
-    }
+  task_ = task;
+  context_ = context;
+  for (int part = 1; part < parts; part++) {
+    members_[part].state.store(CALLED, std::memory_order_seq_cst);
+    members_[part].waiter.wake();
   }
   task(context, 0);
-  if (parts > 1) caller_.wait([&] { return left_.load(std::memory_order_seq_cst) == 0; });
+  for (int part = 1; part < parts; part++) {
+    std::atomic<int>& state = members_[part].state;
+    int called = CALLED;
+    if (state.compare_exchange_strong(called, IDLE, std::memory_order_seq_cst)) continue;
+    caller_.wait([&] { return state.load(std::memory_order_seq_cst) == IDLE; });
+  }
 }
 
 }  // namespace krait

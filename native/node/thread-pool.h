@@ -1,4 +1,4 @@
-// Threads that run the parts of one task at a time. The caller is one of them.
+// Threads that help with one task at a time. The caller is one of them.
 #pragma once
 #include <atomic>
 #include <memory>
@@ -16,7 +16,11 @@ class ThreadPool {
   ~ThreadPool();
   int threads() const { return threads_; }
 
-  /** Runs task(context, part) for 0 <= part < parts <= threads(), part 0 on the calling thread. */
+  /**
+   * Runs task(context, part) on the calling thread (part 0) and on helpers (0 < part < parts <= threads()). A helper
+   * that has not begun when the caller is done is not called at all, so a task must take its work from a common
+   * store until that is empty: nobody waits for a thread that is slow to wake.
+   */
   typedef void (*Task)(void* context, int part);
   void run(int parts, Task task, void* context);
 
@@ -24,8 +28,9 @@ class ThreadPool {
   Scratch& scratch(int part) { return members_[part].scratch; }
 
  private:
+  enum State { IDLE, CALLED, RUNNING };
   struct alignas(128) Member {
-    std::atomic<unsigned> turn{0};
+    std::atomic<int> state{IDLE};
     Waiter waiter;
     Scratch scratch;
     std::thread thread;
@@ -37,8 +42,7 @@ class ThreadPool {
   Task task_ = nullptr;
   void* context_ = nullptr;
   std::atomic<bool> stopping_{false};
-  alignas(128) std::atomic<int> left_{0};
-  Waiter caller_;
+  alignas(128) Waiter caller_;
 };
 
 }  // namespace krait

@@ -21,10 +21,27 @@ export type Cell = string | number;
 
 export type Section =
   | { readonly kind: 'text'; readonly title?: string; readonly paragraphs: readonly string[] }
-  | { readonly kind: 'table'; readonly title: string; readonly head: readonly string[]; readonly rows: readonly (readonly Cell[])[]; readonly note?: string }
-  | { readonly kind: 'curves'; readonly title: string; readonly x: string; readonly y: string; readonly curves: readonly Curve[]; readonly note?: string }
+  | {
+      readonly kind: 'table';
+      readonly title: string;
+      readonly head: readonly string[];
+      readonly rows: readonly (readonly Cell[])[];
+      readonly note?: string;
+    }
+  | {
+      readonly kind: 'curves';
+      readonly title: string;
+      readonly x: string;
+      readonly y: string;
+      readonly curves: readonly Curve[];
+      readonly note?: string;
+    }
   | { readonly kind: 'confusion'; readonly title: string; readonly matrices: readonly ConfusionMatrix[] }
-  | { readonly kind: 'examples'; readonly title: string; readonly items: readonly { readonly head: string; readonly body: string }[] };
+  | {
+      readonly kind: 'examples';
+      readonly title: string;
+      readonly items: readonly { readonly head: string; readonly body: string }[];
+    };
 
 export interface Report {
   readonly title: string;
@@ -33,7 +50,7 @@ export interface Report {
 }
 
 const ESCAPES: Record<string, string> = { '&': '&amp;', '<': '&lt;', '>': '&gt;', '"': '&quot;' };
-const escape = (text: Cell): string => String(text).replace(/[&<>"]/g, (c) => ESCAPES[c]);
+const escapeHtml = (text: Cell): string => String(text).replace(/[&<>"]/g, (c) => ESCAPES[c]);
 
 const STYLE = `
 :root { color-scheme: light dark; --ink: #1c1f24; --soft: #667; --line: #d8dbe0; --paper: #fff; --tint: 37 99 180; }
@@ -65,7 +82,8 @@ function curvesHtml({ x, y, curves }: Extract<Section, { kind: 'curves' }>): str
     marks,
   });
   const legend = curves.map(
-    ({ label }, i) => `<span><span class="swatch" style="background:${COLORS[i % COLORS.length]}"></span>${escape(label)}</span>`,
+    ({ label }, i) =>
+      `<span><span class="swatch" style="background:${COLORS[i % COLORS.length]}"></span>${escapeHtml(label)}</span>`,
   );
   return `<figure>${plot.outerHTML}<figcaption class="legend">${legend.join('')}</figcaption></figure>`;
 }
@@ -74,27 +92,31 @@ const isNumeric = (cell: Cell): boolean => typeof cell === 'number' || /^[-–\d
 
 function tableHtml(head: readonly string[], rows: readonly (readonly Cell[])[]): string {
   const numeric = head.map((_, c) => rows.length > 0 && rows.every((r) => isNumeric(r[c])));
-  const cell = (tag: string) => (value: Cell, c: number) => `<${tag}${numeric[c] ? ' class="n"' : ''}>${escape(value)}</${tag}>`;
+  const cell = (tag: string) => (value: Cell, c: number) =>
+    `<${tag}${numeric[c] ? ' class="n"' : ''}>${escapeHtml(value)}</${tag}>`;
   const body = rows.map((r) => `<tr>${r.map(cell('td')).join('')}</tr>`).join('\n');
   return `<div class="scroll"><table><thead><tr>${head.map(cell('th')).join('')}</tr></thead><tbody>\n${body}\n</tbody></table></div>`;
 }
 
 function matrixHtml({ title, labels, counts }: ConfusionMatrix): string {
   const rows = counts.map((row, i) => {
-    const total = Math.max(1, row.reduce((n, c) => n + c, 0));
+    const total = Math.max(
+      1,
+      row.reduce((n, c) => n + c, 0),
+    );
     const cells = row.map((c) => `<td style="background: rgb(var(--tint) / ${(0.6 * c) / total})">${c}</td>`);
-    return `<tr><th>${escape(labels[i])}</th>${cells.join('')}</tr>`;
+    return `<tr><th>${escapeHtml(labels[i])}</th>${cells.join('')}</tr>`;
   });
-  const head = `<tr><th>actual \\ predicted</th>${labels.map((l) => `<th class="n">${escape(l)}</th>`).join('')}</tr>`;
-  return `<div><h3>${escape(title)}</h3><table class="matrix">${head}${rows.join('')}</table></div>`;
+  const head = `<tr><th>actual \\ predicted</th>${labels.map((l) => `<th class="n">${escapeHtml(l)}</th>`).join('')}</tr>`;
+  return `<div><h3>${escapeHtml(title)}</h3><table class="matrix">${head}${rows.join('')}</table></div>`;
 }
 
 function sectionHtml(section: Section): string {
-  const title = section.title ? `<h2>${escape(section.title)}</h2>\n` : '';
-  const note = 'note' in section && section.note ? `<p class="note">${escape(section.note)}</p>` : '';
+  const title = section.title ? `<h2>${escapeHtml(section.title)}</h2>\n` : '';
+  const note = 'note' in section && section.note ? `<p class="note">${escapeHtml(section.note)}</p>` : '';
   switch (section.kind) {
     case 'text':
-      return title + section.paragraphs.map((p) => `<p>${escape(p)}</p>`).join('\n');
+      return title + section.paragraphs.map((p) => `<p>${escapeHtml(p)}</p>`).join('\n');
     case 'table':
       return title + tableHtml(section.head, section.rows) + note;
     case 'curves':
@@ -102,7 +124,9 @@ function sectionHtml(section: Section): string {
     case 'confusion':
       return `${title}<div class="matrices">${section.matrices.map(matrixHtml).join('\n')}</div>`;
     case 'examples':
-      return title + section.items.map(({ head, body }) => `<h3>${escape(head)}</h3><pre>${escape(body)}</pre>`).join('\n');
+      return (
+        title + section.items.map(({ head, body }) => `<h3>${escapeHtml(head)}</h3><pre>${escapeHtml(body)}</pre>`).join('\n')
+      );
   }
 }
 
@@ -110,10 +134,10 @@ function sectionHtml(section: Section): string {
 export function renderReport({ title, lead, sections }: Report): string {
   return `<!doctype html>
 <html lang="en"><head><meta charset="utf-8"><meta name="viewport" content="width=device-width, initial-scale=1">
-<title>${escape(title)}</title><style>${STYLE}</style></head>
+<title>${escapeHtml(title)}</title><style>${STYLE}</style></head>
 <body>
-<h1>${escape(title)}</h1>
-<p class="lead">${escape(lead)}</p>
+<h1>${escapeHtml(title)}</h1>
+<p class="lead">${escapeHtml(lead)}</p>
 ${sections.map(sectionHtml).join('\n')}
 </body></html>
 `;

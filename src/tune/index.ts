@@ -1,4 +1,7 @@
 export * from './batches/index.ts';
+export * from './classify.ts';
+export * from './config.ts';
+export * from './fine-tune.ts';
 export * from './language.ts';
 export * from './language-loss.ts';
 export * from './lora/index.ts';

@@ -10,11 +10,13 @@ type FileSystem = typeof import('node:fs/promises');
 /** A module of Node. The name is not a literal at the place of import, so bundlers for browsers leave it alone. */
 const nodeModule = <T>(name: string): Promise<T> => import(/* @vite-ignore */ /* webpackIgnore: true */ name);
 
-const nodeProcess = (globalThis as { process?: { versions?: { node?: string }; env?: Record<string, string> } }).process;
+const nodeProcess = (globalThis as { process?: { versions?: { node?: string }; env?: Record<string, string> } })
+  .process;
 export const isNode = nodeProcess?.versions?.node !== undefined;
 
 /** A variable of the environment; undefined in browsers. */
-export const environmentVariable = (name: string): string | undefined => (isNode ? nodeProcess?.env?.[name] : undefined);
+export const environmentVariable = (name: string): string | undefined =>
+  isNode ? nodeProcess?.env?.[name] : undefined;
 
 /** Cores that this program may use. */
 export async function coreCount(): Promise<number> {
@@ -113,7 +115,8 @@ function startWebThread(source: string, events: ThreadEvents): Thread {
     URL.revokeObjectURL(url);
     events.message(data);
   };
-  worker.onerror = (event) => life.fail(event.message || 'it could not be started (does the page allow blob: workers?)');
+  worker.onerror = (event) =>
+    life.fail(event.message || 'it could not be started (does the page allow blob: workers?)');
   return {
     post: (message) => worker.postMessage(message),
     keepAlive: () => {},

@@ -37,7 +37,7 @@ function modulePaths(model: CausalLM): string[] {
 }
 
 function noMatch(what: string, name: string, known: Iterable<string>): ConfigError {
-  const names = [...new Set([...known].map(lastPart))];
+  const names = [...new Set([...known].map(lastPart))].filter((part) => !/^\d+$/.test(part));
   const hint = suggestion(name, names);
   return new ConfigError(`${what}: ${JSON.stringify(name)} matches no module${hint}; there are ${names.join(', ')}`);
 }

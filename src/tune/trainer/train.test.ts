@@ -40,7 +40,7 @@ test('a run that is aborted at any step and resumed is bit-identical to one that
   const wholeFolder = await newFolder();
   const expected = await train(whole, { options: OPTIONS, place: { files, folder: wholeFolder } });
   assert.equal(expected.status, 'completed');
-  for (const stop of [1, 2, 3, 4, 8, 13, 19]) {
+  for (const stop of [1, 2, 3, 7, 12, 18]) {
     const folder = await newFolder();
     const abort = new AbortController();
     const onStep = ({ step }: StepReport) => step === stop && abort.abort();
@@ -64,24 +64,22 @@ test('a run that is aborted at any step and resumed is bit-identical to one that
 
 test('lines and events beyond the checkpoint are cut when a run is resumed', async () => {
   const folder = await newFolder();
-  await train(new TinyTask(referenceDevice()), { options: { ...OPTIONS, saveEvery: 6 }, place: { files, folder } });
+  const options = { ...OPTIONS, saveEvery: 6, evalEvery: 0 };
+  await train(new TinyTask(referenceDevice()), { options, place: { files, folder } });
   // As if killed after step 20 was logged, with the checkpoint of step 18 as the last.
   await files.writeAtomic(join(folder, 'checkpoints', 'last'), 'step-00000018\n');
   const metrics = await files.openWritable(join(folder, 'metrics.jsonl'));
   await metrics.write(new TextEncoder().encode('{"step":21,"lo'));
   await metrics.close();
-  await train(new TinyTask(referenceDevice()), {
-    options: { ...OPTIONS, saveEvery: 6 },
-    place: { files, folder, resume: true },
-  });
-  const steps = (await linesOf(folder)).filter((line) => 'loss' in line).map(({ step }) => step);
+  await train(new TinyTask(referenceDevice()), { options, place: { files, folder, resume: true } });
+  const steps = (await linesOf(folder)).map(({ step }) => step);
   assert.deepEqual(
     steps,
     Array.from({ length: 20 }, (_, i) => i + 1),
   );
   const events = await readFile(join(folder, 'events.out.tfevents.krait'));
   const oneEvent = formatRecord(new Uint8Array(0)).length;
-  assert.ok(events.length > 25 * oneEvent);
+  assert.ok(events.length > 20 * oneEvent);
   assert.deepEqual(
     (await readdir(join(folder, 'checkpoints'))).filter((name) => name.startsWith('.tmp')),
     [],

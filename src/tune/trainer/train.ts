@@ -257,6 +257,6 @@ class Run<B> {
  * @throws ConfigError for settings that cannot be used; KraitError for a loss that is not finite; FileFormatError for a
  * full disk and the like. The last good checkpoint stays the last.
  */
-export function train<B>(task: TrainingTask<B>, input: TrainInput): Promise<TrainingResult> {
+export async function train<B>(task: TrainingTask<B>, input: TrainInput): Promise<TrainingResult> {
   return new Run(task, input).run();
 }

@@ -1,0 +1,102 @@
+/** The WASM device: its memory, its kernels, and one of the two queues. */
+import { type DType, KraitError, UnsupportedOpError } from '../../core/index.ts';
+import type { Allocation, Backend, MemoryStats } from '../backend.ts';
+import { BlockPool } from '../block-pool.ts';
+import { argumentName, COMMAND, type Command, KERNELS, packCommand } from '../kernels.ts';
+import { addressOf, checkSizes } from './command-check.ts';
+import type { Instance } from './instance.ts';
+import type { Queue } from './queue.ts';
+
+export class WasmBackend implements Backend {
+  readonly name = 'wasm';
+  readonly threads: number;
+  private readonly index: Map<string, number>;
+  private readonly pool: BlockPool;
+  private closed = false;
+
+  /** Use `createWasmBackend`. `isThreaded`: whether kernels run on threads of their own. */
+  constructor(
+    readonly variant: string,
+    readonly isThreaded: boolean,
+    private readonly instance: Instance,
+    private readonly queue: Queue,
+  ) {
+    this.threads = queue.threads;
+    this.index = new Map(instance.kernels.map((name, i) => [name, i]));
+    this.pool = new BlockPool((bytes) => instance.memory.reserve(bytes));
+  }
+
+  /** Names of the kernels that the module holds. */
+  get kernels(): readonly string[] {
+    return this.instance.kernels;
+  }
+
+  private checkOpen(): void {
+    if (this.closed) throw new KraitError('the wasm device is closed; create another one');
+  }
+
+  alloc(bytes: number): Allocation {
+    this.checkOpen();
+    if (!Number.isSafeInteger(bytes) || bytes < 0) {
+      throw new KraitError(`[alloc] bytes: expected a whole number from 0, got ${bytes}`);
+    }
+    return this.pool.alloc(bytes);
+  }
+
+  free(block: Allocation): void {
+    if (!this.closed) this.pool.free(block);
+  }
+
+  upload(block: Allocation, byteOffset: number, data: Uint8Array): void {
+    this.checkOpen();
+    this.queue.write(addressOf('upload', block, byteOffset, data.byteLength), data);
+  }
+
+  async download(block: Allocation, byteOffset: number, bytes: number): Promise<Uint8Array> {
+    this.checkOpen();
+    return this.queue.read(addressOf('download', block, byteOffset, bytes), bytes);
+  }
+
+  async sync(): Promise<void> {
+    this.checkOpen();
+    await this.queue.read(0, 0);
+  }
+
+  launch(cmd: Command): void {
+    this.checkOpen();
+    const index = this.index.get(cmd.kernel);
+    if (index === undefined) throw new UnsupportedOpError(cmd.kernel, 'this kernel', `wasm ${this.variant}`);
+    checkSizes(cmd);
+    const { exports, layout, memory } = this.instance;
+    packCommand(cmd, index, memory.doubles.subarray(layout.draft / 8, layout.draft / 8 + COMMAND.slots));
+    const refused = exports.plan(layout.draft, this.threads);
+    if (refused !== 0) {
+      const name = argumentName(KERNELS[cmd.kernel].tensors[refused - 1]);
+      throw new UnsupportedOpError(cmd.kernel, `${name} of ${cmd.tensors[refused - 1]?.dtype}`, `wasm ${this.variant}`);
+    }
+    const scratchBytes = memory.doubles[(layout.draft + layout.scratchBytesAt) / 8];
+    // Freed before the kernel runs: whoever gets it next comes after this kernel in the queue.
+    const scratch = this.pool.alloc(scratchBytes);
+    memory.words[(layout.draft + layout.scratchAt) / 4] = scratch.address;
+    this.pool.free(scratch);
+    this.queue.launch();
+  }
+
+  supports(dtype: DType): boolean {
+    return dtype !== 'f64';
+  }
+
+  memory(): MemoryStats {
+    return this.pool.memory();
+  }
+
+  resetPeak(): void {
+    this.pool.resetPeak();
+  }
+
+  close(): void {
+    if (this.closed) return;
+    this.closed = true;
+    this.queue.close();
+  }
+}

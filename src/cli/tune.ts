@@ -1,0 +1,208 @@
+/** `krait tune`: fine-tunes a model on JSONL records. */
+import { copyFile, mkdir, readFile } from 'node:fs/promises';
+import { join } from 'node:path';
+import { type Command, Option } from 'commander';
+import { UsageError } from '../core/index.ts';
+import {
+  type FineTunePlan,
+  fineTune,
+  mergeTuneConfigs,
+  parseTuneConfig,
+  parseTuneYaml,
+  type TuneConfig,
+} from '../tune/index.ts';
+import { formatBytes, type Progress } from './output.ts';
+import {
+  type CommonOptions,
+  integer,
+  interruptSignal,
+  nodeFiles,
+  number,
+  Output,
+  openModel,
+  tokenizerFor,
+  withCommonOptions,
+} from './session.ts';
+
+interface Options extends CommonOptions {
+  config?: string;
+  resume?: boolean;
+  force?: boolean;
+  revision?: string;
+  [flag: string]: unknown;
+}
+
+/** Flags that are settings of the run, under the names that the configuration takes. */
+const SETTINGS: Record<string, string> = {
+  model: 'model',
+  data: 'data',
+  out: 'output_dir',
+  method: 'method',
+  validation: 'validation_data',
+  seed: 'seed',
+  rank: 'r',
+  alpha: 'lora_alpha',
+  dropout: 'lora_dropout',
+  targets: 'target_modules',
+  rslora: 'use_rslora',
+  lr: 'learning_rate',
+  steps: 'max_steps',
+  epochs: 'num_train_epochs',
+  batchSize: 'per_device_train_batch_size',
+  maxLength: 'max_seq_length',
+  gradAccumulation: 'gradient_accumulation_steps',
+  schedule: 'lr_scheduler_type',
+  warmup: 'warmup',
+  weightDecay: 'weight_decay',
+  batching: 'batching',
+  evalEvery: 'eval_steps',
+  saveEvery: 'save_steps',
+  gradCheckpointing: 'gradient_checkpointing',
+};
+
+async function readConfig(options: Options, command: Command): Promise<TuneConfig> {
+  const flags: Record<string, unknown> = {};
+  for (const [flag, setting] of Object.entries(SETTINGS))
+    if (options[flag] !== undefined) flags[setting] = options[flag];
+  const isStated = command.getOptionValueSource('dtype') === 'cli';
+  const file = options.config ? parseTuneYaml(options.config, await readFile(options.config, 'utf8')) : {};
+  const config = mergeTuneConfigs(
+    file,
+    parseTuneConfig('krait tune', { ...flags, ...(isStated && { dtype: options.dtype }) }),
+  );
+  for (const [key, flag] of [
+    ['model', '--model'],
+    ['data', '--data'],
+    ['output_dir', '--out'],
+  ] as const) {
+    if (!config[key]) throw new UsageError(`krait tune: ${flag} is missing; give it, or ${key} in the file of -c`);
+  }
+  return config;
+}
+
+/** @throws UsageError for a folder with something in it, unless it is to be resumed or written over. */
+async function checkOutput(folder: string, { resume, force }: Options): Promise<void> {
+  const status = await nodeFiles.status(folder);
+  if (status && !status.isFolder) throw new UsageError(`--out: ${folder} is a file; give a folder`);
+  const isFull = status && (await nodeFiles.list(folder)).length > 0;
+  if (isFull && !resume && !force) {
+    throw new UsageError(
+      `--out: ${folder} exists and is not empty; give --resume to go on, --force to write over it, or another folder`,
+    );
+  }
+}
+
+function describePlan({
+  train,
+  validation,
+  coverage,
+  trainableParameters,
+  totalParameters,
+  steps,
+}: FineTunePlan): string[] {
+  const share = ((100 * trainableParameters) / totalParameters).toFixed(2);
+  const cut = train.truncated ? `, ${train.truncated} cut` : '';
+  return [
+    `data: ${train.examples.length} records, ${train.tokens} tokens, ${train.targets} with loss${cut}; ${validation?.examples.length ?? 0} for validation`,
+    `trained: ${trainableParameters.toLocaleString('en')} of ${totalParameters.toLocaleString('en')} parameters (${share} %)` +
+      (coverage ? ` in ${coverage.modules.length} modules` : ''),
+    `steps: ${steps}`,
+  ];
+}
+
+async function run(options: Options, command: Command): Promise<void> {
+  const output = new Output(options.json ?? false);
+  const config = await readConfig(options, command);
+  const out = config.output_dir!;
+  await checkOutput(out, options);
+  // Under mixed precision the weights stay f32: the trainer keeps masters, activations take the half type.
+  const { model, device, folder } = await openModel({ ...options, dtype: 'f32', model: config.model! }, output);
+  model.activations = config.dtype ?? 'f32';
+  const tokenizer = await tokenizerFor(model, folder);
+  const signal = interruptSignal(output);
+  let bar: Progress | null = null;
+  const result = await fineTune({
+    model,
+    tokenizer,
+    files: nodeFiles,
+    data: config.data!,
+    out,
+    config,
+    resume: options.resume,
+    signal,
+    onStart: (plan) => {
+      for (const line of describePlan(plan)) output.say(line);
+      bar = output.progress('tuning', plan.steps);
+    },
+    onStep: ({ step, loss, tokensPerSecond }) =>
+      bar?.update(step, `loss ${loss.toFixed(4)}, ${tokensPerSecond.toFixed(0)} tok/s`),
+    onEval: (step, { loss }) => output.say(`\nstep ${step}: validation loss ${loss.toFixed(4)}`),
+  });
+  (bar as Progress | null)?.stop();
+  const { plan, status, step, loss, best, tokensPerSecond, seconds, peakBytes } = result;
+  if (status === 'completed' && config.method === 'full') await copyTokenizer(folder, out);
+  const { trainableParameters, totalParameters, coverage } = plan;
+  const covered = coverage?.modules.map(({ name }) => name) ?? null;
+  const finalLoss = Number.isFinite(loss) ? loss : null;
+  output.result(
+    {
+      status,
+      out,
+      steps: step,
+      finalLoss,
+      best,
+      tokensPerSecond,
+      seconds,
+      peakBytes,
+      trainableParameters,
+      totalParameters,
+      coverage: covered,
+    },
+    () =>
+      `${status}: ${step} steps, loss ${loss.toFixed(4)}${best ? `, best validation loss ${best.loss.toFixed(4)} at step ${best.step}` : ''}, ` +
+      `${tokensPerSecond.toFixed(0)} tok/s, ${formatBytes(peakBytes)} at most; ${out}`,
+  );
+  device.close();
+  if (status === 'aborted') process.exitCode = 130;
+}
+
+/** A model that was tuned whole is complete with its tokenizer. */
+async function copyTokenizer(from: string, to: string): Promise<void> {
+  await mkdir(to, { recursive: true });
+  for (const name of ['tokenizer.json', 'tokenizer_config.json', 'special_tokens_map.json', 'generation_config.json']) {
+    if (await nodeFiles.exists(join(from, name))) await copyFile(join(from, name), join(to, name));
+  }
+}
+
+export function define(command: Command): Command {
+  return withCommonOptions(command)
+    .option('-c, --config <file.yaml>', 'settings from a file; flags win over it')
+    .option('--model <dir|id>', 'folder of a model, or its id on the hub')
+    .option('--revision <name>', 'branch, tag or commit on the hub')
+    .option('--data <dir|file>', 'JSONL, or a folder with train.jsonl and perhaps valid.jsonl')
+    .option('--validation <file>', 'JSONL with held-out records')
+    .option('--out <dir>', 'folder for the result, checkpoints and logs')
+    .addOption(new Option('--method <name>', 'what is trained').choices(['lora', 'full']))
+    .option('--rank <r>', 'rank of LoRA', integer(1))
+    .option('--alpha <a>', 'scale of LoRA', number(0))
+    .option('--dropout <p>', 'dropout on the input of LoRA', number(0, 1))
+    .option('--targets <names>', 'modules for LoRA: names with commas, a regular expression, or all-linear')
+    .option('--rslora', 'scale by alpha / sqrt(rank)')
+    .option('--lr <x>', 'learning rate', number(0))
+    .option('--steps <n>', 'optimiser steps', integer(1))
+    .option('--epochs <e>', 'passes over the data', number(0))
+    .option('--batch-size <b>', 'rows of a batch', integer(1))
+    .option('--max-length <l>', 'tokens of a row', integer(2))
+    .option('--grad-accumulation <g>', 'batches for one step', integer(1))
+    .addOption(new Option('--schedule <s>', 'of the learning rate').choices(['constant', 'linear', 'cosine']))
+    .option('--warmup <w>', 'steps, or a share of them below 1', number(0))
+    .option('--weight-decay <w>', 'decoupled weight decay', number(0))
+    .addOption(new Option('--batching <b>', 'how records become rows').choices(['packing', 'padding', 'stream']))
+    .option('--eval-every <n>', 'steps between evaluations', integer(0))
+    .option('--save-every <n>', 'steps between checkpoints', integer(0))
+    .option('--grad-checkpointing', 'keep less memory, compute twice')
+    .option('--seed <s>', 'same seed, same result', integer(0))
+    .option('--resume', 'go on from the last checkpoint in --out')
+    .option('--force', 'write over what --out holds')
+    .action((options: Options, self: Command) => run(options, self));
+}
