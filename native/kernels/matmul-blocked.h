@@ -82,9 +82,7 @@ struct Meeting {
 
 void loadBias(const Product& p, int64_t col, float* to) {
   for (int64_t j = 0; j < TILE_COLS; j++) {
-    to[j] = 0.0f;
-    if (col + j >= p.n) continue;
-    withDType(p.biasType, [&](auto dtype) { to[j] = loadOne<decltype(dtype)::value>(p.bias, col + j); });
+    to[j] = col + j < p.n ? loadAny(p.bias, col + j, p.biasType) : 0.0f;
   }
 }
 

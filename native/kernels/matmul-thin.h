@@ -56,14 +56,9 @@ void storeThin(const Product& p, const Thin& x, int64_t item, int64_t t, int64_t
   char* c = p.c + item * p.strideC;
   const int64_t at = t * x.outT + w * x.outW;
   float value = sum * p.alpha;
-  withDType(p.cType, [&](auto dtype) {
-    constexpr int T = decltype(dtype)::value;
-    if (p.beta != 0.0f) value += loadOne<T>(c, at) * p.beta;
-    if (p.bias) {
-      withDType(p.biasType, [&](auto b) { value += loadOne<decltype(b)::value>(p.bias, x.biasAlongW ? w : t); });
-    }
-    storeOne<T>(c, at, value);
-  });
+  if (p.beta != 0.0f) value += loadAny(c, at, p.cType) * p.beta;
+  if (p.bias) value += loadAny(p.bias, x.biasAlongW ? w : t, p.biasType);
+  storeAny(c, at, p.cType, value);
 }
 
 inline float sumLanes(Floats x) {
@@ -193,9 +188,14 @@ void convertThin(const Thin& x, int64_t item, float* to) {
   const char* data = x.thin.data + item * x.strideThin;
   withDType(x.thin.dtype, [&](auto dtype) {
     constexpr int T = decltype(dtype)::value;
-    for (int64_t i = 0; i < x.t; i++) {
-      for (int64_t k = 0; k < x.k; k++) {
-        to[i * x.k + k] = x.thin.across ? loadOne<T>(data + i * x.thin.pitch, k) : loadOne<T>(data + k * x.thin.pitch, i);
+    for (int64_t i = 0; i < x.t; i++, to += x.k) {
+      int64_t k = 0;
+      if (x.thin.across) {
+        const char* row = data + i * x.thin.pitch;
+        for (; k + LANES <= x.k; k += LANES) storeAs(to + k, loadFloats<T, LANES>(row, k));
+        for (; k < x.k; k++) to[k] = loadOne<T>(row, k);
+      } else {
+        for (; k < x.k; k++) to[k] = loadOne<T>(data + k * x.thin.pitch, i);
       }
     }
   });

@@ -152,23 +152,35 @@ inline void storeFloats(void* base, int64_t index, typename Vectors<N>::F x) {
   if constexpr (T == F16) storeAs(static_cast<uint16_t*>(base) + index, toF16<N>(x));
 }
 
+// Single elements, for edges: not inlined, so that the many places that have edges stay small.
 template <int T>
-inline float loadOne(const void* base, int64_t index) {
-  if constexpr (T == F32) return static_cast<const float*>(base)[index];
+__attribute__((noinline)) float halfToFloat(uint16_t bits) {
   Vectors<LANES>::H half = {};
-  half[0] = static_cast<const uint16_t*>(base)[index];
-  if constexpr (T == BF16) return bitsAs<float>(uint32_t(half[0]) << 16);
-  return fromF16<LANES>(half)[0];
+  half[0] = bits;
+  return T == BF16 ? fromBf16<LANES>(half)[0] : fromF16<LANES>(half)[0];
+}
+template <int T>
+__attribute__((noinline)) uint16_t floatToHalf(float x) {
+  return T == BF16 ? toBf16<LANES>(splat(x))[0] : toF16<LANES>(splat(x))[0];
 }
 
 template <int T>
+inline float loadOne(const void* base, int64_t index) {
+  if constexpr (T == F32) return static_cast<const float*>(base)[index];
+  return halfToFloat<T>(static_cast<const uint16_t*>(base)[index]);
+}
+template <int T>
 inline void storeOne(void* base, int64_t index, float x) {
-  if constexpr (T == F32) {
-    static_cast<float*>(base)[index] = x;
-  } else {
-    const Floats lanes = splat(x);
-    static_cast<uint16_t*>(base)[index] = T == BF16 ? toBf16<LANES>(lanes)[0] : toF16<LANES>(lanes)[0];
-  }
+  if constexpr (T == F32) static_cast<float*>(base)[index] = x;
+  else static_cast<uint16_t*>(base)[index] = floatToHalf<T>(x);
+}
+inline float loadAny(const void* base, int64_t index, int dtype) {
+  if (dtype == F32) return loadOne<F32>(base, index);
+  return dtype == BF16 ? loadOne<BF16>(base, index) : loadOne<F16>(base, index);
+}
+inline void storeAny(void* base, int64_t index, int dtype, float x) {
+  if (dtype == F32) return storeOne<F32>(base, index, x);
+  return dtype == BF16 ? storeOne<BF16>(base, index, x) : storeOne<F16>(base, index, x);
 }
 
 /** Calls body with the dtype as a constant: withDType(t, [&](auto dtype) { f<dtype.value>(); }). */

@@ -60,14 +60,11 @@ Way wayOf(const Product& p) {
 
 void scaleOnly(const Product& p, int64_t item, int64_t row) {
   char* c = p.c + item * p.strideC + row * p.ldc * bytesOf(p.cType);
-  withDType(p.cType, [&](auto dtype) {
-    constexpr int T = decltype(dtype)::value;
-    for (int64_t j = 0; j < p.n; j++) {
-      float value = p.beta != 0.0f ? loadOne<T>(c, j) * p.beta : 0.0f;
-      if (p.bias) withDType(p.biasType, [&](auto b) { value += loadOne<decltype(b)::value>(p.bias, j); });
-      storeOne<T>(c, j, value);
-    }
-  });
+  for (int64_t j = 0; j < p.n; j++) {
+    float value = p.beta != 0.0f ? loadAny(c, j, p.cType) * p.beta : 0.0f;
+    if (p.bias) value += loadAny(p.bias, j, p.biasType);
+    storeAny(c, j, p.cType, value);
+  }
 }
 
 int plan(const Command& cmd, Plan* plan) {

@@ -14,13 +14,12 @@ const isRequired = (process.env.REQUIRE_BACKENDS ?? '').split(',').includes('was
 const skip = available || isRequired ? false : reason;
 
 /** Every way in which a queue is run. */
-const WAYS: Record<string, WasmOptions> = {
-  'one thread': { threads: 1 },
+const QUEUES: Record<string, WasmOptions> = {
   'two threads': { threads: 2 },
-  'three threads': { threads: 3 },
   'two threads that never block the caller': { threads: 2, mayBlock: false },
   'no threads': { threads: 0 },
 };
+const WAYS: Record<string, WasmOptions> = { ...QUEUES, 'one thread': { threads: 1 }, 'five threads': { threads: 5 } };
 
 /** Uniform in [-1, 1). */
 function randomFloats(count: number, seed: number): Float32Array {
@@ -144,7 +143,7 @@ describe('wasm kernels', { skip }, () => {
   });
 });
 
-for (const [way, options] of Object.entries(WAYS)) {
+for (const [way, options] of Object.entries(QUEUES)) {
   describe(`wasm queue, ${way}`, { skip }, () => {
     const devices: WasmBackend[] = [];
     const open = async (extra: WasmOptions = {}) => {
@@ -217,13 +216,13 @@ for (const [way, options] of Object.entries(WAYS)) {
       for (let i = 0; i < 10; i++) device.launch(launch);
       const blocks = Array.from({ length: 4 }, () => device.alloc(2 ** 25));
       const reads = blocks.map((block, i) => {
-        device.upload(block, 2 ** 25 - 8, bytes(i, -i));
+        device.upload(block, 2 ** 25 - 8, bytes(i, i + 0.5));
         return device.download(block, 2 ** 25 - 8, 8);
       });
       const results = (await Promise.all(reads)).map(floats);
       assert.deepEqual(
         results,
-        blocks.map((_, i) => [i, 0 - i]),
+        blocks.map((_, i) => [i, i + 0.5]),
       );
     });
 
@@ -306,6 +305,20 @@ for (const [way, options] of Object.entries(WAYS)) {
       await assert.rejects(c.read(), /the wasm device has stopped: .*out of bounds.*; create another one/);
       assert.throws(() => device.launch(launch), /has stopped/);
       await assert.rejects(device.sync(), /has stopped/);
+    });
+
+    it('does not hang when a kernel fails while the ring is full', async () => {
+      const device = await open();
+      const outside: TensorArg = { block: { address: 2 ** 32 - 64, bytes: 64 }, offset: 0, ld: 1000, dtype: 'f32' };
+      const fill = (y: TensorArg) => command('fill', { y }, { rows: 1000, cols: 1000 }, { value: 1 });
+      const inside = { ...outside, block: device.alloc(4e6) };
+      device.launch(fill(inside));
+      device.launch(fill(outside));
+      const flood = async () => {
+        for (let i = 0; i < 6000; i++) device.launch(fill(inside));
+        await device.sync();
+      };
+      await assert.rejects(flood(), /the wasm device has stopped/);
     });
   });
 }

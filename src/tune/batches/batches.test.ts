@@ -13,7 +13,10 @@ function documentsOf({ rows, length, ids, flags }: TokenBatch): number[][] {
     let current: number[] = [];
     for (let t = r * length; t < (r + 1) * length; t++) {
       if (flags?.[t] === FLAG_PAD) continue;
-      if (t === r * length || flags?.[t] === FLAG_RESET) documents.push((current = []));
+      if (t === r * length || flags?.[t] === FLAG_RESET) {
+        current = [];
+        documents.push(current);
+      }
       current.push(ids[t]);
     }
   }
@@ -22,12 +25,18 @@ function documentsOf({ rows, length, ids, flags }: TokenBatch): number[][] {
 
 const seen = (source: BatchSource, count: number) => Array.from({ length: count }, () => source.next());
 
-test('packing: every example once an epoch, whole, with its own targets, little padded', () => {
-  const examples = countingExamples(200, 30);
+test('packing: every example as often as the others, whole, with its own targets, little padded', () => {
+  // Told apart by their first token.
+  const examples = countingExamples(200, 30).map((example, i) => ({
+    ...example,
+    ids: [1000 + i, ...example.ids.slice(1)],
+  }));
   const source = new PackedBatches(examples, { batchSize: 4, maxLength: 64, isPacked: true, seed: 1 });
-  const batches = seen(source, source.batchesPerEpoch);
-  const documents = batches.flatMap(documentsOf).map((ids) => ids.join());
-  for (const { ids } of examples) assert.ok(documents.includes(Array.from(ids).join()));
+  const batches = seen(source, Math.ceil(10 * source.batchesPerEpoch));
+  const counts = new Map<string, number>();
+  for (const ids of batches.flatMap(documentsOf)) counts.set(ids.join(), (counts.get(ids.join()) ?? 0) + 1);
+  assert.deepEqual(new Set(counts.keys()), new Set(examples.map(({ ids }) => ids.join())));
+  assert.ok(Math.min(...counts.values()) >= 9 && Math.max(...counts.values()) <= 11, `${[...counts.values()]}`);
   const tokens = batches.reduce((sum, batch) => sum + batch.tokenCount, 0);
   const room = batches.reduce((sum, batch) => sum + batch.rows * batch.length, 0);
   assert.ok(tokens / room > 0.95, `${tokens} of ${room}`);

@@ -81,13 +81,20 @@ export class PackedBatches implements BatchSource {
     return new ExampleOrder(this.examples.length, seed, isShuffled);
   }
 
-  /** Packs one epoch without making its blocks. */
+  /** Packs one epoch without making its blocks. What still waits at its end counts by its tokens. */
   private countBatches(): number {
     const order = this.newOrder();
+    const sizeOf = (i: number) => this.examples[i].ids.length;
     let waiting: number[] = [];
-    let count = 0;
-    for (; !order.hasSeenAll; count++) waiting = this.layout(order, waiting).waiting;
-    return count;
+    let blocks = 0;
+    let placed = 0;
+    for (; blocks === 0 || !order.hasSeenAll; blocks++) {
+      const block = this.layout(order, waiting);
+      waiting = block.waiting;
+      placed += block.layout.flat().reduce((sum, i) => sum + sizeOf(i), 0);
+    }
+    const all = this.examples.reduce((sum, { ids }) => sum + ids.length, 0);
+    return (blocks * all) / placed;
   }
 
   /** Fills the rows of one block: what waits first, then the order, until what is left does not fit. */

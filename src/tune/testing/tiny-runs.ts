@@ -86,7 +86,7 @@ export function tinyModel(device: Device, seed = 1): LanguageModel {
 }
 
 /** Counting upwards from random starts: easy to learn. */
-export function countingExamples(count: number, longest: number, seed = 3): TokenExample[] {
+export function countingExamples(count: number, longest: number, seed = 3): (TokenExample & { ids: number[] })[] {
   const random = new HostRandom(seed);
   return Array.from({ length: count }, () => {
     const start = random.integer(15);

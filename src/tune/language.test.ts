@@ -1,0 +1,168 @@
+import assert from 'node:assert/strict';
+import { test } from 'node:test';
+import { RandomSource } from '../core/index.ts';
+import { type CausalLM, scoreTokens } from '../models/index.ts';
+import { backward, type Device } from '../tensor/index.ts';
+import type { TokenExample } from './batches/index.ts';
+import { allParameters, type Batching, LanguageTask, type LanguageTaskInput } from './language.ts';
+import { adapterParameters, attachLora } from './lora/index.ts';
+import { distance } from './testing/fixtures.ts';
+import { countingExamples, referenceDevice, tinyModel } from './testing/tiny-runs.ts';
+import { type StepReport, train } from './trainer/index.ts';
+
+/** Sum of the losses of a text in nats, by scoring it alone. */
+async function natsOf(model: CausalLM, { ids }: TokenExample): Promise<number> {
+  const scores = await scoreTokens(model, Array.from(ids));
+  return -scores.slice(1).reduce<number>((sum, score) => sum + score!, 0);
+}
+
+const LOSS = { gradScale: 1, random: new RandomSource(0), checkpointing: false };
+
+/** Loss of a task's next step, its gradients left in the model. */
+async function stepLoss(task: LanguageTask, options: Partial<typeof LOSS> = {}): Promise<number> {
+  const { microBatches, normalizer } = task.nextStep();
+  let loss = 0;
+  for (const batch of microBatches) {
+    const value = task.device.scope(() => {
+      const scalar = task.loss(batch, { ...LOSS, ...options, normalizer });
+      backward(scalar);
+      return scalar;
+    });
+    loss += await value.item();
+    value.dispose();
+  }
+  return loss;
+}
+
+async function gradientsOf(model: CausalLM): Promise<Map<string, ArrayLike<number>>> {
+  const gradients = new Map<string, ArrayLike<number>>();
+  for (const [name, tensor] of model.parameters) gradients.set(name, await tensor.grad!.read());
+  for (const tensor of model.parameters.values()) tensor.zeroGrad();
+  return gradients;
+}
+
+function assertClose(a: Map<string, ArrayLike<number>>, b: Map<string, ArrayLike<number>>, tolerance: number): void {
+  for (const [name, values] of a) {
+    const error = distance(values, b.get(name)!);
+    assert.ok(error < tolerance, `${name}: ${error}`);
+  }
+}
+
+test('packed, padded or streamed, the loss is that of the documents by themselves', async () => {
+  const model = tinyModel(referenceDevice());
+  const examples = countingExamples(6, 12);
+  const nats = await Promise.all(examples.map((example) => natsOf(model, example)));
+  const targets = examples.reduce((sum, { ids }) => sum + ids.length - 1, 0);
+  const expected = nats.reduce((sum, n) => sum + n, 0) / targets;
+  const tokens = examples.reduce((sum, { ids }) => sum + ids.length, 0);
+  const gradients: Map<string, ArrayLike<number>>[] = [];
+  const cases: [Batching, Partial<LanguageTaskInput>][] = [
+    ['padding', { batchSize: 6, maxLength: 12 }],
+    ['padding', { batchSize: 2, maxLength: 12, gradAccumulation: 3 }],
+    ['stream', { batchSize: 1, maxLength: tokens }],
+  ];
+  for (const [batching, options] of cases) {
+    const task = new LanguageTask({ model, train: examples, batching, isShuffled: false, ...options });
+    assert.ok(Math.abs((await stepLoss(task)) - expected) < 1e-5, batching);
+    gradients.push(await gradientsOf(model));
+    task.dispose();
+  }
+  assertClose(gradients[0], gradients[1], 1e-6);
+  assertClose(gradients[0], gradients[2], 1e-6);
+  const packed = new LanguageTask({ model, train: examples, batchSize: 1, maxLength: tokens, isShuffled: false });
+  const { microBatches, normalizer } = packed.nextStep();
+  assert.ok(normalizer >= targets, 'several documents in the row');
+  // Every document of the row by itself.
+  const row = Array.from(microBatches[0].ids);
+  const starts = row.flatMap((_, t) => (microBatches[0].flags![t] === 1 ? [t] : []));
+  let sum = 0;
+  for (const [i, start] of starts.entries()) {
+    sum += await natsOf(model, { ids: row.slice(start, starts[i + 1]), targets: [], bytes: 0 });
+  }
+  const loss = model.device.scope(() => packed.loss(microBatches[0], { ...LOSS, normalizer }));
+  assert.ok(Math.abs((await loss.item()) - sum / normalizer) < 1e-5, 'packing');
+});
+
+test('truncated back-propagation: blocks with a carried state lose as much as the whole document', async () => {
+  const model = tinyModel(referenceDevice());
+  const [document] = countingExamples(1, 40, 8);
+  const nats = await natsOf(model, document);
+  const task = new LanguageTask({ model, train: [document], batching: 'stream', batchSize: 1, maxLength: 4 });
+  let sum = 0;
+  const blocks = Math.floor(document.ids.length / 4);
+  for (let i = 0; i < blocks; i++) {
+    const step = task.nextStep();
+    const loss = model.device.noGrad(() =>
+      model.device.scope(() => task.loss(step.microBatches[0], { ...LOSS, normalizer: 1 })),
+    );
+    sum += await loss.item();
+  }
+  const rest = document.ids.length - 4 * blocks;
+  const whole = await natsOf(model, {
+    ...document,
+    ids: document.ids.slice(0, document.ids.length - rest + (rest ? 1 : 0)),
+  });
+  assert.ok(Math.abs(sum - whole) < 1e-4 && whole <= nats + 1e-6, `${sum} ${whole}`);
+  task.dispose();
+});
+
+test('activation checkpointing changes no gradient', async () => {
+  const model = tinyModel(referenceDevice());
+  const make = () => new LanguageTask({ model, train: countingExamples(4, 9), batchSize: 4, maxLength: 9 });
+  const plain = await stepLoss(make());
+  const expected = await gradientsOf(model);
+  assert.equal(await stepLoss(make(), { checkpointing: true }), plain);
+  assertClose(await gradientsOf(model), expected, 1e-9);
+});
+
+test('evaluation is the mean over targets, in pieces or not; bits per byte come from the bytes', async () => {
+  const model = tinyModel(referenceDevice());
+  const validation = countingExamples(7, 20);
+  const nats = (await Promise.all(validation.map((e) => natsOf(model, e)))).reduce((sum, n) => sum + n, 0);
+  const targets = validation.reduce((sum, { ids }) => sum + ids.length - 1, 0);
+  for (const maxLength of [5, 20]) {
+    const task = new LanguageTask({ model, train: countingExamples(2, 5), validation, batchSize: 3, maxLength });
+    const { loss, bits_per_byte: bits } = await task.evaluate!();
+    assert.ok(Math.abs(loss - nats / targets) < 1e-5);
+    assert.ok(Math.abs(bits - nats / targets / Math.LN2) < 1e-5); // one byte a token here
+  }
+});
+
+async function lossesOf(device: Device, settings: { lora?: boolean; batching?: Batching; steps?: number }) {
+  const model = tinyModel(device);
+  const adapter = settings.lora ? attachLora(model, { r: 4, targetModules: 'all-linear', loraDropout: 0.1 }) : null;
+  const task = new LanguageTask({
+    model,
+    parameters: adapter ? adapterParameters(adapter) : allParameters(model),
+    mode: adapter,
+    train: countingExamples(40, 12),
+    batching: settings.batching,
+    batchSize: 4,
+    maxLength: 16,
+  });
+  const reports: StepReport[] = [];
+  const blocks: number[] = [];
+  const onStep = (report: StepReport) => {
+    reports.push(report);
+    blocks.push(device.memory().blocks);
+  };
+  await train(task, { options: { steps: settings.steps ?? 40, learningRate: 0.02, warmup: 3 }, onStep });
+  task.dispose();
+  assert.equal(adapter?.random ?? null, null, 'dropout is off after training');
+  return { losses: reports.map(({ loss }) => loss), blocks };
+}
+
+for (const [name, settings] of [
+  ['full', {}],
+  ['LoRA', { lora: true }],
+  ['streamed', { batching: 'stream' }],
+] as const) {
+  test(`${name} training learns to count, in flat memory, the same each time`, async () => {
+    const { losses, blocks } = await lossesOf(referenceDevice(), settings);
+    const mean = (part: number[]) => part.reduce((sum, loss) => sum + loss, 0) / part.length;
+    assert.ok(mean(losses.slice(-5)) < mean(losses.slice(0, 3)) - 0.5, `${losses}`);
+    assert.equal(blocks[38], blocks[4], `${blocks}`);
+    const again = await lossesOf(referenceDevice(), { ...settings, steps: 6 });
+    assert.deepEqual(again.losses.slice(0, 6), losses.slice(0, 6));
+  });
+}

@@ -1,0 +1,274 @@
+import assert from 'node:assert/strict';
+import { spawn, spawnSync } from 'node:child_process';
+import { cpSync, existsSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { after, describe, it } from 'node:test';
+import { fileURLToPath } from 'node:url';
+import { createReferenceBackend } from '../src/backend/reference/index.ts';
+import { tinyTokenizer } from '../src/io/testing/tiny-tokenizer.ts';
+import { createModel, parseConfig, saveModel } from '../src/models/index.ts';
+import { NodeFileSystem } from '../src/platform/node/index.ts';
+import { Device } from '../src/tensor/index.ts';
+
+const root = fileURLToPath(new URL('..', import.meta.url));
+const fixtures = join(root, 'test', 'fixtures');
+const work = mkdtempSync(join(tmpdir(), 'krait-cli-'));
+after(() => rmSync(work, { recursive: true, force: true }));
+
+/** Runs the command line from its source, as bin/krait.mjs does from dist. */
+const ENTRY = ['--import', 'tsx', '--input-type=module', '-e'];
+const script = (args: string[]) =>
+  `import { main } from ${JSON.stringify(join(root, 'src/cli/main.ts'))}; process.exitCode = await main(${JSON.stringify(args)});`;
+const options = { cwd: root, encoding: 'utf8' as const, env: { ...process.env, NO_COLOR: '1' } };
+const krait = (...args: string[]) => spawnSync(process.execPath, [...ENTRY, script(args)], options);
+const json = (...args: string[]) => {
+  const { stdout, stderr, status } = krait(...args, '--json');
+  assert.equal(status, 0, stderr);
+  return JSON.parse(stdout);
+};
+
+/** A small model with a tokenizer. */
+const modelFolder = join(work, 'model');
+const device = new Device(createReferenceBackend());
+const model = createModel(
+  device,
+  parseConfig(
+    {
+      model_type: 'mamba',
+      hidden_size: 16,
+      num_hidden_layers: 2,
+      vocab_size: 272,
+      state_size: 4,
+      time_step_rank: 2,
+      use_bias: false,
+      use_conv_bias: true,
+    },
+    'config.json',
+  ),
+  1,
+);
+await saveModel(model, new NodeFileSystem(), modelFolder);
+writeFileSync(join(modelFolder, 'tokenizer.json'), tinyTokenizer());
+writeFileSync(
+  join(work, 'data.jsonl'),
+  Array.from({ length: 24 }, (_, i) =>
+    JSON.stringify({ prompt: `${i} is`, completion: i % 2 ? ' odd' : ' even' }),
+  ).join('\n'),
+);
+const data = join(work, 'data.jsonl');
+const tuneFlags = [
+  '--model',
+  modelFolder,
+  '--data',
+  data,
+  '--batch-size',
+  '4',
+  '--max-length',
+  '16',
+  '--lr',
+  '0.01',
+  '--seed',
+  '3',
+];
+
+describe('krait score', () => {
+  it('writes logits and gradients under the names of the checkpoint', () => {
+    const out = join(work, 'gradients.safetensors');
+    const logits = join(work, 'logits.safetensors');
+    const result = json(
+      'score',
+      '--model',
+      join(fixtures, 'mamba-a'),
+      '--tokens',
+      '3,1,4,1,5,9,2,6',
+      '--gradients',
+      out,
+      '--logits',
+      logits,
+    );
+    assert.equal(result.logprobs.length, 8);
+    assert.equal(result.logprobs[0], null);
+    const header = (path: string) => {
+      const bytes = readFileSync(path);
+      return JSON.parse(bytes.subarray(8, 8 + Number(bytes.readBigUInt64LE(0))).toString());
+    };
+    assert.deepEqual(header(logits).logits.shape, [8, 61]);
+    const names = Object.keys(header(out)).filter((name) => name !== '__metadata__');
+    const stored = Object.keys(header(join(fixtures, 'mamba-a', 'model.safetensors'))).filter(
+      (name) => name !== '__metadata__',
+    );
+    assert.deepEqual(names.sort(), stored.filter((name) => name !== 'lm_head.weight').sort());
+  });
+  it('scores a text in bits per byte', () => {
+    const { bitsPerByte, perplexity } = json('score', '--model', modelFolder, '--text', 'hello world');
+    assert.ok(bitsPerByte > 0 && perplexity > 1);
+  });
+});
+
+describe('krait generate', () => {
+  it('is the same for a seed and a snapshot of its settings', () => {
+    const flags = [
+      '--model',
+      modelFolder,
+      '--prompt',
+      'hello',
+      '--max-tokens',
+      '8',
+      '--temperature',
+      '1',
+      '--seed',
+      '5',
+    ];
+    const [a, b] = [json('generate', ...flags), json('generate', ...flags)];
+    assert.deepEqual(a.tokens, b.tokens);
+    assert.equal(a.prompt, 'hello');
+    assert.ok(a.timings.loadSeconds > 0);
+  });
+});
+
+describe('krait tune and merge', () => {
+  it('trains an adapter that changes the model, and merges it into the same model', () => {
+    const out = join(work, 'adapter');
+    const result = json(
+      'tune',
+      ...tuneFlags,
+      '--out',
+      out,
+      '--method',
+      'lora',
+      '--rank',
+      '4',
+      '--targets',
+      'all-linear',
+      '--steps',
+      '12',
+    );
+    assert.equal(result.status, 'completed');
+    assert.ok(result.finalLoss < 6 && result.coverage.includes('backbone.layers.0.mixer.x_proj'));
+    const lines = readFileSync(join(out, 'metrics.jsonl'), 'utf8')
+      .trim()
+      .split('\n')
+      .map((line) => JSON.parse(line));
+    assert.equal(lines.length, 12);
+    const merged = join(work, 'merged');
+    json('merge', '--model', modelFolder, '--adapter', out, '--out', merged);
+    const score = (...where: string[]) => json('score', ...where, '--text', 'hello world').perplexity;
+    const [base, adapted, whole] = [
+      score('--model', modelFolder),
+      score('--model', modelFolder, '--adapter', out),
+      score('--model', merged),
+    ];
+    assert.ok(Math.abs(adapted - base) > 1e-3 * base, `${adapted} against ${base}`);
+    assert.ok(Math.abs(adapted - whole) < 1e-4 * adapted, `${adapted} against ${whole}`);
+  });
+
+  it('killed at any step and resumed, ends with the same bytes as a run that was left alone', async () => {
+    const flags = (out: string) => [
+      ...tuneFlags,
+      '--out',
+      out,
+      '--method',
+      'lora',
+      '--steps',
+      '60',
+      '--save-every',
+      '5',
+      '--dropout',
+      '0.1',
+      '--json',
+    ];
+    const whole = join(work, 'whole');
+    assert.equal(krait('tune', ...flags(whole)).status, 0);
+    const cut = join(work, 'cut');
+    const child = spawn(process.execPath, [...ENTRY, script(['tune', ...flags(cut)])], { cwd: root, stdio: 'ignore' });
+    const gone = new Promise((resolve) => child.on('exit', resolve));
+    const last = join(cut, 'checkpoints', 'last');
+    for (let i = 0; i < 2000 && !existsSync(last); i++) await new Promise((resolve) => setTimeout(resolve, 10));
+    child.kill('SIGKILL');
+    await gone;
+    assert.ok(existsSync(last), 'a checkpoint was written before the kill');
+    const resumed = krait('tune', ...flags(cut), '--resume');
+    assert.equal(resumed.status, 0, resumed.stderr);
+    const bytes = (folder: string) => readFileSync(join(folder, 'adapter_model.safetensors'));
+    assert.ok(bytes(whole).equals(bytes(cut)), 'the adapters differ');
+  });
+});
+
+describe('wrong input', () => {
+  const refuses = (code: number, pattern: RegExp, ...args: string[]) => {
+    const { status, stderr, stdout } = krait(...args);
+    assert.equal(status, code, stderr);
+    assert.match(stderr, pattern);
+    assert.equal(stdout, '');
+  };
+  const broken = (name: string, change: (folder: string) => void) => {
+    const folder = join(work, name);
+    cpSync(modelFolder, folder, { recursive: true });
+    change(folder);
+    return folder;
+  };
+  it('names unknown commands, flags and settings with the nearest known one', () => {
+    refuses(2, /unknown command 'scor'[\s\S]*score/, 'scor');
+    refuses(2, /unknown option '--promt'[\s\S]*--prompt/, 'generate', '--model', modelFolder, '--promt', 'x');
+    writeFileSync(join(work, 'bad.yaml'), 'learning_rat: 1');
+    refuses(
+      2,
+      /learning_rat.*learning_rate/,
+      'tune',
+      '-c',
+      join(work, 'bad.yaml'),
+      ...tuneFlags,
+      '--out',
+      join(work, 'x'),
+    );
+  });
+  it('names the file and the remedy for broken models', () => {
+    refuses(
+      2,
+      /mamba2.*mamba, falcon_mamba/,
+      'score',
+      '--tokens',
+      '1,2',
+      '--model',
+      broken('type', (f) => {
+        writeFileSync(join(f, 'config.json'), JSON.stringify({ model_type: 'mamba2', hidden_size: 4 }));
+      }),
+    );
+    refuses(
+      1,
+      /model\.safetensors/,
+      'score',
+      '--tokens',
+      '1,2',
+      '--model',
+      broken('cut', (f) => {
+        const path = join(f, 'model.safetensors');
+        writeFileSync(path, readFileSync(path).subarray(0, -10));
+      }),
+    );
+    refuses(
+      1,
+      /expected .*got/,
+      'score',
+      '--tokens',
+      '1,2',
+      '--model',
+      broken('shape', (f) => {
+        const config = JSON.parse(readFileSync(join(f, 'config.json'), 'utf8'));
+        writeFileSync(join(f, 'config.json'), JSON.stringify({ ...config, state_size: 5 }));
+      }),
+    );
+  });
+  it('names file and line of broken data, and writes nothing', () => {
+    const bad = join(work, 'bad.jsonl');
+    writeFileSync(bad, '{"text":"a b"}\n{"text":\n');
+    const out = join(work, 'never');
+    refuses(1, /bad\.jsonl:2/, 'tune', '--model', modelFolder, '--data', bad, '--out', out, '--steps', '1');
+    writeFileSync(bad, '');
+    refuses(1, /bad\.jsonl/, 'tune', '--model', modelFolder, '--data', bad, '--out', out, '--steps', '1');
+    refuses(2, /nowhere/, 'tune', ...tuneFlags, '--out', out, '--steps', '1', '--targets', 'nowhere');
+    assert.ok(!existsSync(out));
+    refuses(2, /not empty.*--force/, 'tune', ...tuneFlags, '--out', modelFolder, '--steps', '1');
+  });
+});
