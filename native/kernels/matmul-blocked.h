@@ -88,11 +88,11 @@ void loadBias(const Product& p, int64_t col, float* to) {
 
 /** Multiplies one block; between blocks of k the sums wait in `aside`. */
 void multiply(const Product& p, const Meeting& x, char* c, float* aside) {
+  void (*const tileRows)(int64_t, int64_t, const float*, const float*, TileEnds) =
 #if KRAIT_DOT
-  const TileFn* tiles = x.pairs ? kTiles<ByPair>.byRows : kTiles<ByElement>.byRows;
-#else
-  const TileFn* tiles = kTiles<ByElement>.byRows;
+      x.pairs ? tileOf<ByPair> :
 #endif
+              tileOf<ByElement>;
   alignas(64) float bias[TILE_COLS], spill[TILE_ROWS * TILE_COLS];
   for (int64_t col = x.col0; col < x.col1; col += TILE_COLS) {
     const float* b = x.b + (col - x.col0) / TILE_COLS * x.strideB;
@@ -114,7 +114,7 @@ void multiply(const Product& p, const Meeting& x, char* c, float* aside) {
         ends.out = direct ? own : spill;
         ends.ldOut = direct ? p.ldc : TILE_COLS;
       }
-      tiles[rows - 1](x.steps, a, b, ends);
+      tileRows(rows, x.steps, a, b, ends);
       if (!x.last || direct) continue;
       emit(spill, TILE_COLS, c + (row * p.ldc + col) * bytesOf(p.cType), p.ldc, p.cType, rows, cols, p.beta);
     }

@@ -29,7 +29,7 @@ struct TileEnds {
 };
 
 template <class Product, int ROWS, int VECTORS>
-void tile(int64_t steps, const float* a, const float* b, const TileEnds& ends) {
+__attribute__((noinline)) void tile(int64_t steps, const float* a, const float* b, const TileEnds& ends) {
   Floats sum[ROWS][VECTORS];
 #pragma GCC unroll 16
   for (int r = 0; r < ROWS; r++) {
@@ -81,23 +81,21 @@ void tile(int64_t steps, const float* a, const float* b, const TileEnds& ends) {
   }
 }
 
-typedef void (*TileFn)(int64_t steps, const float* a, const float* b, const TileEnds& ends);
-
-/** Tiles by rows - 1, so that a short last panel costs what it holds. */
+/** A tile of 1 to TILE_ROWS rows: whole, or in pieces, so that a short last panel costs little more than it holds. */
 template <class Product>
-struct Tiles {
-  TileFn byRows[TILE_ROWS];
-  template <int R = TILE_ROWS>
-  constexpr void fill() {
-    if constexpr (R > 0) {
-      byRows[R - 1] = tile<Product, R, TILE_VECTORS>;
-      fill<R - 1>();
-    }
+void tileOf(int64_t rows, int64_t steps, const float* a, const float* b, TileEnds ends) {
+  if (rows == TILE_ROWS) return tile<Product, TILE_ROWS, TILE_VECTORS>(steps, a, b, ends);
+  while (rows > 0) {
+    const int64_t piece = rows >= 4 ? 4 : rows >= 2 ? 2 : 1;
+    if (piece == 4) tile<Product, 4, TILE_VECTORS>(steps, a, b, ends);
+    if (piece == 2) tile<Product, 2, TILE_VECTORS>(steps, a, b, ends);
+    if (piece == 1) tile<Product, 1, TILE_VECTORS>(steps, a, b, ends);
+    a += piece;
+    ends.in += piece * ends.ldIn;
+    ends.out += piece * ends.ldOut;
+    rows -= piece;
   }
-  constexpr Tiles() : byRows() { fill(); }
-};
-template <class Product>
-constexpr Tiles<Product> kTiles = Tiles<Product>();
+}
 
 /** c = from + beta * c for rows x cols elements, in c's dtype. */
 void emit(const float* from, int64_t ldFrom, void* c, int64_t ldc, int dtype, int64_t rows, int64_t cols, float beta) {

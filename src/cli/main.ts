@@ -16,6 +16,7 @@ const COMMANDS: Record<string, Entry> = {
   score: { summary: 'log-probabilities and perplexity of a text', load: () => import('./score.ts') },
   tune: { summary: 'fine-tune a model: LoRA or full', load: () => import('./tune.ts') },
   merge: { summary: 'merge a LoRA adapter into its model', load: () => import('./merge.ts') },
+  pretrain: { summary: 'train a small model from nothing, by a recipe', load: () => import('./pretrain.ts') },
   devices: { summary: 'what this machine computes with, and how fast', load: () => import('./devices.ts') },
 };
 

@@ -61,9 +61,28 @@ const LATIN1_NAMES =
   'nbsp iexcl cent pound curren yen brvbar sect uml copy ordf laquo not shy reg macr deg plusmn sup2 sup3 acute micro para middot cedil sup1 ordm raquo frac14 frac12 frac34 iquest Agrave Aacute Acirc Atilde Auml Aring AElig Ccedil Egrave Eacute Ecirc Euml Igrave Iacute Icirc Iuml ETH Ntilde Ograve Oacute Ocirc Otilde Ouml times Oslash Ugrave Uacute Ucirc Uuml Yacute THORN szlig agrave aacute acirc atilde auml aring aelig ccedil egrave eacute ecirc euml igrave iacute icirc iuml eth ntilde ograve oacute ocirc otilde ouml divide oslash ugrave uacute ucirc uuml yacute thorn yuml';
 const ENTITIES = new Map<string, string>([
   ...LATIN1_NAMES.split(' ').map((name, i): [string, string] => [name, String.fromCharCode(160 + i)]),
-  ...Object.entries({ amp: '&', lt: '<', gt: '>', quot: '"', apos: "'", ndash: '–', mdash: '—', lsquo: '‘', rsquo: '’' }),
+  ...Object.entries({
+    amp: '&',
+    lt: '<',
+    gt: '>',
+    quot: '"',
+    apos: "'",
+    ndash: '–',
+    mdash: '—',
+    lsquo: '‘',
+    rsquo: '’',
+  }),
   ...Object.entries({ ldquo: '“', rdquo: '”', bull: '•', hellip: '…', trade: '™', euro: '€', sbquo: '‚', bdquo: '„' }),
-  ...Object.entries({ dagger: '†', permil: '‰', lsaquo: '‹', rsaquo: '›', oelig: 'œ', OElig: 'Œ', ensp: ' ', emsp: ' ' }),
+  ...Object.entries({
+    dagger: '†',
+    permil: '‰',
+    lsaquo: '‹',
+    rsaquo: '›',
+    oelig: 'œ',
+    OElig: 'Œ',
+    ensp: ' ',
+    emsp: ' ',
+  }),
 ]);
 const windows1252 = new TextDecoder('windows-1252');
 

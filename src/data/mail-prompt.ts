@@ -3,7 +3,7 @@
  * Subject and text come first and the question last, because a recurrent model reads once: at the question its state holds
  * the mail.
  */
-import type { SpamLabel, SpamRecord } from './spam.ts';
+import type { SpamRecord } from './spam.ts';
 
 /** `Subject: ...`, an empty line, the body; at most `maxChars` UTF-16 units, never half a character, no blanks at the end. */
 export function renderMail(record: Pick<SpamRecord, 'subject' | 'body'>, maxChars = Number.POSITIVE_INFINITY): string {

@@ -39,7 +39,11 @@ interface Candidates {
 
 /** Reads one message from its bytes, with or without an mbox `From ` line before it. */
 export function parseMail(bytes: Uint8Array): MailMessage {
-  const part = splitPart(latin1String(bytes).replace(/\r\n?/g, '\n').replace(/^(>?From [^\n]*\n)+/, ''));
+  const part = splitPart(
+    latin1String(bytes)
+      .replace(/\r\n?/g, '\n')
+      .replace(/^(>?From [^\n]*\n)+/, ''),
+  );
   const found: Candidates = {};
   collectText(part, found, 0);
   const charset = contentTypeOf(part).params.get('charset');
@@ -168,7 +172,10 @@ export function decodeBase64(text: string): Uint8Array {
 
 /** Quoted-printable: `=XX` bytes, soft line breaks, blanks at line ends dropped; a stray `=` stays as it is. */
 export function decodeQuotedPrintable(text: string): Uint8Array {
-  const joined = text.replace(/[ \t]+(?=\n|$)/g, '').replace(/=\n/g, '').replace(/=$/, '');
+  const joined = text
+    .replace(/[ \t]+(?=\n|$)/g, '')
+    .replace(/=\n/g, '')
+    .replace(/=$/, '');
   return bytesOf(joined.replace(/=([0-9a-f]{2})/gi, (_, hex: string) => String.fromCharCode(Number.parseInt(hex, 16))));
 }
 

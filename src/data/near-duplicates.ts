@@ -48,7 +48,8 @@ export function distinctTexts(texts: readonly string[], threshold: number): bool
     sizes.push(sketch.size);
     if (sketch.size < MIN_SKETCH) return true;
     const shared = new Map<number, number>();
-    for (const gram of sketch) for (const other of holders.get(gram) ?? []) shared.set(other, (shared.get(other) ?? 0) + 1);
+    for (const gram of sketch)
+      for (const other of holders.get(gram) ?? []) shared.set(other, (shared.get(other) ?? 0) + 1);
     for (const [other, count] of shared) {
       if (count / (sketch.size + sizes[other] - count) >= threshold) return false;
     }

@@ -35,7 +35,10 @@ export function parseSynset(line: string, place: string): string {
     throw new FileFormatError(place, `not a synset: ${line.slice(0, 40)}`, `reinstall it: npm i -D ${WORDNET_PACKAGE}`);
   }
   const words = Array.from({ length: count }, (_, i) => readableWord(fields[4 + 2 * i]));
-  return `${[...new Set(words)].join(', ')} (${part}): ${line.slice(bar + 3).replace(/\s+/g, ' ').trim()}`;
+  return `${[...new Set(words)].join(', ')} (${part}): ${line
+    .slice(bar + 3)
+    .replace(/\s+/g, ' ')
+    .trim()}`;
 }
 
 /** `galore(ip)` -> `galore`, `take_a_breath` -> `take a breath`. */

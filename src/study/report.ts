@@ -125,7 +125,8 @@ function sectionHtml(section: Section): string {
       return `${title}<div class="matrices">${section.matrices.map(matrixHtml).join('\n')}</div>`;
     case 'examples':
       return (
-        title + section.items.map(({ head, body }) => `<h3>${escapeHtml(head)}</h3><pre>${escapeHtml(body)}</pre>`).join('\n')
+        title +
+        section.items.map(({ head, body }) => `<h3>${escapeHtml(head)}</h3><pre>${escapeHtml(body)}</pre>`).join('\n')
       );
   }
 }

@@ -5,5 +5,6 @@ export * from './fine-tune.ts';
 export * from './language.ts';
 export * from './language-loss.ts';
 export * from './lora/index.ts';
+export * from './pretrain.ts';
 export * from './records.ts';
 export * from './trainer/index.ts';

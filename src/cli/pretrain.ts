@@ -1,0 +1,74 @@
+/** `krait pretrain`: trains a small model from nothing, by a recipe. */
+import { readFile } from 'node:fs/promises';
+import type { Command } from 'commander';
+import { UsageError } from '../core/index.ts';
+import { NpmDataSource } from '../platform/node/index.ts';
+import { parseRecipe, pretrain } from '../tune/index.ts';
+import { formatBytes, type Progress } from './output.ts';
+import { type CommonOptions, interruptSignal, nodeFiles, Output, openDevice, withCommonOptions } from './session.ts';
+
+interface Options extends CommonOptions {
+  config: string;
+  out: string;
+  resume?: boolean;
+  force?: boolean;
+}
+
+async function run(options: Options, output: Output): Promise<void> {
+  const recipe = parseRecipe(options.config, await readFile(options.config, 'utf8'));
+  const status = await nodeFiles.status(options.out);
+  if (status?.isFolder && !options.resume && !options.force && (await nodeFiles.list(options.out)).length > 0) {
+    throw new UsageError(`--out: ${options.out} exists and is not empty; give --resume, --force, or another folder`);
+  }
+  await nodeFiles.makeFolder(options.out);
+  const device = await openDevice(options, output);
+  let bar: Progress | null = null;
+  const result = await pretrain({
+    device,
+    files: nodeFiles,
+    source: new NpmDataSource(),
+    recipe,
+    out: options.out,
+    resume: options.resume,
+    signal: interruptSignal(output),
+    onStage: (line) => output.say(line),
+    onStart: ({ parameters, documents, tokens, bytes, steps }) => {
+      output.say(
+        `${parameters.toLocaleString('en')} parameters; ${documents} documents, ${formatBytes(bytes)}, ${tokens.toLocaleString('en')} tokens; ${steps} steps`,
+      );
+      bar = output.progress('pretraining', steps);
+    },
+    onStep: ({ step, loss, tokensPerSecond }) =>
+      bar?.update(step, `loss ${loss.toFixed(3)}, ${tokensPerSecond.toFixed(0)} tok/s`),
+  });
+  (bar as Progress | null)?.stop();
+  const { status: ended, step, loss, tokensPerSecond, seconds, peakBytes, parameters, bitsPerByte } = result;
+  const bits = Object.entries(bitsPerByte ?? {}).map(([name, value]) => `${name} ${value.toFixed(3)}`);
+  output.result(
+    {
+      status: ended,
+      out: options.out,
+      steps: step,
+      loss,
+      tokensPerSecond,
+      seconds,
+      peakBytes,
+      parameters,
+      bitsPerByte,
+    },
+    () =>
+      `${ended}: ${step} steps in ${seconds.toFixed(0)} s, loss ${loss.toFixed(3)}, ${tokensPerSecond.toFixed(0)} tok/s` +
+      (bits.length ? `; held-out bits per byte: ${bits.join(', ')}` : ''),
+  );
+  device.close();
+  if (ended === 'aborted') process.exitCode = 130;
+}
+
+export function define(command: Command): Command {
+  return withCommonOptions(command)
+    .requiredOption('-c, --config <recipe.yaml>', 'recipe: model, tokenizer, data, training')
+    .requiredOption('--out <dir>', 'folder for the model, checkpoints and logs')
+    .option('--resume', 'go on from the last checkpoint in --out')
+    .option('--force', 'write over what --out holds')
+    .action((options: Options) => run(options, new Output(options.json ?? false)));
+}

@@ -1,0 +1,5 @@
+export * from './bpe-trainer.ts';
+export * from './corpora.ts';
+export * from './data-source.ts';
+export * from './mail-prompt.ts';
+export * from './spam.ts';

@@ -1,0 +1,158 @@
+/**
+ * Pretraining from a recipe: a tokenizer learned from the text, a model from nothing, every document read as a stream with
+ * its state carried from block to block. What `krait pretrain` runs; the recipe is independent of the architecture.
+ */
+import { parse as parseYaml } from 'yaml';
+import { z } from 'zod';
+import {
+  CORPUS_NAMES,
+  type CorpusDocument,
+  type CorpusName,
+  type DataSource,
+  loadCorpora,
+  tokenizerFiles,
+  trainBpe,
+} from '../data/index.ts';
+import { type FileSystem, joinPath, loadTokenizer, parseStrict, type Tokenizer } from '../io/index.ts';
+import { createModel, type LanguageModel, parameterCount, parseConfig, saveModel } from '../models/index.ts';
+import type { Device } from '../tensor/index.ts';
+import { parseTuneConfig, type TuneConfig, trainerOptionsOf } from './config.ts';
+import { allParameters, LanguageTask } from './language.ts';
+import { evaluateLanguage } from './language-loss.ts';
+import { textExample } from './records.ts';
+import { stepsFor, type TrainInput, type TrainingResult, train } from './trainer/index.ts';
+
+const RECIPE = z.strictObject({
+  /** config.json of the model, without the vocabulary. */
+  model: z.record(z.string(), z.unknown()),
+  tokenizer: z.strictObject({ vocab_size: z.int().min(258) }),
+  data: z.array(z.enum(CORPUS_NAMES)).min(1),
+  /** Storage type of the saved weights. */
+  save_dtype: z.enum(['f32', 'bf16', 'f16']).default('f32'),
+  training: z.record(z.string(), z.unknown()),
+});
+
+export interface Recipe {
+  readonly model: Record<string, unknown>;
+  readonly vocabSize: number;
+  readonly data: readonly CorpusName[];
+  readonly saveDtype: 'f32' | 'bf16' | 'f16';
+  readonly training: TuneConfig;
+}
+
+/** @throws ConfigError naming the key, the value and what was expected */
+export function parseRecipe(file: string, text: string): Recipe {
+  const recipe = parseStrict(RECIPE, parseYaml(text), file) as z.infer<typeof RECIPE>;
+  const training = parseTuneConfig(`${file}: training`, { method: 'full', ...recipe.training });
+  return {
+    model: recipe.model,
+    vocabSize: recipe.tokenizer.vocab_size,
+    data: recipe.data,
+    saveDtype: recipe.save_dtype,
+    training,
+  };
+}
+
+export interface PretrainInput extends Omit<TrainInput, 'options' | 'place'> {
+  device: Device;
+  files: FileSystem;
+  source: DataSource;
+  recipe: Recipe;
+  /** Folder of the model, its checkpoints and its logs. */
+  out: string;
+  resume?: boolean;
+  onStart?(plan: { parameters: number; documents: number; tokens: number; bytes: number; steps: number }): void;
+  /** A line about what is being done before training. */
+  onStage?(line: string): void;
+}
+
+export interface PretrainResult extends TrainingResult {
+  readonly parameters: number;
+  /** Bits per byte of held-out text, by source; null if the run was aborted. */
+  readonly bitsPerByte: Record<string, number> | null;
+}
+
+/** The tokenizer in `out`, trained and written there if it is not there yet. */
+async function tokenizerOf(
+  { files, out, recipe, onStage }: PretrainInput,
+  texts: readonly string[],
+): Promise<Tokenizer> {
+  if (!(await files.exists(joinPath(out, 'tokenizer.json')))) {
+    onStage?.(`training a tokenizer of ${recipe.vocabSize} tokens`);
+    const trained = trainBpe(texts, { vocabSize: recipe.vocabSize });
+    for (const [name, text] of Object.entries(tokenizerFiles(trained)))
+      await files.writeAtomic(joinPath(out, name), text);
+  }
+  return loadTokenizer(files, out);
+}
+
+async function heldOutBits(
+  model: LanguageModel,
+  tokenizer: Tokenizer,
+  documents: readonly CorpusDocument[],
+): Promise<Record<string, number>> {
+  const bits: Record<string, number> = {};
+  for (const name of new Set(documents.map(({ source }) => source))) {
+    const examples = documents.filter(({ source }) => source === name).map(({ text }) => textExample(tokenizer, text));
+    const { bits_per_byte: found } = await evaluateLanguage(model, examples, { batchSize: 8, maxLength: 512 });
+    bits[name] = found;
+  }
+  return bits;
+}
+
+/**
+ * Trains a model from nothing and saves it with its tokenizer in `out`.
+ * @throws ConfigError, EnvironmentError (a data package that is not installed), KraitError for a loss that is not finite
+ */
+export async function pretrain(input: PretrainInput): Promise<PretrainResult> {
+  const { device, files, recipe, out, onStage } = input;
+  onStage?.(`reading ${recipe.data.join(', ')}`);
+  const documents = await loadCorpora(input.source, recipe.data);
+  const isTraining = ({ split }: CorpusDocument) => split === 'train';
+  const texts = documents.filter(isTraining).map(({ text }) => text);
+  const tokenizer = await tokenizerOf(input, texts);
+  onStage?.('tokenising');
+  const examples = texts
+    .map((text) => textExample(tokenizer, text))
+    .map((e) => ({ ...e, ids: Int32Array.from(e.ids) }));
+  const ids = { bos_token_id: tokenizer.bosId, eos_token_id: tokenizer.eosId, pad_token_id: tokenizer.padId };
+  const config = parseConfig({ ...recipe.model, vocab_size: recipe.vocabSize, ...ids }, 'recipe: model');
+  const { training } = recipe;
+  const model = createModel(device, config, training.seed ?? 0, { activations: training.dtype ?? 'f32' });
+  const task = new LanguageTask({
+    model,
+    parameters: allParameters(model),
+    train: examples,
+    batching: training.batching ?? 'stream',
+    batchSize: training.per_device_train_batch_size,
+    maxLength: training.max_seq_length,
+    gradAccumulation: training.gradient_accumulation_steps,
+    seed: training.seed,
+  });
+  try {
+    const steps = stepsFor({ steps: training.max_steps, epochs: training.num_train_epochs }, task.stepsPerEpoch);
+    const parameters = parameterCount(config);
+    const count = (of: (e: (typeof examples)[number]) => number) => examples.reduce((sum, e) => sum + of(e), 0);
+    input.onStart?.({
+      parameters,
+      documents: texts.length,
+      tokens: count((e) => e.ids.length),
+      bytes: count((e) => e.bytes),
+      steps,
+    });
+    const place = { files, folder: out, resume: input.resume };
+    const result = await train(task, { ...input, options: { ...trainerOptionsOf(training), steps }, place });
+    if (result.status === 'aborted') return { ...result, parameters, bitsPerByte: null };
+    onStage?.('measuring bits per byte on held-out text');
+    const bitsPerByte = await heldOutBits(
+      model,
+      tokenizer,
+      documents.filter((d) => !isTraining(d)),
+    );
+    await saveModel(model, files, out, { dtype: recipe.saveDtype });
+    return { ...result, parameters, bitsPerByte };
+  } finally {
+    task.dispose();
+    model.dispose();
+  }
+}
