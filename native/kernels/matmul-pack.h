@@ -54,6 +54,16 @@ inline void transpose(Vectors<8>::F (&r)[8]) {
 #endif
 #undef MIX
 
+/** Steps k0..k1-1 of `count` lanes, one by one; lanes that are not there become 0. For edges, whatever the layout. */
+__attribute__((noinline)) void packEdge(const Operand& x, int64_t lane, int64_t count, int64_t k0, int64_t k1, int64_t width, float* to) {
+  for (int64_t k = k0; k < k1; k++, to += width) {
+    for (int64_t i = 0; i < count; i++) {
+      const int64_t line = x.across ? lane + i : k, at = x.across ? k : lane + i;
+      to[i] = lane + i < x.lanes ? loadAny(x.data + line * x.pitch, at, x.dtype) : 0.0f;
+    }
+  }
+}
+
 /**
  * COUNT lanes from `lane` of a panel whose memory runs along k, a square at a time. With COUNT < SIDE each store
  * runs over into the next step, which is written after it; the last step is written by itself.
@@ -70,9 +80,7 @@ inline void packLanesAcross(const Operand& x, int64_t lane, int64_t k0, int64_t 
     transpose(r);
     for (int i = 0; i < SIDE; i++) storeAs(to + i * WIDTH, r[i]);
   }
-  for (; k < k1; k++, to += WIDTH) {
-    for (int i = 0; i < COUNT; i++) to[i] = loadOne<T>(row[i], k);
-  }
+  if (k < k1) packEdge(x, lane, COUNT, k, k1, WIDTH, to);
 }
 
 template <int T, int WIDTH, int AT = 0>
@@ -101,10 +109,7 @@ inline void packPanelAlong(const Operand& x, int64_t panel, int64_t k0, int64_t 
       for (int at = 0; at < WIDTH; at += WIDE) storeAs(to + at, loadFloats<T, WIDE>(row, at));
     }
   }
-  for (; k < k1; k++, to += WIDTH) {
-    const char* row = x.data + k * x.pitch;
-    for (int at = 0; at < WIDTH; at++) to[at] = lane + at < x.lanes ? loadOne<T>(row, lane + at) : 0.0f;
-  }
+  if (k < k1) packEdge(x, lane, WIDTH, k, k1, WIDTH, to);
 }
 
 /** Panels p0..p1-1, steps k0..k1-1, into `to`: panel p starts at (p - p0) * panelStride. */

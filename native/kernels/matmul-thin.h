@@ -71,6 +71,15 @@ inline float sumLanes(Floats x) {
   return sum;
 }
 
+/** As dots, for the steps that do not fill a vector. */
+__attribute__((noinline)) void dotEdge(const float* thin, int64_t thinPitch, int64_t t, const char* row, int dtype, int64_t k0,
+                                       int64_t k1, float* sums) {
+  for (int64_t k = k0; k < k1; k++) {
+    const float y = loadAny(row, k, dtype);
+    for (int64_t i = 0; i < t; i++) sums[i * DOT_ROWS] += thin[i * thinPitch + k] * y;
+  }
+}
+
 /** sums[i * DOT_ROWS] += thin row i . one row of the wide operand, over k0..k1-1. Memory is read in one stream. */
 template <int T, int TS>
 void dots(const float* thin, int64_t thinPitch, const char* row, int64_t k0, int64_t k1, float* sums) {
@@ -96,10 +105,7 @@ void dots(const float* thin, int64_t thinPitch, const char* row, int64_t k0, int
     for (int c = 1; c < CHAINS; c++) total += sum[i][c];
     sums[i * DOT_ROWS] += sumLanes(total);
   }
-  for (; k < k1; k++) {
-    const float y = loadOne<T>(row, k);
-    for (int i = 0; i < TS; i++) sums[i * DOT_ROWS] += thin[i * thinPitch + k] * y;
-  }
+  if (k < k1) dotEdge(thin, thinPitch, TS, row, T, k, k1, sums);
 }
 
 /** A group of wide rows against all thin rows: sums [t][DOT_ROWS]. */
@@ -115,6 +121,18 @@ void dotsOfGroup(const float* thin, int64_t pitch, int64_t t, const Operand& wid
       if (t - i >= 4) dots<T, 4>(thin + i * pitch, pitch, memory, k, end, sums + i * DOT_ROWS + r), i += 4;
       if (t - i >= 2) dots<T, 2>(thin + i * pitch, pitch, memory, k, end, sums + i * DOT_ROWS + r), i += 2;
       if (t - i >= 1) dots<T, 1>(thin + i * pitch, pitch, memory, k, end, sums + i * DOT_ROWS + r);
+    }
+  }
+}
+
+/** sums[i][j] += thin[i][k] * row k of memory[j], one by one, for the columns and steps that do not fill vectors. */
+__attribute__((noinline)) void scaledEdge(const float* thin, int64_t thinPitch, int64_t t, const char* row, int64_t pitch, int dtype,
+                                          int64_t steps, int64_t col, int64_t j0, int64_t cols, float* sums) {
+  for (int64_t i = 0; i < t; i++) {
+    for (int64_t r = 0; r < steps; r++) {
+      for (int64_t j = j0; j < cols; j++) {
+        sums[i * SUM_COLS + j] += thin[i * thinPitch + r] * loadAny(row + r * pitch, col + j, dtype);
+      }
     }
   }
 }
@@ -139,11 +157,7 @@ void scaledRows(const float* thin, int64_t thinPitch, const char* row, int64_t p
       storeAs(sums + i * SUM_COLS + j, sum);
     }
   }
-  for (; j < cols; j++) {
-    for (int i = 0; i < TS; i++) {
-      for (int r = 0; r < 4; r++) sums[i * SUM_COLS + j] += thin[i * thinPitch + r] * loadOne<T>(row + r * pitch, col + j);
-    }
-  }
+  if (j < cols) scaledEdge(thin, thinPitch, TS, row, pitch, T, 4, col, j, cols, sums);
 }
 
 /** A group of columns of the wide operand against all thin rows: sums [t][SUM_COLS]. */
@@ -162,12 +176,7 @@ void sumsOfGroup(const float* thin, int64_t pitch, int64_t t, const Operand& wid
     for (; i + 2 <= t; i += 2) scaledRows<T, 2>(thin + i * pitch + k, pitch, row, wide.pitch, col, cols, sums + i * SUM_COLS);
     if (i < t) scaledRows<T, 1>(thin + i * pitch + k, pitch, row, wide.pitch, col, cols, sums + i * SUM_COLS);
   }
-  for (; k < k1; k++) {
-    const char* row = wide.data + k * wide.pitch;
-    for (int64_t i = 0; i < t; i++) {
-      for (int64_t j = 0; j < cols; j++) sums[i * SUM_COLS + j] += thin[i * pitch + k] * loadOne<T>(row, col + j);
-    }
-  }
+  if (k < k1) scaledEdge(thin + k, pitch, t, wide.data + k * wide.pitch, wide.pitch, T, k1 - k, col, 0, cols, sums);
 }
 
 void planThin(const Product& p, Plan* plan) {

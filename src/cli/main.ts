@@ -17,6 +17,7 @@ const COMMANDS: Record<string, Entry> = {
   tune: { summary: 'fine-tune a model: LoRA or full', load: () => import('./tune.ts') },
   merge: { summary: 'merge a LoRA adapter into its model', load: () => import('./merge.ts') },
   pretrain: { summary: 'train a small model from nothing, by a recipe', load: () => import('./pretrain.ts') },
+  quickstart: { summary: 'fine-tune the carried model on real mail', load: () => import('./quickstart.ts') },
   devices: { summary: 'what this machine computes with, and how fast', load: () => import('./devices.ts') },
 };
 

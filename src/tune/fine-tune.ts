@@ -67,7 +67,9 @@ export async function fineTune(input: FineTuneInput): Promise<FineTuneResult> {
   const { model, tokenizer, files, config, out } = input;
   const { method = 'lora', max_seq_length: maxLength = 512, per_device_train_batch_size: batchSize = 4 } = config;
   const paths = await dataFiles(files, input.data, config.validation_data);
-  const options = { maxLength, trainOnPrompt: config.mask_prompt === false };
+  // A stream reads documents of any length, a block at a time.
+  const mostTokens = config.batching === 'stream' ? Number.POSITIVE_INFINITY : maxLength;
+  const options = { maxLength: mostTokens, trainOnPrompt: config.mask_prompt === false };
   const read = (path: string) => tokenizeFile(files, path, tokenizer, model.vocabSize, options);
   const records = await read(paths.train);
   if (records.examples.length === 0) {

@@ -87,7 +87,9 @@ export async function loadAdapter(
       detachLora(adapter);
       throw error;
     }
-    for (const tensor of adapter.trainable.values()) tensor.trainable(trainable);
+    // A model may keep what it computes from frozen tensors; those whose values have just changed stay marked.
+    const inPlace = new Set(adapter.whole.filter(({ isInPlace }) => isInPlace).map(({ tensor }) => tensor));
+    for (const tensor of adapter.trainable.values()) tensor.trainable(trainable || inPlace.has(tensor));
     return adapter;
   } finally {
     await source.close();

@@ -10,6 +10,8 @@ export interface WholeParameter {
   readonly name: string;
   /** What the model now uses; f32. */
   readonly tensor: Tensor;
+  /** Whether it is the model's own tensor, not a copy put in its place. */
+  readonly isInPlace: boolean;
   /** Puts the base model's value back. */
   restore(): void;
 }
@@ -32,11 +34,11 @@ export function ownParameter(model: CausalLM, name: string): WholeParameter {
   const own = copyOf(base);
   if (layer && name.endsWith('.weight')) {
     layer.weight = own;
-    return { name, tensor: own, restore: () => swapBack(own, () => (layer.weight = base)) };
+    return { name, tensor: own, isInPlace: false, restore: () => swapBack(own, () => (layer.weight = base)) };
   }
   if (layer && layer.kind !== 'embedding' && name.endsWith('.bias')) {
     layer.bias = own;
-    return { name, tensor: own, restore: () => swapBack(own, () => (layer.bias = base)) };
+    return { name, tensor: own, isInPlace: false, restore: () => swapBack(own, () => (layer.bias = base)) };
   }
   const restore = () => {
     base.zeroGrad();
@@ -44,7 +46,7 @@ export function ownParameter(model: CausalLM, name: string): WholeParameter {
     base.device.launch('copy', { x: own, y: base }, { rows: base.rows, cols: base.cols });
     own.dispose();
   };
-  return { name, tensor: base, restore };
+  return { name, tensor: base, isInPlace: true, restore };
 }
 
 function swapBack(own: Tensor, swap: () => void): void {

@@ -1,14 +1,12 @@
 /**
  * One optimiser step on a device: forward and backward of its micro-batches, clipping, update. All of it is queued; what
- * came out is a promise. So that the device's queue stays short and a timer can run, at most two micro-batches are in
- * flight.
+ * came out is a promise. The next forward pass is queued when the one before has run: its backward pass keeps the device
+ * busy meanwhile, and the device's queue stays short enough for launches not to wait.
  */
 import type { RandomSource } from '../../core/index.ts';
 import { type AdamW, readReport, type UpdateReport } from '../../optim/index.ts';
 import { backward } from '../../tensor/index.ts';
 import type { StepBatches, TrainingTask } from './task.ts';
-
-const MOST_IN_FLIGHT = 2;
 
 export interface StepSettings {
   learningRate: number;
@@ -29,7 +27,7 @@ function quiet<T>(promise: Promise<T>): Promise<T> {
   return promise;
 }
 
-/** Queues a step. The outer promise resolves when everything is queued, the inner one when the device has done it. */
+/** Queues a step. The outer promise resolves when its last forward pass has run, the inner one when all of it has. */
 export async function queueStep<B>(
   task: TrainingTask<B>,
   optimizer: AdamW,
@@ -41,20 +39,19 @@ export async function queueStep<B>(
   const { gradScale, checkpointing, learningRate, clipNorm } = settings;
   const losses: Promise<number>[] = [];
   for (const batch of data.microBatches) {
-    if (losses.length >= MOST_IN_FLIGHT) await losses[losses.length - MOST_IN_FLIGHT];
-    const loss = device.scope(() => {
-      const value = task.loss(batch, { normalizer: data.normalizer, gradScale, random, checkpointing });
-      backward(value);
-      return value;
+    device.scope(() => {
+      const loss = task.loss(batch, { normalizer: data.normalizer, gradScale, random, checkpointing });
+      losses.push(quiet(loss.item())); // read before the backward pass is queued
+      backward(loss);
     });
-    losses.push(quiet(loss.item()));
-    loss.dispose();
+    if (losses.length < data.microBatches.length) await losses[losses.length - 1];
   }
   task.afterStep?.();
   const control = optimizer.update({ learningRate, clipNorm, inverseScale: 1 / gradScale });
   optimizer.zeroGrad();
   const report = readReport(control);
   control.dispose();
+  await losses[losses.length - 1];
   const settle = async (): Promise<StepOutcome> => {
     const values = await Promise.all(losses);
     const loss = values.reduce((sum, value) => sum + value, 0);

@@ -1,0 +1,124 @@
+/** `krait quickstart`, what `npm start` runs: the carried model learns to tell spam from ham on real mail. */
+import { writeFile } from 'node:fs/promises';
+import { join } from 'node:path';
+import { fileURLToPath } from 'node:url';
+import type { Command } from 'commander';
+import { EnvironmentError } from '../core/index.ts';
+import { loadSpamCorpus } from '../data/index.ts';
+import { NpmDataSource } from '../platform/node/index.ts';
+import { LABELS, renderReport, type Section, type SpamRow, type SpamStudy, studySpam } from '../study/index.ts';
+import { formatBytes, type Progress, table } from './output.ts';
+import { type CommonOptions, interruptSignal, nodeFiles, Output, openDevice, withCommonOptions } from './session.ts';
+
+interface Options extends CommonOptions {
+  model: string;
+  out: string;
+}
+
+const BASE = fileURLToPath(new URL('../../models/base', import.meta.url));
+const HEAD = ['model', 'accuracy', 'train s', 'eval s', 'tok/s', 'peak memory', 'trainable'];
+const percent = (share: number) => `${(100 * share).toFixed(1)} %`;
+
+function cells({
+  name,
+  report,
+  trainSeconds,
+  evalSeconds,
+  tokensPerSecond,
+  peakBytes,
+  trainableParameters,
+}: SpamRow): string[] {
+  return [
+    name,
+    percent(report.accuracy),
+    trainSeconds?.toFixed(0) ?? '-',
+    evalSeconds.toFixed(0),
+    tokensPerSecond?.toFixed(0) ?? '-',
+    formatBytes(peakBytes),
+    trainableParameters?.toLocaleString('en') ?? '-',
+  ];
+}
+
+function rowsOf({ rows, majority }: SpamStudy): string[][] {
+  return [[`always ${majority.label}`, percent(majority.accuracy), '-', '-', '-', '-', '-'], ...rows.map(cells)];
+}
+
+function sections(study: SpamStudy): Section[] {
+  const { rows, mails, examples } = study;
+  const trained = rows.filter(({ losses }) => losses.length > 0);
+  return [
+    {
+      kind: 'table',
+      title: 'Held-out accuracy',
+      head: HEAD,
+      rows: rowsOf(study),
+      note: `${mails.test} mails that no model was trained on; ${mails.train} to train on.`,
+    },
+    {
+      kind: 'curves',
+      title: 'Training loss',
+      x: 'step',
+      y: 'nats',
+      curves: trained.map(({ name, losses }) => ({ label: name, points: losses })),
+    },
+    {
+      kind: 'confusion',
+      title: 'Confusion',
+      matrices: rows.map(({ name, report }) => ({ title: name, labels: LABELS, counts: report.confusion })),
+    },
+    {
+      kind: 'examples',
+      title: 'Two held-out mails, after LoRA',
+      items: examples.map(({ text, actual, predicted, probability }) => ({
+        head: `${predicted} (${percent(probability)}); it is ${actual}`,
+        body: text,
+      })),
+    },
+  ];
+}
+
+async function run(options: Options, output: Output): Promise<void> {
+  if (!(await nodeFiles.exists(join(options.model, 'model.safetensors')))) {
+    throw new EnvironmentError(`${options.model} holds no pretrained model`, [
+      'make it with `npx krait pretrain -c models/base/recipe.yaml --out models/base --force` in a clone',
+      'give the folder of a model with --model',
+    ]);
+  }
+  const startedMs = performance.now();
+  const device = await openDevice(options, output);
+  output.say('reading the SpamAssassin corpus');
+  const corpus = await loadSpamCorpus(new NpmDataSource());
+  let bar: Progress | null = null;
+  const study = await studySpam({
+    device,
+    files: nodeFiles,
+    base: options.model,
+    corpus,
+    signal: interruptSignal(output),
+    onStage: (name, total) => {
+      bar?.stop();
+      bar = output.progress(name, total);
+    },
+    onProgress: (done, note) => bar?.update(done, note),
+  });
+  (bar as Progress | null)?.stop();
+  device.close();
+  const seconds = (performance.now() - startedMs) / 1000;
+  const lead = `A Mamba of ${study.parameters.toLocaleString('en')} parameters tells spam from ham; ${seconds.toFixed(0)} seconds on ${device.name} ${device.backend.variant}, ${device.backend.threads} threads.`;
+  await writeFile(options.out, renderReport({ title: 'Krait: spam or ham', lead, sections: sections(study) }));
+  for (const { text, actual, predicted, probability } of study.examples) {
+    output.say(`\n${text.split('\n')[0]}\n  -> ${predicted} (${percent(probability)}); it is ${actual}`);
+  }
+  output.say();
+  output.result(
+    { ...study, seconds, report: options.out },
+    () => `${table([HEAD, ...rowsOf(study)])}\n\n${seconds.toFixed(0)} s in all; ${options.out}`,
+  );
+}
+
+export function define(command: Command): Command {
+  return withCommonOptions(command)
+    .option('--model <dir>', 'pretrained model to start from', BASE)
+    .option('--out <file>', 'where to write the report', 'report.html')
+    .action((options: Options) => run(options, new Output(options.json ?? false)));
+}
