@@ -1,9 +1,8 @@
 /** Ten steps of AdamW with clipping, full and LoRA, against the same ten in PyTorch. */
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
-import { createReferenceBackend } from '../backend/reference/index.ts';
 import type { CausalLM } from '../models/index.ts';
-import { Device } from '../tensor/index.ts';
+import { testDevices } from '../models/testing/devices.ts';
 import { adapterParameters, attachLora } from './lora/index.ts';
 import { distance, loadFixtureModel, readFixture, readFixtureJson } from './testing/fixtures.ts';
 import { type StepReport, type TrainedParameter, type TrainingTask, train } from './trainer/index.ts';
@@ -59,54 +58,59 @@ function checkCurve(reports: StepReport[], curve: Curve): void {
   assert.ok(distance(norms, curve.gradient_norms) < 2e-5, `norms ${norms}`);
 }
 
-test('full fine-tuning follows the golden curve', async () => {
-  const device = new Device(createReferenceBackend());
-  const model = await loadFixtureModel(device, 'mamba-a');
-  const parameters = [...model.parameters].map(([name, tensor]) => ({
-    name,
-    tensor,
-    isDecayed: model.isDecayed(name),
-  }));
-  assert.deepEqual(
-    parameters
-      .filter((p) => p.isDecayed)
-      .map((p) => p.name)
-      .sort(),
-    [...golden.full.decayed].sort(),
-  );
-  checkCurve(await curveOf(taskOf(model, parameters), golden.full.learning_rate), golden.full);
-  for (const [name, tensor] of model.parameters) {
-    const values = Array.from(await tensor.read());
-    const [norm, sum] = golden.full.final_norm_and_sum[name];
-    assert.ok(Math.abs(Math.hypot(...values) - norm) < 1e-4, `${name}: norm`);
-    assert.ok(Math.abs(values.reduce((s, x) => s + x, 0) - sum) < 1e-3, `${name}: sum`);
-    const expected = tensors.get(`full.final.${name}`);
-    if (expected) assert.ok(distance(values, expected.values) < 1e-5, `${name}: ${distance(values, expected.values)}`);
-  }
-  device.close();
-});
+const devices = await testDevices();
 
-test('LoRA follows the golden curve', async () => {
-  const device = new Device(createReferenceBackend());
-  const model = await loadFixtureModel(device, 'mamba-a');
-  const { r, lora_alpha: loraAlpha, target_modules: targetModules, learning_rate: learningRate } = golden.lora;
-  const adapter = attachLora(model, { r, loraAlpha, targetModules });
-  for (const [name, tensor] of adapter.trainable) {
-    const start = tensors.get(`lora.start.${name}`);
-    if (start) device.backend.upload(tensor.storage.block, 0, new Uint8Array(Float32Array.from(start.values).buffer));
-  }
-  const parameters = adapterParameters(adapter);
-  assert.deepEqual(
-    parameters
-      .filter((p) => p.isDecayed)
-      .map((p) => p.name)
-      .sort(),
-    [...golden.lora.decayed].sort(),
-  );
-  checkCurve(await curveOf(taskOf(model, parameters), learningRate), golden.lora);
-  for (const [name, tensor] of adapter.trainable) {
-    const error = distance(await tensor.read(), tensors.get(`lora.final.${name}`)!.values);
-    assert.ok(error < 1e-5, `${name}: ${error}`);
-  }
-  device.close();
-});
+for (const { name: deviceName, skip, open } of devices) {
+  test(`${deviceName}: full fine-tuning follows the golden curve`, { skip }, async () => {
+    const device = await open();
+    const model = await loadFixtureModel(device, 'mamba-a');
+    const parameters = [...model.parameters].map(([name, tensor]) => ({
+      name,
+      tensor,
+      isDecayed: model.isDecayed(name),
+    }));
+    assert.deepEqual(
+      parameters
+        .filter((p) => p.isDecayed)
+        .map((p) => p.name)
+        .sort(),
+      [...golden.full.decayed].sort(),
+    );
+    checkCurve(await curveOf(taskOf(model, parameters), golden.full.learning_rate), golden.full);
+    for (const [name, tensor] of model.parameters) {
+      const values = Array.from(await tensor.read());
+      const [norm, sum] = golden.full.final_norm_and_sum[name];
+      assert.ok(Math.abs(Math.hypot(...values) - norm) < 1e-4, `${name}: norm`);
+      assert.ok(Math.abs(values.reduce((s, x) => s + x, 0) - sum) < 1e-3, `${name}: sum`);
+      const expected = tensors.get(`full.final.${name}`);
+      if (expected)
+        assert.ok(distance(values, expected.values) < 1e-5, `${name}: ${distance(values, expected.values)}`);
+    }
+    device.close();
+  });
+
+  test(`${deviceName}: LoRA follows the golden curve`, { skip }, async () => {
+    const device = await open();
+    const model = await loadFixtureModel(device, 'mamba-a');
+    const { r, lora_alpha: loraAlpha, target_modules: targetModules, learning_rate: learningRate } = golden.lora;
+    const adapter = attachLora(model, { r, loraAlpha, targetModules });
+    for (const [name, tensor] of adapter.trainable) {
+      const start = tensors.get(`lora.start.${name}`);
+      if (start) device.backend.upload(tensor.storage.block, 0, new Uint8Array(Float32Array.from(start.values).buffer));
+    }
+    const parameters = adapterParameters(adapter);
+    assert.deepEqual(
+      parameters
+        .filter((p) => p.isDecayed)
+        .map((p) => p.name)
+        .sort(),
+      [...golden.lora.decayed].sort(),
+    );
+    checkCurve(await curveOf(taskOf(model, parameters), learningRate), golden.lora);
+    for (const [name, tensor] of adapter.trainable) {
+      const error = distance(await tensor.read(), tensors.get(`lora.final.${name}`)!.values);
+      assert.ok(error < 1e-5, `${name}: ${error}`);
+    }
+    device.close();
+  });
+}

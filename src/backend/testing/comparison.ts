@@ -36,10 +36,17 @@ function largestOf(values: Float64Array): number {
 }
 
 /** Whether `got` is `expected` rounded to the dtype, with its sign of zero; any NaN is as good as another. */
-const isRounded = (got: number, expected: number, dtype: DType): boolean => Object.is(got, rounded(dtype, [expected])[0]);
+const isRounded = (got: number, expected: number, dtype: DType): boolean =>
+  Object.is(got, rounded(dtype, [expected])[0]);
 
 /** Fails at the first element of `got` that differs from `expected` by more than the tolerance allows. */
-export function assertClose(name: string, shape: Operand, got: Float64Array, expected: Float64Array, tolerance: Tolerance) {
+export function assertClose(
+  name: string,
+  shape: Operand,
+  got: Float64Array,
+  expected: Float64Array,
+  tolerance: Tolerance,
+) {
   const { relative, smallest } = ROUNDING[shape.dtype];
   const floor = tolerance.floor === 'largest' ? largestOf(expected) : tolerance.floor;
   for (let i = 0; i < expected.length; i++) {
@@ -49,6 +56,8 @@ export function assertClose(name: string, shape: Operand, got: Float64Array, exp
     const allowed = computed + relative * (Math.abs(x) + computed) + smallest;
     if (tolerance.rel > 0 && Math.abs(got[i] - x) <= allowed) continue;
     const at = `${name}[${Math.floor(i / shape.cols)}, ${i % shape.cols}] of [${shape.rows}, ${shape.cols}] ${shape.dtype}`;
-    fail(`${at}: expected ${x}, got ${got[i]}, off by ${Math.abs(got[i] - x)} where ${tolerance.rel > 0 ? allowed : 'rounding alone'} is allowed`);
+    fail(
+      `${at}: expected ${x}, got ${got[i]}, off by ${Math.abs(got[i] - x)} where ${tolerance.rel > 0 ? allowed : 'rounding alone'} is allowed`,
+    );
   }
 }

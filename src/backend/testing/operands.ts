@@ -113,7 +113,12 @@ export class Draw {
 
   /** Values from `next`, called row by row. */
   values(rows: number, cols: number, next: (index: number) => number, dtype = this.any()): Operand {
-    return this.place(rows, cols, Float64Array.from({ length: rows * cols }, (_, i) => next(i)), dtype);
+    return this.place(
+      rows,
+      cols,
+      Float64Array.from({ length: rows * cols }, (_, i) => next(i)),
+      dtype,
+    );
   }
 
   normal(rows: number, cols: number, dtype = this.any(), scale = 1): Operand {

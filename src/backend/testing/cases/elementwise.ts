@@ -68,10 +68,18 @@ const copy: ContractCase[] = [
   ...(['f32', 'bf16', 'f16'] as const).flatMap((type) => [
     ...single(`rounding to ${type}`, EXACT, (draw) => copying(draw, awkward(draw, 9, 67), type)),
     ...single(`special values to ${type}`, EXACT, (draw) =>
-      copying(draw, draw.values(2, 27, (i) => SPECIAL[i % SPECIAL.length], 'f32'), type),
+      copying(
+        draw,
+        draw.values(2, 27, (i) => SPECIAL[i % SPECIAL.length], 'f32'),
+        type,
+      ),
     ),
     ...single(`special values from ${type}`, EXACT, (draw) =>
-      copying(draw, draw.values(2, 27, (i) => SPECIAL[i % SPECIAL.length], type), 'f32'),
+      copying(
+        draw,
+        draw.values(2, 27, (i) => SPECIAL[i % SPECIAL.length], type),
+        'f32',
+      ),
     ),
     ...single(`i32 to ${type}`, EXACT, (draw) => copying(draw, draw.integers(3, 17, -200, 200), type)),
     ...single(`whole ${type} to i32`, EXACT, (draw) =>

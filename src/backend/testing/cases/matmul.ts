@@ -19,7 +19,13 @@ interface Product {
 }
 
 /** `batch` matrices below one another, and the distance between them in elements. */
-function stack(draw: Draw, batch: number, rows: number, cols: number, isShared = false): { x: Operand; stride: number } {
+function stack(
+  draw: Draw,
+  batch: number,
+  rows: number,
+  cols: number,
+  isShared = false,
+): { x: Operand; stride: number } {
   const x = draw.normal(isShared ? rows : batch * rows, cols);
   return { x, stride: isShared ? 0 : rows * x.ld };
 }
@@ -85,9 +91,7 @@ const SPECIAL: readonly (readonly [label: string, p: Product])[] = [
 const matmul: ContractCase[] = [
   ...TRANSPOSITIONS.flatMap((t) =>
     SIZES.flatMap(([m, n, k]) =>
-      variants(`${m}x${n}x${k} transA=${t.transA} transB=${t.transB}`, SUM, (draw) =>
-        product(draw, { ...t, m, n, k }),
-      ),
+      variants(`${m}x${n}x${k} transA=${t.transA} transB=${t.transB}`, SUM, (draw) => product(draw, { ...t, m, n, k })),
     ),
   ),
   ...SPECIAL.flatMap(([label, p]) => variants(label, SUM, (draw) => product(draw, p))),

@@ -35,7 +35,8 @@ export function normForward(draw: Draw, kind: NormKind, rows: number, cols: numb
     sum: training ? draw.output(rows, cols) : null,
     rstd: training ? column() : null,
   };
-  const extra = kind === 'layer' ? { bias: weight ? vector() : null, mean: training ? column() : null } : {};
+  const extra: Record<string, Operand | null> =
+    kind === 'layer' ? { bias: weight ? vector() : null, mean: training ? column() : null } : {};
   return {
     kernel: kind === 'rms' ? 'rms_norm' : 'layer_norm',
     tensors: { ...shared, ...extra },
@@ -64,7 +65,8 @@ export async function normBackward(
     dx: draw.output(rows, cols),
     dweight: withParameters ? gradient() : null,
   };
-  const extra = kind === 'layer' ? { mean: column(outputs.mean), dbias: withParameters ? gradient() : null } : {};
+  const extra: Record<string, Operand | null> =
+    kind === 'layer' ? { mean: column(outputs.mean), dbias: withParameters ? gradient() : null } : {};
   return {
     kernel: kind === 'rms' ? 'rms_norm_bwd' : 'layer_norm_bwd',
     tensors: { ...shared, ...extra },
@@ -97,10 +99,15 @@ const backwardCases = (kind: NormKind): ContractCase[] =>
         const forward = normForward(draw, kind, rows, cols, { residual: true, weight: all, training: true });
         // Rows of zeros have rstd = 316: their gradients would set the scale for all the others.
         const x = draw.normal(rows, cols);
-        return normBackward(draw, kind, { ...forward, tensors: { ...forward.tensors, x } }, {
-          withSum: all,
-          withParameters: all,
-        });
+        return normBackward(
+          draw,
+          kind,
+          { ...forward, tensors: { ...forward.tensors, x } },
+          {
+            withSum: all,
+            withParameters: all,
+          },
+        );
       }),
     ),
   );
