@@ -61,14 +61,14 @@ void storeThin(const Product& p, const Thin& x, int64_t item, int64_t t, int64_t
   storeAny(c, at, p.cType, value);
 }
 
-inline float sumLanes(Floats x) {
-  float lanes[LANES], sum = 0.0f;
-  storeAs(lanes, x);
+/** Halves onto halves, whatever the compiler would like better. */
+__attribute__((noinline)) float sumLanes(const float* lanes) {
+  float sum[LANES];
+  for (int i = 0; i < LANES; i++) sum[i] = lanes[i];
   for (int width = LANES / 2; width > 0; width /= 2) {
-    for (int i = 0; i < width; i++) lanes[i] += lanes[i + width];
+    for (int i = 0; i < width; i++) sum[i] += sum[i + width];
   }
-  sum = lanes[0];
-  return sum;
+  return sum[0];
 }
 
 /** As dots, for the steps that do not fill a vector. */
@@ -103,7 +103,9 @@ void dots(const float* thin, int64_t thinPitch, const char* row, int64_t k0, int
   for (int i = 0; i < TS; i++) {
     Floats total = sum[i][0];
     for (int c = 1; c < CHAINS; c++) total += sum[i][c];
-    sums[i * DOT_ROWS] += sumLanes(total);
+    alignas(64) float lanes[LANES];
+    storeAs(lanes, total);
+    sums[i * DOT_ROWS] += sumLanes(lanes);
   }
   if (k < k1) dotEdge(thin, thinPitch, TS, row, T, k, k1, sums);
 }

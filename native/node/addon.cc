@@ -1,45 +1,16 @@
 // The Node-API face of a device: arguments in, promises out, nothing else. src/backend/native/addon.ts types it.
-#define NAPI_VERSION 8
-#include <node_api.h>
-
 #include <math.h>
-#include <string.h>
 
-#include <atomic>
 #include <exception>
 #include <string>
 
-#include "device.h"
 #include "isa.h"
+#include "session.h"
 
 namespace krait {
 namespace {
 
 constexpr size_t kSlots = sizeof(Command) / sizeof(double);
-
-/** What a JavaScript handle stands for. Freed when the handle and the completion channel are both gone. */
-struct Session {
-  napi_env env = nullptr;
-  Device* device = nullptr;  // null once closed
-  napi_threadsafe_function channel = nullptr;
-  napi_ref self = nullptr;     // strong while promises are pending
-  napi_ref command = nullptr;  // keeps the buffer below alive
-  double* slots = nullptr;
-  int pending = 0;
-  int owners = 2;
-};
-
-struct Completion {
-  Session* session;
-  napi_deferred deferred;
-  napi_ref buffer;  // null for a sync
-  size_t bytes;
-  const char* error;
-};
-
-void release(Session* session) {
-  if (--session->owners == 0) delete session;
-}
 
 napi_value undefined(napi_env env) {
   napi_value value;
@@ -51,80 +22,6 @@ napi_value fail(napi_env env, const char* message) {
   napi_throw_error(env, nullptr, message);
   return nullptr;
 }
-
-// ---- completions ------------------------------------------------------------------------------------------
-
-void onDone(void* token, const char* error) {
-  Completion* completion = static_cast<Completion*>(token);
-  completion->error = error;
-  napi_call_threadsafe_function(completion->session->channel, completion, napi_tsfn_nonblocking);
-}
-
-napi_value resultOf(napi_env env, const Completion& completion) {
-  if (!completion.buffer) return undefined(env);
-  napi_value buffer, array = nullptr;
-  napi_get_reference_value(env, completion.buffer, &buffer);
-  napi_create_typedarray(env, napi_uint8_array, completion.bytes, buffer, 0, &array);
-  return array;
-}
-
-void settle(napi_env env, napi_value, void*, void* data) {
-  Completion* completion = static_cast<Completion*>(data);
-  Session* session = completion->session;
-  if (env) {  // null while the environment is being torn down: nobody is left to hear of it
-    if (completion->error) {
-      napi_value text, error;
-      napi_create_string_utf8(env, completion->error, NAPI_AUTO_LENGTH, &text);
-      napi_create_error(env, nullptr, text, &error);
-      napi_reject_deferred(env, completion->deferred, error);
-    } else {
-      napi_resolve_deferred(env, completion->deferred, resultOf(env, *completion));
-    }
-    if (completion->buffer) napi_delete_reference(env, completion->buffer);
-    if (--session->pending == 0) {
-      if (session->device) napi_unref_threadsafe_function(env, session->channel);
-      uint32_t count;
-      napi_reference_unref(env, session->self, &count);
-    }
-  }
-  delete completion;
-}
-
-void expect(napi_env env, Session* session) {
-  if (session->pending++ > 0) return;
-  napi_ref_threadsafe_function(env, session->channel);
-  uint32_t count;
-  napi_reference_ref(env, session->self, &count);
-}
-
-// ---- life of a session ------------------------------------------------------------------------------------
-
-void onExit(void* data);
-
-void closeSession(Session* session) {
-  if (!session->device) return;
-  Device* device = session->device;
-  session->device = nullptr;
-  device->close();
-  delete device;
-  napi_release_threadsafe_function(session->channel, napi_tsfn_release);
-}
-
-// Runs before the channel's own hook, which was added earlier: the queue's thread is gone when the channel goes.
-void onExit(void* data) { closeSession(static_cast<Session*>(data)); }
-
-void onCollected(napi_env env, void* data, void*) {
-  Session* session = static_cast<Session*>(data);
-  if (session->device) {
-    napi_remove_env_cleanup_hook(env, onExit, session);
-    closeSession(session);
-  }
-  napi_delete_reference(env, session->self);
-  napi_delete_reference(env, session->command);
-  release(session);
-}
-
-void onChannelGone(napi_env, void* data, void*) { release(static_cast<Session*>(data)); }
 
 // ---- arguments --------------------------------------------------------------------------------------------
 
@@ -208,27 +105,11 @@ napi_value jsOpen(napi_env env, napi_callback_info info) {
   if (!catalogue) return fail(env, "native device: no such variant on this machine");
   if (threads < 1 || threads > 1024) return fail(env, "native device: threads must be from 1 to 1024");
 
-  Session* session = new Session;
-  session->env = env;
   try {
-    session->device = new Device(*catalogue, int(threads), onDone);
+    return openSession(env, *catalogue, int(threads));
   } catch (const std::exception& error) {
-    delete session;
     return fail(env, error.what());
   }
-  napi_value name, buffer, handle;
-  napi_create_string_utf8(env, "krait", NAPI_AUTO_LENGTH, &name);
-  napi_create_threadsafe_function(env, nullptr, nullptr, name, 0, 1, session, onChannelGone, nullptr, settle,
-                                  &session->channel);
-  napi_unref_threadsafe_function(env, session->channel);
-  napi_add_env_cleanup_hook(env, onExit, session);
-  void* slots = nullptr;
-  napi_create_arraybuffer(env, sizeof(Command), &slots, &buffer);
-  session->slots = static_cast<double*>(slots);
-  napi_create_reference(env, buffer, 1, &session->command);
-  napi_create_external(env, session, onCollected, nullptr, &handle);
-  napi_create_reference(env, handle, 0, &session->self);
-  return handle;
 }
 
 /** commandBuffer(device): Float64Array whose contents launch() takes */
@@ -306,23 +187,7 @@ napi_value jsWrite(napi_env env, napi_callback_info info) {
   return undefined(env);
 }
 
-/** read(device, address, bytes): Promise<Uint8Array>; sync(device) is a read of nothing */
-napi_value queueRead(napi_env env, Session* session, const void* from, size_t bytes, bool wanted) {
-  void* to = nullptr;
-  napi_ref reference = nullptr;
-  if (wanted) {
-    napi_value buffer;
-    if (napi_create_arraybuffer(env, bytes, &to, &buffer) != napi_ok) return nullptr;  // a RangeError is pending
-    napi_create_reference(env, buffer, 1, &reference);
-  }
-  Completion* completion = new Completion{session, nullptr, reference, bytes, nullptr};
-  napi_value promise;
-  napi_create_promise(env, &completion->deferred, &promise);
-  expect(env, session);
-  session->device->read(from, to, bytes, completion);
-  return promise;
-}
-
+/** read(device, address, bytes): Promise<Uint8Array> */
 napi_value jsRead(napi_env env, napi_callback_info info) {
   napi_value args[3];
   Session* session;
@@ -332,6 +197,7 @@ napi_value jsRead(napi_env env, napi_callback_info info) {
   return queueRead(env, session, reinterpret_cast<const void*>(uintptr_t(address)), size_t(bytes), true);
 }
 
+/** sync(device): Promise<void> */
 napi_value jsSync(napi_env env, napi_callback_info info) {
   napi_value args[1];
   Session* session;
@@ -370,11 +236,7 @@ napi_value jsClose(napi_env env, napi_callback_info info) {
   void* data = nullptr;
   if (!arguments(env, info, args)) return nullptr;
   if (napi_get_value_external(env, args[0], &data) != napi_ok) return fail(env, "native device: not a device");
-  Session* session = static_cast<Session*>(data);
-  if (session->device) {
-    napi_remove_env_cleanup_hook(env, onExit, session);
-    closeSession(session);
-  }
+  endSession(env, static_cast<Session*>(data));
   return undefined(env);
 }
 

@@ -183,7 +183,7 @@ export class MambaModel implements CausalLM {
       let stream = this.embeddings.forward(ids, { dtype: this.streamType }); // [b, l, d]
       let pending: Tensor | null = null;
       this.blocks.forEach((block, i) => {
-        const outputs = this.runBlock(block, { stream, pending, state: state && state.layers[i] }, options);
+        const outputs = this.runBlock(block, { stream, pending, state: state?.layers[i] ?? null }, options);
         if (stream !== outputs[0]) stream.dispose();
         pending?.dispose();
         [stream, pending] = outputs;

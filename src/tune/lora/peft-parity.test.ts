@@ -4,11 +4,11 @@ import { mkdtemp, readdir, readFile, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { test } from 'node:test';
-import { createReferenceBackend } from '../../backend/reference/index.ts';
 import { openSafetensors } from '../../io/index.ts';
 import type { LanguageModel } from '../../models/index.ts';
+import { testDevices } from '../../models/testing/devices.ts';
 import { NodeFileSystem } from '../../platform/node/index.ts';
-import { backward, Device, type Tensor } from '../../tensor/index.ts';
+import { backward, type Tensor } from '../../tensor/index.ts';
 import { distance, fixturePath, loadFixtureModel, readFixture, relativeDistance } from '../testing/fixtures.ts';
 import { loadAdapter, mergeLora, saveAdapter, unmergeLora } from './index.ts';
 
@@ -31,9 +31,13 @@ async function readTensors(path: string): Promise<Map<string, Uint8Array>> {
   return tensors;
 }
 
-for (const name of ADAPTERS) {
-  test(`${name}: logits, gradients, merge and file as in PEFT`, async () => {
-    const device = new Device(createReferenceBackend());
+const CASES = (await testDevices()).flatMap((device) =>
+  ADAPTERS.map((name) => ({ ...device, device: device.name, name })),
+);
+
+for (const { device: deviceName, skip, open, name } of CASES) {
+  test(`${deviceName}: ${name}: logits, gradients, merge and file as in PEFT`, { skip }, async () => {
+    const device = await open();
     const cases = await readFixture(`${name}/cases.safetensors`);
     const base = JSON.parse(await readFile(fixturePath(`${name}/adapter_config.json`), 'utf8'))
       .base_model_name_or_path as string;
