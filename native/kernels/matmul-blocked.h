@@ -63,7 +63,8 @@ struct Blocking {
 };
 
 template <int WIDTH>
-void packOperand(const Operand& x, bool pairs, int64_t p0, int64_t p1, int64_t k0, int64_t k1, float* to, int64_t stride) {
+void packOperand(const Operand& x, bool pairs, int64_t p0, int64_t p1, int64_t k0, int64_t k1, float* to,
+                 int64_t stride) {
 #if KRAIT_DOT
   if (pairs) return packPairs<WIDTH>(x, p0, p1, k0, k1, to, stride);
 #endif
@@ -164,7 +165,9 @@ void planBlocked(const Product& p, Plan* plan) {
   plan->units[0] = how.sharedCopies * how.sharedPanels;
   plan->grain[0] = 1 + 16384 / (1 + how.sharedStride());
   plan->units[1] = p.batch * how.privatePanels;
-  plan->grain[1] = 1 + int64_t(150000.0 / (1.0 + double(how.privateWidth()) * double(how.sharedPanels) * double(how.sharedStride())));
+  // Multiply-adds that are worth a thread: some microseconds.
+  const double each = double(how.privateWidth()) * double(how.sharedPanels) * double(how.sharedStride());
+  plan->grain[1] = 1 + int64_t(150000.0 / (1.0 + each));
   plan->shared_scratch = size_t(plan->units[0] * how.sharedStride()) * 4;
   plan->thread_scratch = size_t(how.privateWords() + how.asideWords()) * 4;
 }

@@ -55,7 +55,8 @@ inline void transpose(Vectors<8>::F (&r)[8]) {
 #undef MIX
 
 /** Steps k0..k1-1 of `count` lanes, one by one; lanes that are not there become 0. For edges, whatever the layout. */
-__attribute__((noinline)) void packEdge(const Operand& x, int64_t lane, int64_t count, int64_t k0, int64_t k1, int64_t width, float* to) {
+KRAIT_OUTLINE void packEdge(const Operand& x, int64_t lane, int64_t count, int64_t k0, int64_t k1, int64_t width,
+                            float* to) {
   for (int64_t k = k0; k < k1; k++, to += width) {
     for (int64_t i = 0; i < count; i++) {
       const int64_t line = x.across ? lane + i : k, at = x.across ? k : lane + i;

@@ -62,7 +62,7 @@ void storeThin(const Product& p, const Thin& x, int64_t item, int64_t t, int64_t
 }
 
 /** Halves onto halves, whatever the compiler would like better. */
-__attribute__((noinline)) float sumLanes(const float* lanes) {
+KRAIT_OUTLINE float sumLanes(const float* lanes) {
   float sum[LANES];
   for (int i = 0; i < LANES; i++) sum[i] = lanes[i];
   for (int width = LANES / 2; width > 0; width /= 2) {
@@ -72,8 +72,8 @@ __attribute__((noinline)) float sumLanes(const float* lanes) {
 }
 
 /** As dots, for the steps that do not fill a vector. */
-__attribute__((noinline)) void dotEdge(const float* thin, int64_t thinPitch, int64_t t, const char* row, int dtype, int64_t k0,
-                                       int64_t k1, float* sums) {
+KRAIT_OUTLINE void dotEdge(const float* thin, int64_t thinPitch, int64_t t, const char* row, int dtype, int64_t k0,
+                           int64_t k1, float* sums) {
   for (int64_t k = k0; k < k1; k++) {
     const float y = loadAny(row, k, dtype);
     for (int64_t i = 0; i < t; i++) sums[i * DOT_ROWS] += thin[i * thinPitch + k] * y;
@@ -112,8 +112,8 @@ void dots(const float* thin, int64_t thinPitch, const char* row, int64_t k0, int
 
 /** A group of wide rows against all thin rows: sums [t][DOT_ROWS]. */
 template <int T>
-void dotsOfGroup(const float* thin, int64_t pitch, int64_t t, const Operand& wide, int64_t row, int64_t rows, int64_t k0,
-                 int64_t k1, float* sums) {
+void dotsOfGroup(const float* thin, int64_t pitch, int64_t t, const Operand& wide, int64_t row, int64_t rows,
+                 int64_t k0, int64_t k1, float* sums) {
   for (int64_t k = k0; k < k1; k += DOT_STEPS) {
     const int64_t end = smaller(k + DOT_STEPS, k1);
     for (int64_t r = 0; r < rows; r++) {
@@ -128,8 +128,8 @@ void dotsOfGroup(const float* thin, int64_t pitch, int64_t t, const Operand& wid
 }
 
 /** sums[i][j] += thin[i][k] * row k of memory[j], one by one, for the columns and steps that do not fill vectors. */
-__attribute__((noinline)) void scaledEdge(const float* thin, int64_t thinPitch, int64_t t, const char* row, int64_t pitch, int dtype,
-                                          int64_t steps, int64_t col, int64_t j0, int64_t cols, float* sums) {
+KRAIT_OUTLINE void scaledEdge(const float* thin, int64_t thinPitch, int64_t t, const char* row, int64_t pitch, int dtype,
+                              int64_t steps, int64_t col, int64_t j0, int64_t cols, float* sums) {
   for (int64_t i = 0; i < t; i++) {
     for (int64_t r = 0; r < steps; r++) {
       for (int64_t j = j0; j < cols; j++) {
@@ -141,7 +141,8 @@ __attribute__((noinline)) void scaledEdge(const float* thin, int64_t thinPitch, 
 
 /** sums[i][j] += thin[i][k] * wide[k][col + j] for TS thin rows, four steps of k and `cols` columns. */
 template <int T, int TS>
-void scaledRows(const float* thin, int64_t thinPitch, const char* row, int64_t pitch, int64_t col, int64_t cols, float* sums) {
+void scaledRows(const float* thin, int64_t thinPitch, const char* row, int64_t pitch, int64_t col, int64_t cols,
+                float* sums) {
   Floats scale[TS][4];
   for (int i = 0; i < TS; i++) {
     for (int r = 0; r < 4; r++) scale[i][r] = splat(thin[i * thinPitch + r]);
@@ -164,19 +165,24 @@ void scaledRows(const float* thin, int64_t thinPitch, const char* row, int64_t p
 
 /** A group of columns of the wide operand against all thin rows: sums [t][SUM_COLS]. */
 template <int T>
-void sumsOfGroup(const float* thin, int64_t pitch, int64_t t, const Operand& wide, int64_t col, int64_t cols, int64_t k0,
-                 int64_t k1, float* sums) {
+void sumsOfGroup(const float* thin, int64_t pitch, int64_t t, const Operand& wide, int64_t col, int64_t cols,
+                 int64_t k0, int64_t k1, float* sums) {
   int64_t k = k0;
   for (; k + 4 <= k1; k += 4) {
     const char* row = wide.data + k * wide.pitch;
     if (k + 8 <= k1) {  // rows lie too far apart for the hardware to foresee the next ones
       for (int r = 4; r < 8; r++) {
-        for (int64_t at = 0; at < cols * bytesOf(T); at += 64) __builtin_prefetch(row + r * wide.pitch + col * bytesOf(T) + at);
+        const char* next = row + r * wide.pitch + col * bytesOf(T);
+        for (int64_t at = 0; at < cols * bytesOf(T); at += 64) __builtin_prefetch(next + at);
       }
     }
+    const float* x = thin + k;
+    float* to = sums;
     int64_t i = 0;
-    for (; i + 2 <= t; i += 2) scaledRows<T, 2>(thin + i * pitch + k, pitch, row, wide.pitch, col, cols, sums + i * SUM_COLS);
-    if (i < t) scaledRows<T, 1>(thin + i * pitch + k, pitch, row, wide.pitch, col, cols, sums + i * SUM_COLS);
+    for (; i + 2 <= t; i += 2, x += 2 * pitch, to += 2 * SUM_COLS) {
+      scaledRows<T, 2>(x, pitch, row, wide.pitch, col, cols, to);
+    }
+    if (i < t) scaledRows<T, 1>(x, pitch, row, wide.pitch, col, cols, to);
   }
   if (k < k1) scaledEdge(thin + k, pitch, t, wide.data + k * wide.pitch, wide.pitch, T, k1 - k, col, 0, cols, sums);
 }
@@ -220,7 +226,8 @@ void multiplyThin(const Product& p, const Thin& x, int64_t unit, const float* co
   const int64_t k0 = piece * x.pieceSteps, k1 = smaller(k0 + x.pieceSteps, x.k);
   Operand wide = x.wide;
   wide.data += item * x.strideWide;
-  const float* thin = x.converts ? converted + item * x.t * x.k : reinterpret_cast<const float*>(x.thin.data + item * x.strideThin);
+  const float* thin = x.converts ? converted + item * x.t * x.k
+                                 : reinterpret_cast<const float*>(x.thin.data + item * x.strideThin);
   const int64_t pitch = x.converts ? x.k : x.thin.pitch / 4;
 
   alignas(64) float sums[THIN * SUM_COLS];
@@ -252,7 +259,9 @@ void runThin(const Product& p, int phase, int64_t begin, int64_t end, void* shar
       const int64_t item = unit / x.t, i = unit % x.t;
       for (int64_t j = 0; j < x.w; j++) {
         float sum = 0.0f;
-        for (int64_t piece = 0; piece < x.pieces; piece++) sum += partial[((item * x.pieces + piece) * x.t + i) * x.w + j];
+        for (int64_t piece = 0; piece < x.pieces; piece++) {
+          sum += partial[((item * x.pieces + piece) * x.t + i) * x.w + j];
+        }
         storeThin(p, x, item, i, j, sum);
       }
     }

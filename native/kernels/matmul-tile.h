@@ -29,7 +29,7 @@ struct TileEnds {
 };
 
 template <class Product, int ROWS, int VECTORS>
-__attribute__((noinline)) void tile(int64_t steps, const float* a, const float* b, const TileEnds& ends) {
+KRAIT_OUTLINE void tile(int64_t steps, const float* a, const float* b, const TileEnds& ends) {
   Floats sum[ROWS][VECTORS];
 #pragma GCC unroll 16
   for (int r = 0; r < ROWS; r++) {

@@ -43,6 +43,8 @@ typedef Vectors<LANES>::F Floats;
 /** All lanes x; x - 0 is x whatever its sign, so no instruction is spent on it. */
 inline Floats splat(float x) { return x - Floats{}; }
 
+#define KRAIT_OUTLINE __attribute__((noinline))
+
 template <class V>
 inline V loadAs(const void* from) {
   V v;
@@ -154,13 +156,13 @@ inline void storeFloats(void* base, int64_t index, typename Vectors<N>::F x) {
 
 // Single elements, for edges: not inlined, so that the many places that have edges stay small.
 template <int T>
-__attribute__((noinline)) float halfToFloat(uint16_t bits) {
+KRAIT_OUTLINE float halfToFloat(uint16_t bits) {
   Vectors<LANES>::H half = {};
   half[0] = bits;
   return T == BF16 ? fromBf16<LANES>(half)[0] : fromF16<LANES>(half)[0];
 }
 template <int T>
-__attribute__((noinline)) uint16_t floatToHalf(float x) {
+KRAIT_OUTLINE uint16_t floatToHalf(float x) {
   return T == BF16 ? toBf16<LANES>(splat(x))[0] : toF16<LANES>(splat(x))[0];
 }
 

@@ -47,10 +47,10 @@ bool sessionOf(napi_env env, napi_value value, Session** out) {
 
 // A size or an address: a whole number from 0 to 2^53.
 bool wholeOf(napi_env env, napi_value value, const char* what, double* out) {
-  if (napi_get_value_double(env, value, out) == napi_ok && *out >= 0 && *out <= 9007199254740992.0 && floor(*out) == *out) {
-    return true;
-  }
-  napi_throw_range_error(env, nullptr, (std::string("native device: ") + what + " must be a whole number from 0").c_str());
+  const bool number = napi_get_value_double(env, value, out) == napi_ok;
+  if (number && *out >= 0 && *out <= 9007199254740992.0 && floor(*out) == *out) return true;
+  const std::string message = std::string("native device: ") + what + " must be a whole number from 0";
+  napi_throw_range_error(env, nullptr, message.c_str());
   return false;
 }
 
@@ -178,7 +178,8 @@ napi_value jsWrite(napi_env env, napi_callback_info info) {
   napi_typedarray_type type;
   size_t bytes = 0;
   void* data = nullptr;
-  if (napi_get_typedarray_info(env, args[2], &type, &bytes, &data, nullptr, nullptr) != napi_ok || type != napi_uint8_array) {
+  const napi_status status = napi_get_typedarray_info(env, args[2], &type, &bytes, &data, nullptr, nullptr);
+  if (status != napi_ok || type != napi_uint8_array) {
     return fail(env, "native device: data must be a Uint8Array");
   }
   if (!session->device->write(reinterpret_cast<void*>(uintptr_t(address)), data, bytes)) {

@@ -171,8 +171,8 @@ void Device::runPhase(const Entry& entry, int phase, void* shared) {
     taken_[part].store(0, std::memory_order_relaxed);
   }
   if (failure_) return;
-  PhaseJob job{&catalogue_.kernels[int(entry.command.kernel)], &entry.command, &pool_, taken_.get(), shared, units, phase,
-               parts, chunks};
+  const Kernel* kernel = &catalogue_.kernels[int(entry.command.kernel)];
+  PhaseJob job{kernel, &entry.command, &pool_, taken_.get(), shared, units, phase, parts, chunks};
   pool_.run(parts, runPart, &job);
 }
 

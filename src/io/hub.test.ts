@@ -164,7 +164,7 @@ describe('what is no model', () => {
     const file = join(hub.cacheDir, 'file');
     writeFileSync(file, '');
     await fails(resolve(file), UsageError, /file: is a file; give the folder of a model/);
-    for (const path of ['./missing', '/missing/x', 'a/b/c', '../x', 'a/..', '', 'C:\\models', '-x/y']) {
+    for (const path of ['./missing', '/missing/x', 'a/b/c', '../missing/x', 'a/..', '', 'C:\\models', '-x/y']) {
       await fails(resolve(path), UsageError, /no such folder; give the folder of a model, or an id such as/);
     }
     await fails(resolve('org/plain', { revision: '../x' }), UsageError, /--revision: "\.\.\/x" is not a branch/);

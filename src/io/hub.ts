@@ -240,8 +240,18 @@ class ModelDownload {
     for (const shard of shards) await this.bring(shard);
   }
 
-  /** A blob gets its name only when it is complete, synced and has its checksum. */
+  /** Another process that fetches the same content may be first at any point: then its blob serves. */
   private async download(remote: RemoteFile, blob: string): Promise<void> {
+    try {
+      await this.downloadBlob(remote, blob);
+    } catch (error) {
+      this.options.signal?.throwIfAborted();
+      if (!(await this.cache.files.exists(blob))) throw error;
+    }
+  }
+
+  /** A blob gets its name only when it is complete, synced and has its checksum. */
+  private async downloadBlob(remote: RemoteFile, blob: string): Promise<void> {
     const { files } = this.cache;
     const incomplete = `${blob}.incomplete`;
     const file = remote.at.path;
@@ -252,15 +262,10 @@ class ModelDownload {
     const sha256 = remote.sha256 && (await files.sha256(incomplete));
     if (sha256 !== remote.sha256) {
       await files.remove(incomplete);
-      if (isResumed) return this.download(remote, blob);
+      if (isResumed) return this.downloadBlob(remote, blob);
       const problem = `${this.id}/${file}: arrived damaged (sha256 ${sha256}, expected ${remote.sha256})`;
       throw new EnvironmentError(problem, ['run the same command again', 'check HF_ENDPOINT']);
     }
-    try {
-      await files.rename(incomplete, blob);
-    } catch (error) {
-      // Another process that fetched the same content was first.
-      if (!(await files.exists(blob))) throw error;
-    }
+    await files.rename(incomplete, blob);
   }
 }

@@ -115,6 +115,20 @@ test('activation checkpointing changes no gradient', async () => {
   assertClose(await gradientsOf(model), expected, 1e-9);
 });
 
+test('with checkpointing dropout is drawn the same the second time', async () => {
+  const model = tinyModel(referenceDevice());
+  const adapter = attachLora(model, { r: 2, targetModules: 'all-linear', loraDropout: 0.4, initLoraWeights: false });
+  const gradients: ArrayLike<number>[][] = [];
+  for (const checkpointing of [false, true]) {
+    const parameters = adapterParameters(adapter);
+    const task = new LanguageTask({ model, parameters, mode: adapter, train: countingExamples(4, 9), maxLength: 9 });
+    await stepLoss(task, { random: new RandomSource(5), checkpointing });
+    gradients.push(await Promise.all(parameters.map(({ tensor }) => tensor.grad!.read())));
+    for (const { tensor } of parameters) tensor.zeroGrad();
+  }
+  for (const [i, values] of gradients[0].entries()) assert.ok(distance(values, gradients[1][i]) < 1e-9);
+});
+
 test('evaluation is the mean over targets, in pieces or not; bits per byte come from the bytes', async () => {
   const model = tinyModel(referenceDevice());
   const validation = countingExamples(7, 20);

@@ -143,3 +143,39 @@ function checkPadding(x: MatmulCase, c: Matrix, after: Uint8Array): void {
     assert.deepEqual(after.slice(start, end), c.raw.slice(start, end), `padding of row ${row} was written`);
   }
 }
+
+/** One product that cases spread from. */
+// biome-ignore format: a row
+export const plain: MatmulCase = {
+  batch: 1, m: 1, n: 1, k: 1, transA: false, transB: true, pad: [0, 0, 0], shareA: false, shareB: false,
+  types: ['f32', 'f32', 'f32'], bias: null, alpha: 1, beta: 0, seed: 1,
+};
+
+/** Large enough that every way of the product uses several threads and several blocks. */
+export const large: MatmulCase[] = [
+  { ...plain, m: 150, n: 530, k: 600 },
+  { ...plain, m: 530, n: 150, k: 600, transA: true, transB: false, types: ['f32', 'f32', 'bf16'], beta: 0.5 },
+  { ...plain, m: 400, n: 300, k: 900, types: ['bf16', 'bf16', 'f16'], bias: 'f32' },
+  { ...plain, m: 1, n: 3000, k: 300, types: ['f32', 'bf16', 'f32'], bias: 'bf16' },
+  { ...plain, m: 5, n: 700, k: 700, transB: false, types: ['f16', 'f32', 'bf16'] },
+  { ...plain, m: 900, n: 3, k: 500, types: ['bf16', 'f16', 'f16'], bias: 'f16', beta: 1 },
+  { ...plain, m: 2, n: 3, k: 40000, transA: true },
+  { ...plain, m: 3, n: 70, k: 5000, transB: false },
+  { ...plain, batch: 40, m: 20, n: 30, k: 50, shareB: true },
+  { ...plain, batch: 4, m: 60, n: 130, k: 200, transA: true, bias: 'f32', beta: 0.3 },
+  // k so long that a packed block does not hold all of it
+  { ...plain, m: 20, n: 300, k: 4200 },
+  { ...plain, m: 30, n: 290, k: 4300, transA: true, types: ['f16', 'bf16', 'bf16'] },
+  { ...plain, m: 160, n: 20, k: 11000, transB: false, types: ['f32', 'f32', 'f16'] },
+];
+
+/** Runs `x` on `device`, and checks what comes back unless told not to. Returns the bytes of c. */
+export async function result(device: Backend, x: MatmulCase, checked = true): Promise<Uint8Array> {
+  const prepared = prepareMatmul(device, x);
+  device.launch(prepared.command);
+  const bytes = prepared.c.before.byteLength;
+  const after = await device.download(prepared.c.block, 0, bytes);
+  for (const block of prepared.blocks) device.free(block);
+  if (checked) prepared.check(after);
+  return after;
+}

@@ -1,141 +1,17 @@
 import assert from 'node:assert/strict';
 import { execFileSync } from 'node:child_process';
-import { after, describe, it } from 'node:test';
+import { describe, it } from 'node:test';
 import { fileURLToPath } from 'node:url';
-import fc from 'fast-check';
 import type { DType } from '../../core/index.ts';
-import type { Backend } from '../backend.ts';
 import { command, KERNEL_NAMES, type TensorArg } from '../kernels.ts';
 import { createNativeBackend, nativeAvailability } from './index.ts';
-import { type MatmulCase, prepareMatmul } from './matmul-check.ts';
+import { large, plain, prepareMatmul, result } from './matmul-check.ts';
 
 const { available, reason, variants } = nativeAvailability();
 const skip = available ? false : `native device: ${reason}`;
-const HALVES: DType[] = ['f32', 'bf16', 'f16'];
-
-/** Sizes around the edges of tiles and blocks, and small ones. */
-const size = (max: number) =>
-  fc.oneof(
-    fc.integer({ min: 0, max: 20 }),
-    fc.integer({ min: 0, max }),
-    fc.constantFrom(1, 6, 8, 9, 16, 17, 32, 33, 48),
-  );
-const dtype = fc.constantFrom(...HALVES);
-
-const cases: fc.Arbitrary<MatmulCase> = fc.record({
-  batch: fc.constantFrom(1, 1, 1, 2, 3, 9),
-  m: size(70),
-  n: size(70),
-  k: fc.oneof(size(40), fc.integer({ min: 200, max: 700 })),
-  transA: fc.boolean(),
-  transB: fc.boolean(),
-  pad: fc.tuple(fc.nat(3), fc.nat(3), fc.nat(3)),
-  shareA: fc.boolean(),
-  shareB: fc.boolean(),
-  types: fc.tuple(dtype, dtype, dtype),
-  bias: fc.option(dtype),
-  alpha: fc.constantFrom(1, 1, -0.5, 0.3),
-  beta: fc.constantFrom(0, 0, 1, -0.7),
-  seed: fc.nat(1e6),
-});
-
-const plain: MatmulCase = {
-  batch: 1, m: 1, n: 1, k: 1, transA: false, transB: true, pad: [0, 0, 0], shareA: false, shareB: false,
-  types: ['f32', 'f32', 'f32'], bias: null, alpha: 1, beta: 0, seed: 1,
-}; // biome-ignore format: a row
-
-/** Large enough that every way of the product uses several threads and several blocks. */
-const large: MatmulCase[] = [
-  { ...plain, m: 150, n: 530, k: 600 },
-  { ...plain, m: 530, n: 150, k: 600, transA: true, transB: false, types: ['f32', 'f32', 'bf16'], beta: 0.5 },
-  { ...plain, m: 400, n: 300, k: 900, types: ['bf16', 'bf16', 'f16'], bias: 'f32' },
-  { ...plain, m: 1, n: 3000, k: 300, types: ['f32', 'bf16', 'f32'], bias: 'bf16' },
-  { ...plain, m: 5, n: 700, k: 700, transB: false, types: ['f16', 'f32', 'bf16'] },
-  { ...plain, m: 900, n: 3, k: 500, types: ['bf16', 'f16', 'f16'], bias: 'f16', beta: 1 },
-  { ...plain, m: 2, n: 3, k: 40000, transA: true },
-  { ...plain, m: 3, n: 70, k: 5000, transB: false },
-  { ...plain, batch: 40, m: 20, n: 30, k: 50, shareB: true },
-  { ...plain, batch: 4, m: 60, n: 130, k: 200, transA: true, bias: 'f32', beta: 0.3 },
-  // k so long that a packed block does not hold all of it
-  { ...plain, m: 20, n: 300, k: 4200 },
-  { ...plain, m: 30, n: 290, k: 4300, transA: true, types: ['f16', 'bf16', 'bf16'] },
-  { ...plain, m: 160, n: 20, k: 7400, transB: false, types: ['f32', 'f32', 'f16'] },
-];
-
-async function result(device: Backend, x: MatmulCase, checked = true): Promise<Uint8Array> {
-  const prepared = prepareMatmul(device, x);
-  device.launch(prepared.command);
-  const bytes = prepared.c.before.byteLength;
-  const after = await device.download(prepared.c.block, 0, bytes);
-  for (const block of prepared.blocks) device.free(block);
-  if (checked) prepared.check(after);
-  return after;
-}
 
 const floats = (bytes: Uint8Array): number[] => [...new Float32Array(new Uint8Array(bytes).buffer)];
 const bytes = (...values: number[]): Uint8Array => new Uint8Array(Float32Array.from(values).buffer);
-
-describe('native matmul', { skip }, () => {
-  const device = available ? createNativeBackend({ threads: 2 }) : (undefined as never);
-  after(() => device?.close());
-
-  it('is the product for random shapes, layouts and types', async () => {
-    const runs = Number(process.env.KRAIT_TEST_RUNS ?? 250);
-    await fc.assert(
-      fc.asyncProperty(cases, async (x) => void (await result(device, x))),
-      { numRuns: runs, seed: 20 },
-    );
-    assert.equal(device.memory().blocks, 0);
-  });
-
-  it('is the same to the last bit for 1, 2 and 3 threads', async () => {
-    const devices = [1, 2, 3].map((threads) => createNativeBackend({ threads }));
-    for (const x of large) {
-      const results = await Promise.all(devices.map((d, i) => result(d, x, i === 0)));
-      assert.deepEqual(results[1], results[0], `${JSON.stringify(x)} on 2 threads`);
-      assert.deepEqual(results[2], results[0], `${JSON.stringify(x)} on 3 threads`);
-    }
-    for (const d of devices) d.close();
-  });
-
-  it('rounds half-precision results once, to nearest even', async () => {
-    // 257 and 259 lie between two bf16 numbers: even neighbours are 256 and 260.
-    const a = device.alloc(8);
-    const b = device.alloc(8);
-    const c = device.alloc(8);
-    device.upload(a, 0, bytes(257, 259));
-    device.upload(b, 0, bytes(1));
-    const arg = (block: TensorArg['block'], dtype: DType): TensorArg => ({ block, offset: 0, ld: 1, dtype });
-    const dims = { batch: 1, m: 2, n: 1, k: 1, transA: 0, transB: 0, strideA: 0, strideB: 0, strideC: 0 };
-    device.launch(
-      command('matmul', { a: arg(a, 'f32'), b: arg(b, 'f32'), c: arg(c, 'bf16') }, dims, { alpha: 1, beta: 0 }),
-    );
-    const raw = await device.download(c, 0, 4);
-    assert.deepEqual([...new Uint16Array(raw.buffer)], [0x4380, 0x4382]);
-    for (const block of [a, b, c]) device.free(block);
-  });
-
-  it('passes infinity and NaN through every type', async () => {
-    for (const dtype of HALVES) {
-      for (const [m, n] of [
-        [1, 3],
-        [20, 30],
-      ]) {
-        // biome-ignore format: a row
-        const x: MatmulCase = { ...plain, m, n, k: 20, types: ['f32', 'f32', dtype] };
-        const prepared = prepareMatmul(device, x);
-        device.upload(prepared.blocks[0], 0, bytes(Number.POSITIVE_INFINITY, 1));
-        device.launch(prepared.command);
-        const width = dtype === 'f32' ? 4 : 2;
-        const raw = await device.download(prepared.c.block, 0, n * width);
-        const top =
-          dtype === 'f32' ? [...new Uint32Array(raw.buffer)].map((u) => u >>> 16) : [...new Uint16Array(raw.buffer)];
-        for (const bits of top) assert.equal(bits & 0x7fff, dtype === 'f16' ? 0x7c00 : 0x7f80);
-        for (const block of prepared.blocks) device.free(block);
-      }
-    }
-  });
-});
 
 describe('native device', { skip }, () => {
   it('has every kernel of the table', () => {
@@ -258,6 +134,14 @@ describe('native device', { skip }, () => {
     assert.equal(time.kernel, 'matmul');
     assert.equal(time.calls, 3);
     assert.ok(time.seconds > 0);
+    device.close();
+  });
+
+  it('measures its peak', async () => {
+    const device = createNativeBackend({ threads: 1 });
+    const peak = await device.measurePeak(2);
+    assert.ok(Number.isFinite(peak) && peak > 1e8, `${peak}`);
+    assert.equal(device.memory().blocks, 0);
     device.close();
   });
 });

@@ -4,8 +4,8 @@ import type { Allocation } from '../backend.ts';
 import { sizeClass } from '../block-pool.ts';
 import { argumentName, type Command, KERNEL_NAMES, KERNELS } from '../kernels.ts';
 
-/** Dims that may be negative: steps, not sizes. */
-const isStep = (name: string): boolean => /^(s\d|stride[A-Z]?)$/.test(name);
+/** Dims that may be negative: steps and marks, not sizes. */
+const isStep = (name: string): boolean => /^(s\d|stride[A-Z]?|ignore)$/.test(name);
 
 const IS_SIZE = new Map(KERNEL_NAMES.map((kernel) => [kernel, KERNELS[kernel].dims.map((name) => !isStep(name))]));
 

@@ -40,7 +40,7 @@ test('a run that is aborted at any step and resumed is bit-identical to one that
   const wholeFolder = await newFolder();
   const expected = await train(whole, { options: OPTIONS, place: { files, folder: wholeFolder } });
   assert.equal(expected.status, 'completed');
-  for (const stop of [1, 2, 3, 7, 12, 18]) {
+  for (const stop of [1, 8, 15]) {
     const folder = await newFolder();
     const abort = new AbortController();
     const onStep = ({ step }: StepReport) => step === stop && abort.abort();
@@ -144,7 +144,7 @@ test('a disk that fills up during a save leaves the checkpoint before as the las
     }
     const place = { files: new FullDisk(), folder };
     await assert.rejects(
-      train(new TinyTask(referenceDevice()), { options: { ...OPTIONS, evalEvery: 0 }, place }),
+      train(new TinyTask(referenceDevice()), { options: { ...OPTIONS, steps: 8, evalEvery: 0 }, place }),
       /full/,
     );
     assert.equal(await readFile(join(folder, 'checkpoints', 'last'), 'utf8'), 'step-00000003\n', victim);
@@ -155,7 +155,7 @@ test('a disk that fills up during a save leaves the checkpoint before as the las
       victim,
     );
     const task = new TinyTask(referenceDevice());
-    const options = { ...OPTIONS, evalEvery: 0 };
+    const options = { ...OPTIONS, steps: 8, evalEvery: 0 };
     const result = await train(task, { options, place: { files, folder, resume: true } });
     assert.equal(result.status, 'completed');
     const whole = new TinyTask(referenceDevice());

@@ -1,0 +1,101 @@
+import assert from 'node:assert/strict';
+import { after, describe, it } from 'node:test';
+import fc from 'fast-check';
+import type { DType } from '../../core/index.ts';
+import { command, type TensorArg } from '../kernels.ts';
+import { createNativeBackend, nativeAvailability } from './index.ts';
+import { large, type MatmulCase, plain, prepareMatmul, result } from './matmul-check.ts';
+
+const { available, reason } = nativeAvailability();
+const skip = available ? false : `native device: ${reason}`;
+const HALVES: DType[] = ['f32', 'bf16', 'f16'];
+
+/** Sizes around the edges of tiles and blocks, and small ones. */
+const size = (max: number) =>
+  fc.oneof(
+    fc.integer({ min: 0, max: 20 }),
+    fc.integer({ min: 0, max }),
+    fc.constantFrom(1, 6, 8, 9, 16, 17, 32, 33, 48),
+  );
+const dtype = fc.constantFrom(...HALVES);
+
+const cases: fc.Arbitrary<MatmulCase> = fc.record({
+  batch: fc.constantFrom(1, 1, 1, 2, 3, 9),
+  m: size(70),
+  n: size(70),
+  k: fc.oneof(size(40), fc.integer({ min: 200, max: 700 })),
+  transA: fc.boolean(),
+  transB: fc.boolean(),
+  pad: fc.tuple(fc.nat(3), fc.nat(3), fc.nat(3)),
+  shareA: fc.boolean(),
+  shareB: fc.boolean(),
+  types: fc.tuple(dtype, dtype, dtype),
+  bias: fc.option(dtype),
+  alpha: fc.constantFrom(1, 1, -0.5, 0.3),
+  beta: fc.constantFrom(0, 0, 1, -0.7),
+  seed: fc.nat(1e6),
+});
+
+const bytes = (...values: number[]): Uint8Array => new Uint8Array(Float32Array.from(values).buffer);
+
+describe('native matmul', { skip }, () => {
+  const device = available ? createNativeBackend({ threads: 2 }) : (undefined as never);
+  after(() => device?.close());
+
+  it('is the product for random shapes, layouts and types', async () => {
+    const runs = Number(process.env.KRAIT_TEST_RUNS ?? 250);
+    await fc.assert(
+      fc.asyncProperty(cases, async (x) => void (await result(device, x))),
+      { numRuns: runs, seed: 20 },
+    );
+    assert.equal(device.memory().blocks, 0);
+  });
+
+  it('is the same to the last bit for 1, 2 and 3 threads', async () => {
+    const devices = [1, 2, 3].map((threads) => createNativeBackend({ threads }));
+    for (const x of large) {
+      const results = await Promise.all(devices.map((d, i) => result(d, x, i === 0)));
+      assert.deepEqual(results[1], results[0], `${JSON.stringify(x)} on 2 threads`);
+      assert.deepEqual(results[2], results[0], `${JSON.stringify(x)} on 3 threads`);
+    }
+    for (const d of devices) d.close();
+  });
+
+  it('rounds half-precision results once, to nearest even', async () => {
+    // 257 and 259 lie between two bf16 numbers: even neighbours are 256 and 260.
+    const a = device.alloc(8);
+    const b = device.alloc(8);
+    const c = device.alloc(8);
+    device.upload(a, 0, bytes(257, 259));
+    device.upload(b, 0, bytes(1));
+    const arg = (block: TensorArg['block'], dtype: DType): TensorArg => ({ block, offset: 0, ld: 1, dtype });
+    const dims = { batch: 1, m: 2, n: 1, k: 1, transA: 0, transB: 0, strideA: 0, strideB: 0, strideC: 0 };
+    device.launch(
+      command('matmul', { a: arg(a, 'f32'), b: arg(b, 'f32'), c: arg(c, 'bf16') }, dims, { alpha: 1, beta: 0 }),
+    );
+    const raw = await device.download(c, 0, 4);
+    assert.deepEqual([...new Uint16Array(raw.buffer)], [0x4380, 0x4382]);
+    for (const block of [a, b, c]) device.free(block);
+  });
+
+  it('passes infinity and NaN through every type', async () => {
+    for (const dtype of HALVES) {
+      for (const [m, n] of [
+        [1, 3],
+        [20, 30],
+      ]) {
+        // biome-ignore format: a row
+        const x: MatmulCase = { ...plain, m, n, k: 20, types: ['f32', 'f32', dtype] };
+        const prepared = prepareMatmul(device, x);
+        device.upload(prepared.blocks[0], 0, bytes(Number.POSITIVE_INFINITY, 1));
+        device.launch(prepared.command);
+        const width = dtype === 'f32' ? 4 : 2;
+        const raw = await device.download(prepared.c.block, 0, n * width);
+        const top =
+          dtype === 'f32' ? [...new Uint32Array(raw.buffer)].map((u) => u >>> 16) : [...new Uint16Array(raw.buffer)];
+        for (const bits of top) assert.equal(bits & 0x7fff, dtype === 'f16' ? 0x7c00 : 0x7f80);
+        for (const block of prepared.blocks) device.free(block);
+      }
+    }
+  });
+});
