@@ -210,7 +210,17 @@ describe('wrong input', () => {
   };
   it('names unknown commands, flags and settings with the nearest known one', () => {
     refuses(2, /unknown command 'scor'[\s\S]*score/, 'scor');
-    refuses(2, /unknown option '--promt'[\s\S]*--prompt/, 'generate', '--model', modelFolder, '--promt', 'x');
+    refuses(
+      2,
+      /unknown option '--max-tokns'[\s\S]*--max-tokens/,
+      'generate',
+      '--model',
+      modelFolder,
+      '--prompt',
+      'x',
+      '--max-tokns',
+      '3',
+    );
     writeFileSync(join(work, 'bad.yaml'), 'learning_rat: 1');
     refuses(
       2,
