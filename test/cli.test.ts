@@ -72,6 +72,10 @@ const tuneFlags = [
   '3',
 ];
 
+it('saved configurations keep the floats that transformers insists on', () => {
+  assert.match(readFileSync(join(modelFolder, 'config.json'), 'utf8'), /"time_step_scale": 1\.0,/);
+});
+
 describe('krait score', () => {
   it('writes logits and gradients under the names of the checkpoint', () => {
     const out = join(work, 'gradients.safetensors');

@@ -122,6 +122,13 @@ function savedConfig(model: LanguageModel, dtype: DType): Record<string, unknown
   return { ...config, [key]: TORCH_NAMES[dtype] };
 }
 
+/** Settings that transformers takes as Python floats alone: its loader refuses `1` where it wants `1.0`. */
+const FLOAT_SETTING =
+  /"(time_step_(?:scale|min|max|floor)|initializer_range|layer_norm_epsilon|mixer_rms_eps)": (-?\d+)(?=[,\n])/g;
+
+const configText = (config: Record<string, unknown>): string =>
+  `${JSON.stringify(config, null, 2).replace(FLOAT_SETTING, '"$1": $2.0')}\n`;
+
 /**
  * Writes a model's own weights (not its adapters) with its configuration. Each file is written whole or not at all,
  * `config.json` last; weights in the folder that are not part of the model any more are removed.
@@ -143,6 +150,6 @@ export async function saveModel(
     written = (await writeShards(model, files, folder, shards)).add(WEIGHTS_INDEX_FILE);
   }
   const config = savedConfig(model, options.dtype ?? model.embeddings.weight.dtype);
-  await files.writeAtomic(joinPath(folder, CONFIG_FILE), `${JSON.stringify(config, null, 2)}\n`);
+  await files.writeAtomic(joinPath(folder, CONFIG_FILE), configText(config));
   await removeStale(files, folder, written);
 }

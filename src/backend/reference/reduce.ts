@@ -25,7 +25,7 @@ export function reduce({ x, y }: Tensors<'x' | 'y'>, { outer, n, inner, op }: Nu
   }
 }
 
-/** First column of the largest value; 0 for a row without one (no columns, or NaN throughout). */
+/** First column of the largest value, into the dense y [rows]; 0 for a row without one (no columns, or NaN throughout). */
 export function argmax({ x, y }: Tensors<'x' | 'y'>, { rows, cols }: Numbers): void {
   for (let r = 0; r < rows; r++) {
     let best = 0;
@@ -36,7 +36,7 @@ export function argmax({ x, y }: Tensors<'x' | 'y'>, { rows, cols }: Numbers): v
         best = c;
       }
     }
-    y.set(r, 0, best);
+    y.set(0, r, best);
   }
 }
 
