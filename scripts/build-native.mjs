@@ -3,11 +3,12 @@
  * native/kernels once per instruction-set variant, and native/node. Without a compiler, or when it fails, the
  * package still works on WebAssembly, so both are told in one line or with the compiler's words, and exit 0.
  *
- *   node scripts/build-native.mjs [--strict] [--quiet] [--warnings] [--partial]
+ *   node scripts/build-native.mjs [--strict] [--quiet] [--warnings] [--partial] [--out DIR]
  *     --strict   exit 1 unless the addon is there
  *     --quiet    no line on success
  *     --warnings what the compiler says about files that it compiles
  *     --partial  link without the kernel files that do not compile (their kernels are then missing): for work on kernels
+ *     --out DIR  build there instead of build/native
  *
  * Only what changed is compiled: an object's name holds a hash of its sources, flags and compiler.
  */
@@ -16,19 +17,29 @@ import { createHash } from 'node:crypto';
 import { existsSync } from 'node:fs';
 import { mkdir, readdir, readFile, rename, rm, stat, writeFile } from 'node:fs/promises';
 import { createRequire } from 'node:module';
-import { basename, dirname, join, relative } from 'node:path';
+import { basename, dirname, join, relative, resolve } from 'node:path';
 import { fileURLToPath } from 'node:url';
 
 const ROOT = join(dirname(fileURLToPath(import.meta.url)), '..');
 const KERNELS = join(ROOT, 'native', 'kernels');
 const BINDING = join(ROOT, 'native', 'node');
-const BUILD = join(ROOT, 'build', 'native');
+const outAt = process.argv.indexOf('--out');
+const BUILD = outAt < 0 ? join(ROOT, 'build', 'native') : resolve(process.argv[outAt + 1] ?? '');
 const OBJECTS = join(BUILD, 'obj');
 const ADDON = join(BUILD, 'krait.node');
+const STAMP = join(BUILD, 'krait.stamp');
 const JOBS = 2;
 
 const FMA = ['-mavx2', '-mfma', '-mf16c'];
-const AVX512 = [...FMA, '-mavx512f', '-mavx512bw', '-mavx512vl', '-mavx512dq', '-mprefer-vector-width=512'];
+const AVX512 = [
+  ...FMA,
+  '-mavx512f',
+  '-mavx512bw',
+  '-mavx512vl',
+  '-mavx512dq',
+  '-mprefer-vector-width=512',
+  '-Wno-uninitialized',
+];
 /**
  * Variants of each architecture, the widest first: the device takes the first that the machine can run. With `base`
  * only the product is built anew; the other kernels are those of the base.
@@ -53,7 +64,7 @@ const COMMON = [
   '-Wextra',
   '-Wno-unknown-pragmas',
   '-Wno-unknown-warning-option',
-  '-Wno-maybe-uninitialized', // g++ 12 finds some in its own AVX-512 headers
+  '-Wno-maybe-uninitialized', // g++ 12 finds some, and with AVX-512 the other kind too, in its own headers
   '-Wno-psabi',
 ];
 // Contraction is off so that scans and elementwise kernels give the same bits in every variant; products want FMA.
@@ -196,24 +207,33 @@ async function dropStale(objects) {
   }
 }
 
-/** One line to say where it ended; the exit code follows from `built`. */
-async function build() {
-  const started = Date.now();
-  const absent = (why) => ({ built: false, line: `krait: native device not built: ${why}; WebAssembly will serve` });
-  if (process.platform === 'win32') return absent('Windows is not supported yet');
-  if (!VARIANTS[process.arch]) return absent(`no kernels for ${process.arch}`);
-  const compiler = await findCompiler();
-  if (!compiler)
-    return absent(`no C++ compiler found (${process.env.CXX ? `CXX=${process.env.CXX}` : 'c++, g++, clang++'})`);
+/** Hash of everything that the addon is made from, but the compiler. */
+async function sourcesHash() {
+  const hash = createHash('sha256').update(await readFile(fileURLToPath(import.meta.url)));
+  for (const folder of [KERNELS, BINDING]) {
+    for (const name of (await readdir(folder)).sort())
+      hash.update(`${name}\0`).update(await readFile(join(folder, name)));
+  }
+  return hash.digest('hex');
+}
 
+/** The addon that is there: what it was made from, by which compiler, with which variants. */
+async function readStamp() {
+  if (!existsSync(ADDON) || !existsSync(STAMP)) return {};
+  const [sources, compiler, names] = (await readFile(STAMP, 'utf8')).split('\n');
+  return { sources, compiler, names };
+}
+
+/** No addon, rather than one that differs from the sources beside it. */
+async function absent(why) {
+  await rm(ADDON, { force: true });
+  return { built: false, line: `krait: native device not built: ${why}; WebAssembly will serve` };
+}
+
+async function make(compiler, sources) {
+  const started = Date.now();
   const variants = await usableVariants(compiler);
   const objects = await planObjects(compiler, variants);
-  const stamp = join(BUILD, 'krait.stamp');
-  const wanted = objects.map((o) => basename(o.file)).join('\n');
-  const names = variants.map(({ name }) => name).join(', ');
-  if (existsSync(ADDON) && existsSync(stamp) && (await readFile(stamp, 'utf8')) === wanted) {
-    return { built: true, line: `krait: native device is up to date (${names})` };
-  }
   const { compiled, failures } = await compile(compiler, objects);
   const words = failures.map((f) => `${relative(ROOT, f.source)} (${f.flags.at(-1)}):\n${f.output}`).join('\n');
   if (failures.length && !partial) return absent(`${compiler.version} failed on ${failures.length} files:\n${words}`);
@@ -223,13 +243,27 @@ async function build() {
     objects.filter((o) => existsSync(o.file)),
   );
   if (!linked.ok) return absent(`${compiler.version} could not link it:\n${linked.output}`);
-  await writeFile(stamp, failures.length ? 'partial' : wanted);
+  const names = variants.map(({ name }) => name).join(', ');
+  await writeFile(STAMP, failures.length ? '' : `${sources}\n${identity(compiler)}\n${names}`);
   await dropStale(objects);
   const seconds = ((Date.now() - started) / 1000).toFixed(1);
-  return {
-    built: true,
-    line: `krait: native device built (${names}), ${compiled} files in ${seconds} s with ${compiler.version}`,
-  };
+  const line = `krait: native device built (${names}), ${compiled} files in ${seconds} s with ${compiler.version}`;
+  return { built: true, line };
+}
+
+const identity = (compiler) => [compiler.command, ...compiler.extra, compiler.version].join(' ');
+
+/** One line to say where it ended; the exit code follows from `built`. */
+async function build() {
+  if (process.platform === 'win32') return absent('Windows is not supported yet');
+  if (!VARIANTS[process.arch]) return absent(`no kernels for ${process.arch}`);
+  const [compiler, sources, stamp] = await Promise.all([findCompiler(), sourcesHash(), readStamp()]);
+  if (stamp.sources === sources && (!compiler || stamp.compiler === identity(compiler))) {
+    return { built: true, line: `krait: native device is up to date (${stamp.names})` };
+  }
+  if (!compiler)
+    return absent(`no C++ compiler found (${process.env.CXX ? `CXX=${process.env.CXX}` : 'c++, g++, clang++'})`);
+  return make(compiler, sources);
 }
 
 const { built, line } = await build();

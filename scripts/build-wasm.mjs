@@ -45,6 +45,8 @@ const COMPILE = [
   '-fno-math-errno',
   '-fno-trapping-math',
   '-fvisibility=hidden',
+  '-mllvm',
+  '-disable-lsr',
   '-Wall',
   '-Wextra',
   '-Wno-unknown-pragmas',

@@ -17,14 +17,12 @@ namespace {
 
 // ---- forward -------------------------------------------------------------------------------------------------------
 
-template <int K>
-void convolve(const Conv& conv, const Stretch& stretch, const Matrix& y, Block block, const Rooms& room) {
+void writeOutputs(const Conv& conv, const Stretch& stretch, const Matrix& y, Block block, const Rooms& room) {
   for (int64_t i = 0; i < stretch.count; i++) {
-    const float* const* window = room.list + room.place[i] - (conv.k - 1);
+    const float *sum = room.sum + i * CHANNELS, *decayed = room.decayed + i * CHANNELS;
     float* to = targetBlock(y, room.row[i], block, room.outputs);
     eachChannelVector([&](Whole c) {
-      const F sum = weighted<K>(room, conv.k, window, c);
-      store(to, c, conv.isSilu ? silu(sum) : sum);
+      store(to, c, conv.isSilu ? silu(load(sum, c), load(decayed, c)) : load(sum, c));
     });
     writeBlock(y, room.row[i], block, to);
   }
@@ -41,11 +39,8 @@ void convUnit(const Conv& conv, const Matrix& y, const Matrix& stateOut, int64_t
     const int64_t to = from + STRETCH < conv.l ? from + STRETCH : conv.l;
     for (int64_t j = 0; j < past; j++) room.list[j] = room.history + j * CHANNELS;
     const Stretch stretch = listInputs(conv, batch, from, to, block, room);
-    if (k == 4) {
-      convolve<4>(conv, stretch, y, block, room);
-    } else {
-      convolve<0>(conv, stretch, y, block, room);
-    }
+    sumWindows(conv, stretch, room);
+    writeOutputs(conv, stretch, y, block, room);
     clearPadding(conv, y, batch, from, to, block);
     for (int64_t j = 0; j < past; j++) copyBlock(room.spare + j * CHANNELS, room.list[stretch.length - past + j]);
     float* other = room.history;
@@ -108,29 +103,38 @@ void listHistory(const Conv& conv, int64_t batch, int64_t before, Block block, c
   }
 }
 
-/** dsum of every position, and the sums over positions of dsum and of its products with the window. */
-template <int K>
+/** dsum of every position, in place of its sum. */
 void differentiate(const ConvBackward& conv, const Stretch& stretch, Block block, const Rooms& room) {
+  if (conv.isSilu) sumWindows(conv, stretch, room);
   for (int64_t i = 0; i < stretch.count; i++) {
-    const float* const* window = room.list + room.place[i] - (conv.k - 1);
+    float *sum = room.sum + i * CHANNELS, *decayed = room.decayed + i * CHANNELS;
     const float* dy = readBlock(conv.dy, room.row[i], block, room.outputs);
     eachChannelVector([&](Whole c) {
       const F gradient = load(dy, c);
-      const F slope = conv.isSilu ? siluSlope(weighted<K>(room, conv.k, window, c)) : splat(1);
-      store(room.dsum + i * CHANNELS, c, gradient * slope);
+      store(sum, c, conv.isSilu ? gradient * siluSlope(load(sum, c), load(decayed, c)) : gradient);
     });
   }
-  for (int64_t j = 0; j <= conv.k; j++) {
-    float* total = room.sums + j * CHANNELS;  // row k is that of the bias
-    eachChannelVector([&](Whole c) {
-      F sum = splat(0);
-      for (int64_t i = 0; i < stretch.count; i++) {
-        const F dsum = load(room.dsum + i * CHANNELS, c);
-        sum += j < conv.k ? dsum * load(room.list[room.place[i] - (conv.k - 1) + j], c) : dsum;
-      }
-      store(total, c, load(total, c) + sum);
-    });
-  }
+}
+
+/** Adds the sums over positions of dsum times input j..j+MANY-1 of its window; input k stands for 1, the bias. */
+template <int MANY>
+void sumGradients(int64_t k, int64_t j, const Stretch& stretch, const Rooms& room) {
+  eachChannelVector([&](Whole c) {
+    F sums[MANY] = {};
+    for (int64_t i = 0; i < stretch.count; i++) {
+      const float* const* window = room.list + room.place[i] - (k - 1);
+      const F dsum = load(room.sum + i * CHANNELS, c);
+      for (int m = 0; m < MANY; m++) sums[m] += j + m < k ? dsum * load(window[j + m], c) : dsum;
+    }
+    for (int m = 0; m < MANY; m++) {
+      float* total = room.gradients + (j + m) * CHANNELS;
+      store(total, c, load(total, c) + sums[m]);
+    }
+  });
+}
+void sumGradients(int64_t k, const Stretch& stretch, const Rooms& room) {
+  if (k == 4) return sumGradients<5>(4, 0, stretch, room);
+  for (int64_t j = 0; j <= k; j++) sumGradients<1>(k, j, stretch, room);
 }
 
 /** sum_i weight[k-1-i] following[i], where following[0] is dsum of the input's own position. */
@@ -159,7 +163,7 @@ void gatherInputs(const ConvBackward& conv, const Stretch& stretch, int64_t batc
 void convUnitBwd(const ConvBackward& conv, int64_t batch, Block block, Rooms room, float* sums) {
   const int64_t k = conv.k, past = k - 1;
   loadParameters(conv, block, room);
-  __builtin_memset(room.sums, 0, size_t(k + 1) * CHANNELS * 4);
+  __builtin_memset(room.gradients, 0, size_t(k + 1) * CHANNELS * 4);
   float* carry = room.history;  // dsum of the k-1 rows after the stretch
   __builtin_memset(carry, 0, size_t(past) * CHANNELS * 4);
   int64_t open = past;
@@ -169,13 +173,10 @@ void convUnitBwd(const ConvBackward& conv, int64_t batch, Block block, Rooms roo
     const Stretch stretch = listInputs(conv, batch, from, to, block, room);
     if (stretch.count == 0) continue;
     listHistory(conv, batch, from, block, room);
-    if (k == 4) {
-      differentiate<4>(conv, stretch, block, room);
-    } else {
-      differentiate<0>(conv, stretch, block, room);
-    }
+    differentiate(conv, stretch, block, room);
+    sumGradients(k, stretch, room);
     for (int64_t p = past; p < stretch.length; p++) room.dlist[p] = room.zeros;
-    for (int64_t i = 0; i < stretch.count; i++) room.dlist[room.place[i]] = room.dsum + i * CHANNELS;
+    for (int64_t i = 0; i < stretch.count; i++) room.dlist[room.place[i]] = room.sum + i * CHANNELS;
     for (int64_t j = 0; j < past; j++) room.dlist[stretch.length + j] = carry + j * CHANNELS;
     gatherInputs(conv, stretch, batch, open, block, room);
     const int64_t entries = stretch.length - past;
@@ -194,7 +195,8 @@ void convUnitBwd(const ConvBackward& conv, int64_t batch, Block block, Rooms roo
     fromFloats(conv.dstateIn.type, room.outputs, block.count, conv.dstateIn.at(batch * past + j, block.first));
   }
   for (int64_t j = 0; j <= k; j++) {
-    __builtin_memcpy(sums + (batch * (k + 1) + j) * conv.d + block.first, room.sums + j * CHANNELS, size_t(block.count) * 4);
+    float* to = sums + (batch * (k + 1) + j) * conv.d + block.first;
+    __builtin_memcpy(to, room.gradients + j * CHANNELS, size_t(block.count) * 4);
   }
 }
 
@@ -221,7 +223,9 @@ void runCausalConvBwd(const Command& cmd, int phase, int64_t begin, int64_t end,
       for (int64_t j = 0; j <= conv.k; j++) {
         if (j == conv.k && !conv.dbias) continue;
         float* gradient = j < conv.k ? conv.dweight.floats(c, j) : conv.dbias.floats(0, c);
-        for (int64_t batch = 0; batch < conv.batches; batch++) *gradient += sums[(batch * (conv.k + 1) + j) * conv.d + c];
+        for (int64_t batch = 0; batch < conv.batches; batch++) {
+          *gradient += sums[(batch * (conv.k + 1) + j) * conv.d + c];
+        }
       }
     }
   }

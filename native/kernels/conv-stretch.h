@@ -3,6 +3,7 @@
 // rows of zeros before one that starts a document. Every window is k neighbours of that list.
 #pragma once
 #include "load.h"
+#include "math.h"
 
 namespace krait {
 namespace KRAIT_VARIANT {
@@ -31,32 +32,35 @@ struct Block {
 };
 
 /** The block's channels of a row as CHANNELS floats: memory itself if it holds just that, else `room`, 0 at the end. */
-const float* readBlock(const Matrix& m, int64_t row, Block block, float* room) {
+inline const float* readBlock(const Matrix& m, int64_t row, Block block, float* room) {
   if (m.type == F32 && block.count == CHANNELS) return m.floats(row, block.first);
   toFloats(m.type, m.at(row, block.first), block.count, room);
   for (int64_t c = block.count; c < CHANNELS; c++) room[c] = 0;
   return room;
 }
-void copyBlock(float* to, const float* from) { __builtin_memcpy(to, from, CHANNELS * 4); }
+inline void copyBlock(float* to, const float* from) { __builtin_memcpy(to, from, CHANNELS * 4); }
 
 /** The same for output: where to compute it, and then `writeBlock`. */
-float* targetBlock(const Matrix& m, int64_t row, Block block, float* room) {
+inline float* targetBlock(const Matrix& m, int64_t row, Block block, float* room) {
   return m.type == F32 && block.count == CHANNELS ? m.floats(row, block.first) : room;
 }
-void writeBlock(const Matrix& m, int64_t row, Block block, const float* from) {
+inline void writeBlock(const Matrix& m, int64_t row, Block block, const float* from) {
   if (m.type != F32 || block.count != CHANNELS) fromFloats(m.type, from, block.count, m.at(row, block.first));
 }
 
-/** Rows of CHANNELS floats in a thread's scratch space. */
+/**
+ * A thread's scratch space. Rows of CHANNELS floats: the parameters; k-1 inputs or gradients of the neighbouring stretch
+ * and room for the next; inputs, sums (then their gradients) and e^-|sum| of each position; one row on its way out;
+ * gradients of the k weights and the bias. Then the lists of a stretch: its inputs, and the gradients of their sums.
+ */
 struct Rooms {
-  float *weight, *bias, *zeros, *history, *spare, *inputs, *outputs, *dsum, *sums;
+  float *weight, *bias, *zeros, *history, *spare, *inputs, *sum, *decayed, *outputs, *gradients;
   const float **list, **dlist;
   int64_t *place, *row;
-  char* end;
 
   Rooms(void* from, int64_t k) : next_(uintptr_t(from)) {
     weight = rows(k), bias = rows(1), zeros = rows(1), history = rows(k - 1), spare = rows(k - 1);
-    inputs = rows(STRETCH), outputs = rows(1), dsum = rows(STRETCH), sums = rows(k + 1);
+    inputs = rows(STRETCH), sum = rows(STRETCH), decayed = rows(STRETCH), outputs = rows(1), gradients = rows(k + 1);
     const int64_t longest = STRETCH * k + 2 * (k - 1);
     list = reinterpret_cast<const float**>(take(size_t(longest) * sizeof(float*)));
     dlist = reinterpret_cast<const float**>(take(size_t(longest) * sizeof(float*)));
@@ -75,10 +79,20 @@ struct Rooms {
   float* rows(int64_t count) { return reinterpret_cast<float*>(take(size_t(count) * CHANNELS * 4)); }
 };
 
-void loadParameters(const Conv& conv, Block block, const Rooms& room) {
-  for (int64_t c = 0; c < CHANNELS; c++) {
-    const float* taps = conv.weight.floats(block.first + (c < block.count ? c : 0), 0);
-    for (int64_t j = 0; j < conv.k; j++) room.weight[j * CHANNELS + c] = c < block.count ? taps[j] : 0;
+/** Weights as k rows, and the bias, with 0 beyond the channels. */
+inline void loadParameters(const Conv& conv, Block block, const Rooms& room) {
+  for (int64_t j = 0; j < conv.k; j++) {
+    for (int64_t c = block.count; c < CHANNELS; c++) room.weight[j * CHANNELS + c] = 0;
+  }
+  for (int64_t c = 0; c < block.count; c += 4) {
+    const float* taps = conv.weight.floats(block.first + c, 0);
+    if (conv.k == 4 && block.count - c >= 4) {
+      transposeFour(taps, conv.weight.ld, room.weight + c, CHANNELS);
+      continue;
+    }
+    for (int64_t i = 0; i < 4 && c + i < block.count; i++) {
+      for (int64_t j = 0; j < conv.k; j++) room.weight[j * CHANNELS + c + i] = taps[i * conv.weight.ld + j];
+    }
   }
   __builtin_memset(room.zeros, 0, CHANNELS * 4);
   copyBlock(room.bias, conv.bias ? readBlock(conv.bias, 0, block, room.inputs) : room.zeros);
@@ -90,7 +104,7 @@ struct Stretch {
 };
 
 /** Appends the positions from .. to-1 of a batch to the k-1 rows of history that stand in the list. */
-Stretch listInputs(const Conv& conv, int64_t batch, int64_t from, int64_t to, Block block, const Rooms& room) {
+inline Stretch listInputs(const Conv& conv, int64_t batch, int64_t from, int64_t to, Block block, const Rooms& room) {
   Stretch stretch = {conv.k - 1, 0};
   for (int64_t t = from; t < to; t++) {
     const int flag = conv.flags ? *conv.flags.ints(batch, t) : 0;
@@ -105,26 +119,40 @@ Stretch listInputs(const Conv& conv, int64_t batch, int64_t from, int64_t to, Bl
   return stretch;
 }
 
-/** bias + sum of weight and window at vector c, K = k where it is known. */
+template <class Body>
+KRAIT_INLINE void eachChannelVector(Body body) {
+  for (int c = 0; c < CHANNELS; c += LANES) body(Whole{c});
+}
+
+/** bias + sum of weight and window for every position, in room.sum; K = k where it is known. */
 template <int K>
-KRAIT_INLINE F weighted(const Rooms& room, int64_t k, const float* const* window, Whole c) {
-  F sum = load(room.bias, c);
-  for (int64_t j = 0; j < (K ? K : k); j++) sum += load(room.weight + j * CHANNELS, c) * load(window[j], c);
-  return sum;
+void sumWindows(int64_t k, const Stretch& stretch, const Rooms& room) {
+  if (K) k = K;
+  for (int64_t i = 0; i < stretch.count; i++) {
+    const float* const* window = room.list + room.place[i] - (k - 1);
+    eachChannelVector([&](Whole c) {
+      F sum = load(room.bias, c);
+      for (int64_t j = 0; j < k; j++) sum += load(room.weight + j * CHANNELS, c) * load(window[j], c);
+      store(room.sum + i * CHANNELS, c, sum);
+    });
+  }
+}
+inline void sumWindows(const Conv& conv, const Stretch& stretch, const Rooms& room) {
+  if (conv.k == 4) {
+    sumWindows<4>(conv.k, stretch, room);
+  } else {
+    sumWindows<0>(conv.k, stretch, room);
+  }
+  if (conv.isSilu) decaySizes(room.sum, stretch.count * CHANNELS, room.decayed);
 }
 
 /** Zeros in the positions from .. to-1 of a batch that are padding. */
-void clearPadding(const Conv& conv, const Matrix& m, int64_t batch, int64_t from, int64_t to, Block block) {
+inline void clearPadding(const Conv& conv, const Matrix& m, int64_t batch, int64_t from, int64_t to, Block block) {
   for (int64_t t = from; conv.flags && t < to; t++) {
     if (*conv.flags.ints(batch, t) & PAD) {
       __builtin_memset(m.at(batch * conv.l + t, block.first), 0, size_t(block.count * bytesOf(m.type)));
     }
   }
-}
-
-template <class Body>
-KRAIT_INLINE void eachChannelVector(Body body) {
-  for (int c = 0; c < CHANNELS; c += LANES) body(Whole{c});
 }
 
 }  // namespace

@@ -25,7 +25,7 @@ struct Softmax {
     const float before = top;
     top = extremeOf(x, n, before, [](F a, F b) { return largest(a, b); });
     if (top != before && total != 0) total *= double(exponential(before - top));
-    total += double(sumOf(n, [&](auto where) { return exponential(load(x, where) - top); }));
+    total += double(sumOf(n, [&](auto where) { return decayingExponential(load(x, where) - top); }));
   }
 };
 
@@ -41,7 +41,7 @@ void lossRow(const Matrix& logits, const Matrix& dlogits, int64_t row, int64_t c
   eachTile(cols, [&](int64_t col, int64_t n) {
     const float* x = read(logits, row, col, n, room);
     float* to = target(dlogits, row, col, out);
-    eachVector(n, [&](auto where) { store(to, where, exponential(load(x, where) - top) * scale); });
+    eachVector(n, [&](auto where) { store(to, where, decayingExponential(load(x, where) - top) * scale); });
     if (answer >= col && answer < col + n) to[answer - col] -= gradScale;
     write(dlogits, row, col, n, to);
   });

@@ -90,7 +90,8 @@ void runAccumulate(const Command& cmd, int, int64_t begin, int64_t end, void*, v
 
 // ---- unary and its gradient ----------------------------------------------------------------------------------------
 
-enum UnaryOp { NEG, ABS, SQUARE, SQRT, RSQRT, RECIPROCAL, EXP, LOG, SIGMOID, SILU, SOFTPLUS, TANH, RELU, GELU, SCALE, SHIFT };
+enum UnaryOp { NEG, ABS, SQUARE, SQRT, RSQRT, RECIPROCAL, EXP, LOG, SIGMOID, SILU, SOFTPLUS, TANH, RELU, GELU, SCALE,
+               SHIFT };
 
 void unary(int op, float param, int64_t n, const float* x, float* y) {
   switch (op) {

@@ -23,9 +23,15 @@ constexpr int SQUARE = 8;
 constexpr int SQUARE = 4;
 #endif
 
+// Lanes of two vectors by number; g++ before 12 has it under another name.
+#if defined(__clang__) || __GNUC__ >= 12
+#define MIX(x, y, ...) __builtin_shufflevector(x, y, __VA_ARGS__)
+#else
+#define MIX(x, y, ...) __builtin_shuffle(x, y, Vectors<sizeof(x) / 4>::I{__VA_ARGS__})
+#endif
+
 /** Rows to columns of a 4 x 4 or 8 x 8 square. */
 inline void transpose(Vectors<4>::F (&r)[4]) {
-#define MIX(x, y, ...) __builtin_shufflevector(x, y, __VA_ARGS__)
   const auto a = MIX(r[0], r[1], 0, 4, 1, 5), b = MIX(r[2], r[3], 0, 4, 1, 5);
   const auto c = MIX(r[0], r[1], 2, 6, 3, 7), d = MIX(r[2], r[3], 2, 6, 3, 7);
   r[0] = MIX(a, b, 0, 1, 4, 5);

@@ -176,14 +176,14 @@ void runSoftmax(const Command& cmd, int, int64_t begin, int64_t end, void*, void
     });
     double total = 0;
     eachPart([&](int64_t, int64_t n, const float* v) {
-      total += double(sumOf(n, [&](auto where) { return exponential(load(v, where) - top); }));
+      total += double(sumOf(n, [&](auto where) { return decayingExponential(load(v, where) - top); }));
     });
     const float inverse = float(1 / total), logarithmOfSum = isLog ? logarithm(float(total)) : 0;
     eachPart([&](int64_t col, int64_t n, const float* v) {
       float* to = target(y, row, col, yRoom);
       eachVector(n, [&](auto where) {
         const F shifted = load(v, where) - top;
-        store(to, where, isLog ? shifted - logarithmOfSum : exponential(shifted) * inverse);
+        store(to, where, isLog ? shifted - logarithmOfSum : decayingExponential(shifted) * inverse);
       });
       write(y, row, col, n, to);
     });

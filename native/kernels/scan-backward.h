@@ -14,7 +14,7 @@ namespace krait {
 namespace KRAIT_VARIANT {
 namespace {
 
-constexpr int64_t MOST_SETS = 32, LEAST_GROUPS = 4;
+constexpr int64_t MOST_SETS = 32, USUAL_GROUPS = 4, ENOUGH_SETS = 16;
 constexpr int64_t ROWS_PER_UNIT = 64;  // of db and dc in the second phase
 
 struct BackwardScan : Scan {
@@ -25,7 +25,9 @@ struct BackwardScan : Scan {
     const auto m = [&](int i) { return matrix(cmd, i); };
     checkpoints = m(9), dy = m(10), dstateOut = m(11), du = m(12), ddt = m(13), da = m(14), db = m(15), dc = m(16);
     dskip = m(17), dz = m(18), dbias = m(19), dstateIn = m(20);
-    groupsPerSet = ceilDiv(groups, MOST_SETS) > LEAST_GROUPS ? ceilDiv(groups, MOST_SETS) : LEAST_GROUPS;
+    groupsPerSet = USUAL_GROUPS;  // fewer if there would be too little to share between threads
+    while (groupsPerSet > 1 && batches * ceilDiv(groups, groupsPerSet) < ENOUGH_SETS) groupsPerSet /= 2;
+    if (groupsPerSet < ceilDiv(groups, MOST_SETS)) groupsPerSet = ceilDiv(groups, MOST_SETS);
     sets = ceilDiv(groups, groupsPerSet);
     paddedN = ceilDiv(n, 4) * 4;
   }
@@ -85,34 +87,34 @@ inline int planSelectiveScanBwd(const Command& cmd, Plan* plan) {
 }
 
 /** Everything of a position that does not depend on the state. */
-inline void prepareGradients(const BackwardScan& scan, const Positions& positions, Group group, const BackwardRoom& room) {
-  const Lanes16 bias = scan.bias ? load16(scan.bias, 0, group) : splat16(0);
-  for (int64_t i = 0; i < positions.count; i++) {
-    const int64_t row = positions.at[i], at = i * WIDTH;
-    const Lanes16 dt = load16(scan.dt, row, group), u = load16(scan.u, row, group), dy = load16(scan.dy, row, group);
-    const Lanes16 z = scan.z ? load16(scan.z, row, group) : splat16(0);
-    for (int q = 0; q < PARTS; q++) {
-      const Whole where = {at + q * LANES};
-      const F raw = dt.part[q] + bias.part[q];
-      const F delta = scan.hasSoftplus ? softplus(raw) : raw;
-      store(room.delta, where, delta);
-      store(room.input, where, delta * u.part[q]);
-      store(room.u, where, u.part[q]);
-      store(room.stepSlope, where, scan.hasSoftplus ? sigmoids(raw).value : splat(1));
-      if (scan.z) {
-        const Sigmoid s = sigmoids(z.part[q]);
-        const F gate = z.part[q] * s.value;
-        store(room.dpre, where, dy.part[q] * gate);
-        store(room.dgate, where, dy.part[q] * (s.value + gate * s.rest));
-      } else {
-        store(room.dpre, where, dy.part[q]);
-      }
-    }
-  }
+inline void prepareGradients(const BackwardScan& scan, const Positions& positions, Group group,
+                             const BackwardRoom& room) {
+  loadPositions(scan.dt, positions, group, room.delta);
+  loadPositions(scan.u, positions, group, room.u);
+  loadPositions(scan.dy, positions, group, room.dpre);
+  addBias(scan, group, positions.count, room.delta);
+  if (scan.hasSoftplus) decaySizes(room.delta, positions.count * WIDTH, room.stepSlope);
+  eachVector(positions.count * WIDTH, [&](auto where) {
+    const F raw = load(room.delta, where), decayed = load(room.stepSlope, where);
+    const F delta = scan.hasSoftplus ? softplus(raw, decayed) : raw;
+    store(room.delta, where, delta);
+    store(room.input, where, delta * load(room.u, where));
+    store(room.stepSlope, where, scan.hasSoftplus ? sigmoids(raw, decayed).value : splat(1));
+  });
+  if (!scan.z) return;
+  loadPositions(scan.z, positions, group, room.dgate);
+  decaySizes(room.dgate, positions.count * WIDTH, room.sum);
+  eachVector(positions.count * WIDTH, [&](auto where) {
+    const F z = load(room.dgate, where), dy = load(room.dpre, where);
+    const Sigmoid s = sigmoids(z, load(room.sum, where));
+    const F gate = z * s.value;
+    store(room.dpre, where, dy * gate);
+    store(room.dgate, where, dy * (s.value + gate * s.rest));
+  });
 }
 
 /** Decays and states of every position; state[i] is what position i is handed. Sums c h where the gate needs it. */
-template <int N>
+template <int N, bool isNear>
 void recompute(int64_t n, const Positions& positions, const float* rates, bool isGated, const BackwardRoom& room) {
   if (N) n = N;
   for (int64_t i = 0; i < positions.count; i++) {
@@ -120,16 +122,14 @@ void recompute(int64_t n, const Positions& positions, const float* rates, bool i
     const float *b = positions.b[i], *c = positions.c[i];
     float *decays = room.decay + i * n * WIDTH, *before = room.state + i * n * WIDTH;
     const bool isReset = positions.isReset[i];
-    if (isReset) {
-      __builtin_memset(decays, 0, size_t(n) * WIDTH * 4);
-    }
+    if (isReset) __builtin_memset(decays, 0, size_t(n) * WIDTH * 4);
     Lanes16 sum = splat16(0);
     for (int64_t j = 0; j < n; j++) {
       for (int q = 0; q < PARTS; q++) {
         const Whole where = {j * WIDTH + q * LANES};
         F h = input.part[q] * b[j];
         if (!isReset) {
-          const F decay = powerOf2(delta.part[q] * load(rates, where));
+          const F decay = decayOf<isNear>(delta.part[q] * load(rates, where));
           store(decays, where, decay);
           h += decay * load(before, where);
         }
@@ -149,33 +149,12 @@ KRAIT_INLINE F foldParts(Lanes16 lanes) {
   return lanes.part[0];
 }
 
-typedef float F4 __attribute__((vector_size(16)));
-#if defined(__clang__) || __GNUC__ >= 12
-#define KRAIT_SHUFFLE(a, b, i, j, k, l) __builtin_shufflevector(a, b, i, j, k, l)
-#else
-typedef int32_t I4 __attribute__((vector_size(16)));
-#define KRAIT_SHUFFLE(a, b, i, j, k, l) __builtin_shuffle(a, b, I4{i, j, k, l})
-#endif
-
-/** sums[j] += the lanes of row j, folded in halves, for 4 rows of LANES at a time. */
+/** sums[j] += the lanes of row j, folded in halves, for rows of LANES, four at a time. */
 inline void addLaneSums(const float* rows, int64_t paddedN, float* sums) {
   for (int64_t j = 0; j < paddedN; j += 4) {
-    F4 quarter[4];
-    for (int r = 0; r < 4; r++) {
-      F4 part[LANES / 4];
-      __builtin_memcpy(part, rows + (j + r) * LANES, sizeof part);
-      for (int half = LANES / 8; half > 0; half /= 2) {
-        for (int q = 0; q < half; q++) part[q] += part[q + half];
-      }
-      quarter[r] = part[0];
-    }
-    const F4 first = KRAIT_SHUFFLE(quarter[0], quarter[1], 0, 1, 4, 5) + KRAIT_SHUFFLE(quarter[0], quarter[1], 2, 3, 6, 7);
-    const F4 second = KRAIT_SHUFFLE(quarter[2], quarter[3], 0, 1, 4, 5) + KRAIT_SHUFFLE(quarter[2], quarter[3], 2, 3, 6, 7);
-    const F4 sum = KRAIT_SHUFFLE(first, second, 0, 2, 4, 6) + KRAIT_SHUFFLE(first, second, 1, 3, 5, 7);
-    F4 before;
-    __builtin_memcpy(&before, sums + j, sizeof before);
-    before += sum;
-    __builtin_memcpy(sums + j, &before, sizeof before);
+    const auto row = [&](int i) __attribute__((always_inline)) { return foldToFour(rows + (j + i) * LANES); };
+    const F4 total = loadVector<F4>(sums + j) + sumsOfFour(row(0), row(1), row(2), row(3));
+    __builtin_memcpy(sums + j, &total, sizeof total);
   }
 }
 
@@ -185,7 +164,7 @@ void walkBack(const BackwardScan& scan, const Positions& positions, Group group,
   const int64_t n = N ? N : scan.n;
   const float* slopes = room.slopes + g * n * WIDTH;
   float *dh = room.dh + g * n * WIDTH, *da = room.daChunk;
-  const Lanes16 skip = scan.skip ? load16(scan.skip, 0, group) : splat16(0);
+  const Lanes16 skip = loadVector16(scan.skip, group);
   Lanes16 dskip = splat16(0), dbias = splat16(0);
   __builtin_memset(da, 0, size_t(n) * WIDTH * 4);
   for (int64_t i = positions.count - 1; i >= 0; i--) {
@@ -212,23 +191,21 @@ void walkBack(const BackwardScan& scan, const Positions& positions, Group group,
     }
     addLaneSums(room.productB, scan.paddedN, room.sumB + i * scan.paddedN);
     addLaneSums(room.productC, scan.paddedN, room.sumC + i * scan.paddedN);
-    const Lanes16 slope = load16(room.stepSlope + i * WIDTH);
-    const Lanes16 ddt = map16([&](int q) { return (ddelta.part[q] + u.part[q] * dinput.part[q]) * slope.part[q]; });
-    store16(scan.ddt, positions.at[i], group, ddt);
-    store16(scan.du, positions.at[i], group, map16([&](int q) {
-              return dpre.part[q] * skip.part[q] + delta.part[q] * dinput.part[q];
-            }));
+    const Lanes16 slope = load16(room.stepSlope + i * WIDTH), sum = load16(room.sum + i * WIDTH);
+    const Lanes16 dgate = load16(room.dgate + i * WIDTH);
     for (int q = 0; q < PARTS; q++) {
+      const Whole where = {i * WIDTH + q * LANES};
+      const F ddt = (ddelta.part[q] + u.part[q] * dinput.part[q]) * slope.part[q];
       dskip.part[q] += dpre.part[q] * u.part[q];
-      dbias.part[q] += ddt.part[q];
-    }
-    if (scan.z && scan.dz) {
-      const Lanes16 sum = load16(room.sum + i * WIDTH), dgate = load16(room.dgate + i * WIDTH);
-      store16(scan.dz, positions.at[i], group, map16([&](int q) {
-                return dgate.part[q] * (sum.part[q] + skip.part[q] * u.part[q]);
-              }));
+      dbias.part[q] += ddt;
+      store(room.delta, where, ddt);  // what position i needed is used up: its memory takes the results
+      store(room.u, where, dpre.part[q] * skip.part[q] + delta.part[q] * dinput.part[q]);
+      store(room.sum, where, dgate.part[q] * (sum.part[q] + skip.part[q] * u.part[q]));
     }
   }
+  storePositions(scan.ddt, positions, group, room.delta);
+  storePositions(scan.du, positions, group, room.u);
+  if (scan.z && scan.dz) storePositions(scan.dz, positions, group, room.sum);
   const auto add = [](float* to, const Lanes16& lanes) {
     for (int q = 0; q < PARTS; q++) store(to, Whole{q * LANES}, load(to, Whole{q * LANES}) + lanes.part[q]);
   };
@@ -240,13 +217,18 @@ void walkBack(const BackwardScan& scan, const Positions& positions, Group group,
 template <int N>
 void chunkBack(const BackwardScan& scan, const Positions& positions, Group group, int64_t g, const BackwardRoom& room) {
   prepareGradients(scan, positions, group, room);
-  recompute<N>(scan.n, positions, room.rates + g * scan.n * WIDTH, scan.z && scan.dz, room);
+  const float* rates = room.rates + g * scan.n * WIDTH;
+  if (areDecaysNear(rates, scan.n, room.delta, positions.count)) {
+    recompute<N, true>(scan.n, positions, rates, scan.z && scan.dz, room);
+  } else {
+    recompute<N, false>(scan.n, positions, rates, scan.z && scan.dz, room);
+  }
   walkBack<N>(scan, positions, group, g, room);
 }
 
 /** Sums over the set's channels, to rows of [2, n] in shared scratch; padding gets 0. */
-inline void writeChannelSums(const BackwardScan& scan, const Positions& positions, int64_t batch, int64_t from, int64_t to,
-                             const BackwardRoom& room, float* sums) {
+inline void writeChannelSums(const BackwardScan& scan, const Positions& positions, int64_t batch, int64_t from,
+                             int64_t to, const BackwardRoom& room, float* sums) {
   const int64_t n = scan.n;
   for (int64_t t = from, i = 0; t < to; t++) {
     const int64_t row = batch * scan.l + t;
@@ -328,7 +310,8 @@ inline void addSets(const BackwardScan& scan, const float* shared, int64_t row, 
   });
 }
 
-inline void runSelectiveScanBwd(const Command& cmd, int phase, int64_t begin, int64_t end, void* scratch, void* sharedScratch) {
+inline void runSelectiveScanBwd(const Command& cmd, int phase, int64_t begin, int64_t end, void* scratch,
+                                void* sharedScratch) {
   const BackwardScan scan(cmd);
   float* shared = static_cast<float*>(sharedScratch);
   if (phase == 0) {

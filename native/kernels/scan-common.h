@@ -51,49 +51,63 @@ inline Group groupOf(const Scan& scan, int64_t index) {
   return {first, left < WIDTH ? int(left) : WIDTH};
 }
 
-/** The group's channels of a row; lanes without a channel get 0. */
-KRAIT_INLINE Lanes16 load16(const Matrix& m, int64_t row, Group group) {
-  const char* from = m.at(row, group.first);
-  if (group.count == WIDTH) {
-    if (m.type == F32) return load16(reinterpret_cast<const float*>(from));
-    if (m.type == BF16) return map16([&](int q) { return loadAs<BF16>(from, Whole{q * LANES}); });
-    return map16([&](int q) { return loadAs<F16>(from, Whole{q * LANES}); });
-  }
-  alignas(64) float lanes[WIDTH] = {};
-  toFloats(m.type, from, group.count, lanes);
-  return load16(lanes);
+template <int T>
+KRAIT_INLINE Lanes16 load16As(const void* from) {
+  return map16([&](int q) { return loadAs<T>(from, Whole{q * LANES}); });
 }
-KRAIT_INLINE void store16(const Matrix& m, int64_t row, Group group, const Lanes16& lanes) {
-  char* to = m.at(row, group.first);
-  if (group.count == WIDTH) {
-    for (int q = 0; q < PARTS; q++) {
-      const Whole where = {q * LANES};
-      if (m.type == F32) storeAs<F32>(to, where, lanes.part[q]);
-      if (m.type == BF16) storeAs<BF16>(to, where, lanes.part[q]);
-      if (m.type == F16) storeAs<F16>(to, where, lanes.part[q]);
-    }
-    return;
-  }
-  alignas(64) float room[WIDTH];
-  store16(room, lanes);
-  fromFloats(m.type, room, group.count, to);
+template <int T>
+KRAIT_INLINE void store16As(void* to, const Lanes16& lanes) {
+  for (int q = 0; q < PARTS; q++) storeAs<T>(to, Whole{q * LANES}, lanes.part[q]);
+}
+
+/** The group's channels of a row, to or from 16 floats; lanes without a channel get 0. */
+inline void loadRow(const Matrix& m, int64_t row, Group group, float* to) {
+  toFloats(m.type, m.at(row, group.first), group.count, to);
+  for (int i = group.count; i < WIDTH; i++) to[i] = 0;
+}
+inline void storeRow(const Matrix& m, int64_t row, Group group, const float* from) {
+  fromFloats(m.type, from, group.count, m.at(row, group.first));
 }
 
 /** Rows firstRow .. firstRow+n-1 of the group, as [n, 16]; zeros if the matrix is absent. */
 inline void loadRows(const Matrix& m, int64_t firstRow, int64_t n, Group group, float* to) {
-  for (int64_t j = 0; j < n; j++) store16(to + j * WIDTH, m ? load16(m, firstRow + j, group) : splat16(0));
+  if (!m) __builtin_memset(to, 0, size_t(n) * WIDTH * 4);
+  for (int64_t j = 0; m && j < n; j++) loadRow(m, firstRow + j, group, to + j * WIDTH);
 }
 inline void storeRows(const Matrix& m, int64_t firstRow, int64_t n, Group group, const float* from) {
-  for (int64_t j = 0; j < n; j++) store16(m, firstRow + j, group, load16(from + j * WIDTH));
+  for (int64_t j = 0; j < n; j++) storeRow(m, firstRow + j, group, from + j * WIDTH);
 }
 
 /** a log2(e), as powerOf2 wants it: a NaN keeps no payload. */
+KRAIT_INLINE F rateOf(F a) {
+  const F rate = a * LOG2E;
+  return select(rate != rate, splat(__builtin_nanf("")), rate);
+}
 inline void loadRates(const Scan& scan, Group group, float* to) {
   loadRows(scan.a, 0, scan.n, group, to);
-  for (int64_t i = 0; i < scan.n * WIDTH; i += LANES) {
-    const F rate = loadVector<F>(to + i) * LOG2E;
-    store(to, Whole{i}, select(rate != rate, splat(__builtin_nanf("")), rate));
-  }
+  eachVector(scan.n * WIDTH, [&](auto where) { store(to, where, rateOf(load(to, where))); });
+}
+
+/** Largest size of n numbers, n a multiple of LANES; NaN is not seen. */
+inline float largestSize(const float* x, int64_t n) {
+  F most = splat(0);
+  for (int64_t i = 0; i < n; i += LANES) most = larger(most, absolute(loadVector<F>(x + i)));
+  float size = 0;
+  for (int i = 0; i < LANES; i++) size = most[i] > size ? most[i] : size;
+  return size;
+}
+
+/**
+ * Whether every product of a rate and a step is small enough for powerOf2Near, which gives what powerOf2 gives: nearly
+ * always, and then a scan takes a quarter less time.
+ */
+inline bool areDecaysNear(const float* rates, int64_t n, const float* delta, int64_t positions) {
+  return largestSize(rates, n * WIDTH) * largestSize(delta, positions * WIDTH) < 126.0f;
+}
+
+template <bool isNear>
+KRAIT_INLINE F decayOf(F exponent) {
+  return isNear ? powerOf2Near(exponent) : powerOf2(exponent);
 }
 
 // ---- Positions -----------------------------------------------------------------------------------------------------
@@ -139,7 +153,7 @@ struct Positions {
       if (i < count && at[i] == row) {
         i++;
       } else {
-        store16(m, row, group, splat16(0));
+        __builtin_memset(m.at(row, group.first), 0, size_t(group.count * bytesOf(m.type)));
       }
     }
   }
@@ -147,6 +161,62 @@ struct Positions {
  private:
   float *bRoom_, *cRoom_;
 };
+
+// ---- Passes over the positions of a stretch, for one group: [count, 16]. Several passes with short chains of
+// operations keep the processor busier than one with long chains.
+
+template <int T>
+void loadWhole(const Matrix& m, const Positions& positions, Group group, float* to) {
+  for (int64_t i = 0; i < positions.count; i++) {
+    store16(to + i * WIDTH, load16As<T>(m.at(positions.at[i], group.first)));
+  }
+}
+inline void loadPositions(const Matrix& m, const Positions& positions, Group group, float* to) {
+  if (group.count < WIDTH) {
+    for (int64_t i = 0; i < positions.count; i++) loadRow(m, positions.at[i], group, to + i * WIDTH);
+  } else if (m.type == F32) {
+    loadWhole<F32>(m, positions, group, to);
+  } else if (m.type == BF16) {
+    loadWhole<BF16>(m, positions, group, to);
+  } else {
+    loadWhole<F16>(m, positions, group, to);
+  }
+}
+
+template <int T>
+void storeWhole(const Matrix& m, const Positions& positions, Group group, const float* from) {
+  for (int64_t i = 0; i < positions.count; i++) {
+    store16As<T>(m.at(positions.at[i], group.first), load16(from + i * WIDTH));
+  }
+}
+inline void storePositions(const Matrix& m, const Positions& positions, Group group, const float* from) {
+  if (group.count < WIDTH) {
+    for (int64_t i = 0; i < positions.count; i++) storeRow(m, positions.at[i], group, from + i * WIDTH);
+  } else if (m.type == F32) {
+    storeWhole<F32>(m, positions, group, from);
+  } else if (m.type == BF16) {
+    storeWhole<BF16>(m, positions, group, from);
+  } else {
+    storeWhole<F16>(m, positions, group, from);
+  }
+}
+
+/** The group's part of a row vector, zeros if it is absent. */
+inline Lanes16 loadVector16(const Matrix& m, Group group) {
+  alignas(64) float lanes[WIDTH];
+  loadRows(m, 0, 1, group, lanes);
+  return load16(lanes);
+}
+
+/** x += bias in every position. */
+inline void addBias(const Scan& scan, Group group, int64_t count, float* x) {
+  if (!scan.bias) return;
+  const Lanes16 bias = loadVector16(scan.bias, group);
+  for (int64_t i = 0; i < count; i++) {
+    const Lanes16 before = load16(x + i * WIDTH);
+    store16(x + i * WIDTH, map16([&](int q) { return before.part[q] + bias.part[q]; }));
+  }
+}
 
 }  // namespace
 }  // namespace KRAIT_VARIANT

@@ -42,9 +42,30 @@ KRAIT_INLINE I laneNumbers() {
 KRAIT_INLINE U splatBits(uint32_t x) { return x - U{}; }
 /** Where mask is set a, else b. */
 KRAIT_INLINE F select(I mask, F a, F b) { return mask ? a : b; }
-/** The larger; a where either is NaN. One instruction on x86. */
-KRAIT_INLINE F larger(F a, F b) { return select(b > a, b, a); }
-KRAIT_INLINE F smaller(F a, F b) { return select(b < a, b, a); }
+/** The larger; a where either is NaN. */
+KRAIT_INLINE F larger(F a, F b) {
+#if defined(__AVX512F__)
+  return (F)_mm512_max_ps((__m512)b, (__m512)a);
+#elif defined(__AVX2__)
+  return (F)_mm256_max_ps((__m256)b, (__m256)a);
+#elif defined(__x86_64__)
+  return (F)_mm_max_ps((__m128)b, (__m128)a);
+#else
+  return select(b > a, b, a);
+#endif
+}
+/** The smaller; a where either is NaN. */
+KRAIT_INLINE F smaller(F a, F b) {
+#if defined(__AVX512F__)
+  return (F)_mm512_min_ps((__m512)b, (__m512)a);
+#elif defined(__AVX2__)
+  return (F)_mm256_min_ps((__m256)b, (__m256)a);
+#elif defined(__x86_64__)
+  return (F)_mm_min_ps((__m128)b, (__m128)a);
+#else
+  return select(b < a, b, a);
+#endif
+}
 /** The larger; NaN where either is NaN. */
 KRAIT_INLINE F largest(F a, F b) { return select((b > a) | (b != b), b, a); }
 KRAIT_INLINE F smallest(F a, F b) { return select((b < a) | (b != b), b, a); }
@@ -61,6 +82,12 @@ KRAIT_INLINE F squareRoot(F x) {
   return (F)_mm_sqrt_ps((__m128)x);
 #elif defined(__aarch64__)
   return (F)vsqrtq_f32((float32x4_t)x);
+#elif defined(__wasm__)
+#if __has_builtin(__builtin_elementwise_sqrt)
+  return __builtin_elementwise_sqrt(x);
+#else
+  return (F)__builtin_wasm_sqrt_f32x4(x);
+#endif
 #else
   for (int i = 0; i < LANES; i++) x[i] = __builtin_sqrtf(x[i]);
   return x;
@@ -176,6 +203,43 @@ KRAIT_INLINE float extremeOf(const float* x, int64_t n, float start, Better bett
   });
   for (int i = 1; i < LANES; i++) best = better(best, splat(best[i]));
   return best[0];
+}
+
+// ---- 4 floats, to exchange lanes -----------------------------------------------------------------------------------
+
+typedef float F4 __attribute__((vector_size(16)));
+
+#if defined(__clang__) || __GNUC__ >= 12
+#define KRAIT_SHUFFLE(a, b, i, j, k, l) __builtin_shufflevector(a, b, i, j, k, l)
+#else
+typedef int32_t I4 __attribute__((vector_size(16)));
+#define KRAIT_SHUFFLE(a, b, i, j, k, l) __builtin_shuffle(a, b, I4{i, j, k, l})
+#endif
+
+/** Lanes of a vector in memory, folded in halves down to 4. */
+KRAIT_INLINE F4 foldToFour(const float* lanes) {
+  const auto at = [&](int i) __attribute__((always_inline)) { return loadVector<F4>(lanes + 4 * i); };
+  if constexpr (LANES == 16) return (at(0) + at(2)) + (at(1) + at(3));
+  if constexpr (LANES == 8) return at(0) + at(1);
+  return at(0);
+}
+
+/** Sum of each of four vectors of 4 lanes: lane i + lane i+2, then +1. */
+KRAIT_INLINE F4 sumsOfFour(F4 a, F4 b, F4 c, F4 d) {
+  const F4 ab = KRAIT_SHUFFLE(a, b, 0, 1, 4, 5) + KRAIT_SHUFFLE(a, b, 2, 3, 6, 7);
+  const F4 cd = KRAIT_SHUFFLE(c, d, 0, 1, 4, 5) + KRAIT_SHUFFLE(c, d, 2, 3, 6, 7);
+  return KRAIT_SHUFFLE(ab, cd, 0, 2, 4, 6) + KRAIT_SHUFFLE(ab, cd, 1, 3, 5, 7);
+}
+
+/** Transposes a block of 4 x 4 in memory: rows `fromStep` apart to rows `toStep` apart. */
+KRAIT_INLINE void transposeFour(const float* from, int64_t fromStep, float* to, int64_t toStep) {
+  const auto row = [&](int i) __attribute__((always_inline)) { return loadVector<F4>(from + i * fromStep); };
+  const F4 a = row(0), b = row(1), c = row(2), d = row(3);
+  const F4 lowAB = KRAIT_SHUFFLE(a, b, 0, 4, 1, 5), highAB = KRAIT_SHUFFLE(a, b, 2, 6, 3, 7);
+  const F4 lowCD = KRAIT_SHUFFLE(c, d, 0, 4, 1, 5), highCD = KRAIT_SHUFFLE(c, d, 2, 6, 3, 7);
+  const F4 columns[4] = {KRAIT_SHUFFLE(lowAB, lowCD, 0, 1, 4, 5), KRAIT_SHUFFLE(lowAB, lowCD, 2, 3, 6, 7),
+                         KRAIT_SHUFFLE(highAB, highCD, 0, 1, 4, 5), KRAIT_SHUFFLE(highAB, highCD, 2, 3, 6, 7)};
+  for (int i = 0; i < 4; i++) __builtin_memcpy(to + i * toStep, &columns[i], sizeof(F4));
 }
 
 }  // namespace

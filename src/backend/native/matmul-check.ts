@@ -164,8 +164,8 @@ export const large: MatmulCase[] = [
   { ...plain, batch: 40, m: 20, n: 30, k: 50, shareB: true },
   { ...plain, batch: 4, m: 60, n: 130, k: 200, transA: true, bias: 'f32', beta: 0.3 },
   // k so long that a packed block does not hold all of it
-  { ...plain, m: 20, n: 300, k: 4200 },
-  { ...plain, m: 30, n: 290, k: 4300, transA: true, types: ['f16', 'bf16', 'bf16'] },
+  { ...plain, m: 20, n: 300, k: 8300 },
+  { ...plain, m: 30, n: 140, k: 8400, transA: true, types: ['f16', 'bf16', 'bf16'] },
   { ...plain, m: 160, n: 20, k: 11000, transB: false, types: ['f32', 'f32', 'f16'] },
 ];
 

@@ -19,6 +19,12 @@ import type { Numbers, Tensors } from './view.ts';
 
 type Inputs = Tensors<'u' | 'dt' | 'a' | 'b' | 'c', 'd' | 'z' | 'dtBias' | 'flags'>;
 
+function vector(n: number, value: (i: number) => number): Float64Array {
+  const values = new Float64Array(n);
+  for (let i = 0; i < n; i++) values[i] = value(i);
+  return values;
+}
+
 /** One position of one channel, read from the tensors. */
 function position(t: Inputs, dims: Numbers, batch: number, time: number, channel: number) {
   const row = batch * dims.l + time;
@@ -34,9 +40,9 @@ function position(t: Inputs, dims: Numbers, batch: number, time: number, channel
     u: t.u.get(row, channel),
     gate: t.z ? silu(t.z.get(row, channel)) : 1,
     skip: t.d?.get(0, channel) ?? 0,
-    decay: (i: number) => Math.exp(delta * t.a.get(i, channel)),
-    b: (i: number) => t.b.get(row, i),
-    c: (i: number) => t.c.get(row, i),
+    decay: vector(dims.n, (i) => Math.exp(delta * t.a.get(i, channel))),
+    b: vector(dims.n, (i) => t.b.get(row, i)),
+    c: vector(dims.n, (i) => t.c.get(row, i)),
   };
 }
 
@@ -44,12 +50,12 @@ type Position = ReturnType<typeof position>;
 
 /** The state after a position that is not padding. */
 const step = (h: Float64Array, p: Position): Float64Array =>
-  h.map((before, i) => (p.isReset ? 0 : p.decay(i) * before) + p.delta * p.u * p.b(i));
+  vector(h.length, (i) => (p.isReset ? 0 : p.decay[i] * h[i]) + p.delta * p.u * p.b[i]);
 
 /** y before the gate. */
 function output(h: Float64Array, p: Position): number {
   let sum = p.skip * p.u;
-  for (let i = 0; i < h.length; i++) sum += p.c(i) * h[i];
+  for (let i = 0; i < h.length; i++) sum += p.c[i] * h[i];
   return sum;
 }
 
@@ -58,7 +64,7 @@ export function selectiveScan(t: Inputs & Tensors<'y', 'stateIn' | 'stateOut' | 
   const chunks = Math.ceil(l / chunk);
   for (let batch = 0; batch < b; batch++) {
     for (let channel = 0; channel < d; channel++) {
-      let h: Float64Array = Float64Array.from({ length: n }, (_, i) => t.stateIn?.get(batch * n + i, channel) ?? 0);
+      let h = vector(n, (i) => t.stateIn?.get(batch * n + i, channel) ?? 0);
       for (let time = 0; time < l; time++) {
         if (time % chunk === 0) {
           const row = (batch * chunks + time / chunk) * n;
@@ -87,71 +93,61 @@ interface Sums {
   readonly dc: Float64Array;
 }
 
+/** A position with the states around it. */
+interface Moment {
+  readonly p: Position;
+  readonly before: Float64Array;
+  readonly after: Float64Array;
+}
+
 /** Gradients of one position; turns `dh`, the gradient of the state after it, into that of the state before it. */
-function stepBack(
-  t: BwdTensors,
-  dims: Numbers,
-  channel: number,
-  p: Position,
-  states: State,
-  dh: Float64Array,
-  sums: Sums,
-) {
+function stepBack(t: BwdTensors, dims: Numbers, channel: number, moment: Moment, dh: Float64Array, sums: Sums): void {
+  const { p, after } = moment;
   const { n } = dims;
   const dy = t.dy.get(p.row, channel);
   const dpre = dy * p.gate;
   let du = dpre * p.skip;
   let ddelta = 0;
   for (let i = 0; i < n; i++) {
-    const before = p.isReset ? 0 : states.before[i];
-    dh[i] += dpre * p.c(i);
-    sums.dc[p.row * n + i] += dpre * states.after[i];
+    const before = p.isReset ? 0 : moment.before[i];
+    dh[i] += dpre * p.c[i];
+    sums.dc[p.row * n + i] += dpre * after[i];
     sums.db[p.row * n + i] += dh[i] * p.delta * p.u;
-    sums.da[i * dims.d + channel] += dh[i] * p.delta * p.decay(i) * before;
-    ddelta += dh[i] * (t.a.get(i, channel) * p.decay(i) * before + p.u * p.b(i));
-    du += dh[i] * p.delta * p.b(i);
-    dh[i] = p.isReset ? 0 : dh[i] * p.decay(i);
+    sums.da[i * dims.d + channel] += dh[i] * p.delta * p.decay[i] * before;
+    ddelta += dh[i] * (t.a.get(i, channel) * p.decay[i] * before + p.u * p.b[i]);
+    du += dh[i] * p.delta * p.b[i];
+    dh[i] = p.isReset ? 0 : dh[i] * p.decay[i];
   }
   const ddt = ddelta * (dims.softplus ? softplusSlope(p.raw) : 1);
   sums.dd[channel] += dpre * p.u;
   sums.ddtBias[channel] += ddt;
   t.du.set(p.row, channel, du);
   t.ddt.set(p.row, channel, ddt);
-  if (t.z) t.dz?.set(p.row, channel, dy * output(states.after, p) * siluSlope(t.z.get(p.row, channel)));
+  if (t.z) t.dz?.set(p.row, channel, dy * output(after, p) * siluSlope(t.z.get(p.row, channel)));
 }
 
-interface State {
-  readonly before: Float64Array;
-  readonly after: Float64Array;
-}
-
-/** The states around every position of a chunk, recomputed from its checkpoint. */
-function recompute(t: BwdTensors, dims: Numbers, batch: number, channel: number, start: number, end: number): State[] {
+/** The positions start..end-1 of a chunk with their states, recomputed from its checkpoint. */
+function recompute(t: BwdTensors, dims: Numbers, batch: number, channel: number, start: number, end: number): Moment[] {
   const checkpoint = (batch * Math.ceil(dims.l / dims.chunk) + start / dims.chunk) * dims.n;
-  let h: Float64Array = Float64Array.from({ length: dims.n }, (_, i) => t.checkpoints.get(checkpoint + i, channel));
-  const states: State[] = [];
+  let h = vector(dims.n, (i) => t.checkpoints.get(checkpoint + i, channel));
+  const moments: Moment[] = [];
   for (let time = start; time < end; time++) {
     const p = position(t, dims, batch, time, channel);
     const after = p.isPad ? h : step(h, p);
-    states.push({ before: h, after });
+    moments.push({ p, before: h, after });
     h = after;
   }
-  return states;
+  return moments;
 }
 
 function channelBack(t: BwdTensors, dims: Numbers, batch: number, channel: number, sums: Sums): void {
   const { l, n, chunk } = dims;
-  const dh = Float64Array.from({ length: n }, (_, i) => t.dstateOut?.get(batch * n + i, channel) ?? 0);
+  const dh = vector(n, (i) => t.dstateOut?.get(batch * n + i, channel) ?? 0);
   for (let start = (Math.ceil(l / chunk) - 1) * chunk; start >= 0; start -= chunk) {
     const end = Math.min(start + chunk, l);
-    const states = recompute(t, dims, batch, channel, start, end);
-    for (let time = end - 1; time >= start; time--) {
-      const p = position(t, dims, batch, time, channel);
-      if (p.isPad) {
-        for (const gradient of [t.du, t.ddt, t.dz]) gradient?.set(p.row, channel, 0);
-      } else {
-        stepBack(t, dims, channel, p, states[time - start], dh, sums);
-      }
+    for (const moment of recompute(t, dims, batch, channel, start, end).reverse()) {
+      if (!moment.p.isPad) stepBack(t, dims, channel, moment, dh, sums);
+      else for (const gradient of [t.du, t.ddt, t.dz]) gradient?.set(moment.p.row, channel, 0);
     }
   }
   for (let i = 0; i < n; i++) t.dstateIn?.set(batch * n + i, channel, dh[i]);

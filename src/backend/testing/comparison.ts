@@ -35,10 +35,6 @@ function largestOf(values: Float64Array): number {
   return largest;
 }
 
-/** Whether `got` is `expected` rounded to the dtype, with its sign of zero; any NaN is as good as another. */
-const isRounded = (got: number, expected: number, dtype: DType): boolean =>
-  Object.is(got, rounded(dtype, [expected])[0]);
-
 /** Fails at the first element of `got` that differs from `expected` by more than the tolerance allows. */
 export function assertClose(
   name: string,
@@ -49,9 +45,11 @@ export function assertClose(
 ) {
   const { relative, smallest } = ROUNDING[shape.dtype];
   const floor = tolerance.floor === 'largest' ? largestOf(expected) : tolerance.floor;
+  const nearest = rounded(shape.dtype, expected);
   for (let i = 0; i < expected.length; i++) {
     const x = expected[i];
-    if (isRounded(got[i], x, shape.dtype)) continue;
+    // With its sign of zero; any NaN is as good as another.
+    if (Object.is(got[i], nearest[i])) continue;
     const computed = tolerance.rel * Math.max(Math.abs(x), floor);
     const allowed = computed + relative * (Math.abs(x) + computed) + smallest;
     if (tolerance.rel > 0 && Math.abs(got[i] - x) <= allowed) continue;

@@ -31,6 +31,12 @@ export const SMALL_SHAPES = SHAPES.slice(2, 7);
 
 type Make = ContractCase['make'];
 
+/** One case for each combination of types and layouts; two of them where `elements` are many. */
+export const sized = (elements: number, label: string, tolerance: Tolerance, make: Make): ContractCase[] =>
+  elements > 2000
+    ? [...single(label, tolerance, make), ...single(label, tolerance, make, 'mixed')]
+    : variants(label, tolerance, make);
+
 /** One case for each combination of types and layouts. */
 export function variants(label: string, tolerance: Tolerance, make: Make, types = ALL_TYPES): ContractCase[] {
   return types.flatMap((t) =>

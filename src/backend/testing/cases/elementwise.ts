@@ -3,13 +3,13 @@ import { BINARY_OPS, BROADCAST_MODES, UNARY_OPS, type UnaryOp } from '../../kern
 import { ELEMENT, EXACT, type Tolerance } from '../comparison.ts';
 import type { Draw, Operand } from '../operands.ts';
 import type { Launch } from '../runner.ts';
-import { type CaseTable, type ContractCase, SHAPES, SMALL_SHAPES, single, variants } from './case.ts';
+import { type CaseTable, type ContractCase, SHAPES, SMALL_SHAPES, single, sized, variants } from './case.ts';
 
 const text = (shape: readonly number[]): string => shape.join('x');
 
 const fill: ContractCase[] = [
   ...SHAPES.flatMap(([rows, cols]) =>
-    variants(text([rows, cols]), EXACT, (draw) => ({
+    sized(rows * cols, text([rows, cols]), EXACT, (draw) => ({
       kernel: 'fill',
       tensors: { y: draw.output(rows, cols) },
       dims: { rows, cols },
@@ -63,7 +63,7 @@ const bigIntegers = (draw: Draw, rows: number, cols: number): Operand => draw.in
 
 const copy: ContractCase[] = [
   ...SHAPES.flatMap(([rows, cols]) =>
-    variants(text([rows, cols]), EXACT, (draw) => copying(draw, draw.normal(rows, cols))),
+    sized(rows * cols, text([rows, cols]), EXACT, (draw) => copying(draw, draw.normal(rows, cols))),
   ),
   ...(['f32', 'bf16', 'f16'] as const).flatMap((type) => [
     ...single(`rounding to ${type}`, EXACT, (draw) => copying(draw, awkward(draw, 9, 67), type)),
@@ -94,7 +94,7 @@ const copy: ContractCase[] = [
 ];
 
 const accumulate: ContractCase[] = SHAPES.flatMap(([rows, cols]) =>
-  variants(text([rows, cols]), { rel: 1e-6, floor: 2 }, (draw) => ({
+  sized(rows * cols, text([rows, cols]), { rel: 1e-6, floor: 2 }, (draw) => ({
     kernel: 'accumulate',
     tensors: { x: draw.normal(rows, cols), y: draw.normal(rows, cols) },
     dims: { rows, cols },
@@ -137,7 +137,12 @@ function permuting(draw: Draw, { sizes, strides, start = 0 }: Permutation, isInt
 }
 
 const permute: ContractCase[] = PERMUTATIONS.flatMap((p) => [
-  ...variants(p.label, EXACT, (draw) => permuting(draw, p)),
+  ...sized(
+    p.sizes.reduce((a, b) => a * b),
+    p.label,
+    EXACT,
+    (draw) => permuting(draw, p),
+  ),
   ...single(`${p.label} i32`, EXACT, (draw) => permuting(draw, p, true)),
 ]);
 
@@ -162,7 +167,7 @@ function argument(draw: Draw, op: UnaryOp, rows: number, cols: number, dtype = d
 
 const unary: ContractCase[] = UNARY_OPS.flatMap((op, code) => [
   ...(op === 'silu' || op === 'scale' ? SHAPES : SMALL_SHAPES).flatMap(([rows, cols]) =>
-    variants(`${op} ${text([rows, cols])}`, unaryTolerance(op), (draw) => ({
+    sized(rows * cols, `${op} ${text([rows, cols])}`, unaryTolerance(op), (draw) => ({
       kernel: 'unary',
       tensors: { x: argument(draw, op, rows, cols), y: draw.output(rows, cols) },
       dims: { rows, cols, op: code },
@@ -183,7 +188,7 @@ const unary: ContractCase[] = UNARY_OPS.flatMap((op, code) => [
 
 const unaryBwd: ContractCase[] = UNARY_OPS.flatMap((op, code) => [
   ...(op === 'silu' ? SHAPES : SMALL_SHAPES).flatMap(([rows, cols]) =>
-    variants(`${op} ${text([rows, cols])}`, unaryBwdTolerance(op), (draw) => ({
+    sized(rows * cols, `${op} ${text([rows, cols])}`, unaryBwdTolerance(op), (draw) => ({
       kernel: 'unary_bwd',
       tensors: { x: argument(draw, op, rows, cols), dy: draw.normal(rows, cols), dx: draw.output(rows, cols) },
       dims: { rows, cols, op: code },
@@ -220,7 +225,7 @@ const divisor = (draw: Draw, rows: number, cols: number, dtype = draw.any()): Op
 const binary: ContractCase[] = BINARY_OPS.flatMap((op, code) =>
   BROADCAST_MODES.flatMap((mode, modeCode) => [
     ...(op === 'mul' ? SHAPES : SMALL_SHAPES.slice(0, 4)).flatMap(([rows, cols]) =>
-      variants(`${op} ${mode} ${text([rows, cols])}`, ELEMENT, (draw) => ({
+      sized(rows * cols, `${op} ${mode} ${text([rows, cols])}`, ELEMENT, (draw) => ({
         kernel: 'binary',
         tensors: {
           a: divisor(draw, rows, cols),
@@ -246,7 +251,7 @@ const binary: ContractCase[] = BINARY_OPS.flatMap((op, code) =>
 
 const dropout: ContractCase[] = [
   ...SHAPES.flatMap(([rows, cols]) =>
-    variants(text([rows, cols]), ELEMENT, (draw) => ({
+    sized(rows * cols, text([rows, cols]), ELEMENT, (draw) => ({
       kernel: 'dropout',
       tensors: { x: divisor(draw, rows, cols), y: draw.output(rows, cols) },
       dims: { rows, cols, seed: draw.random.integer(2 ** 32), stream: draw.random.integer(2 ** 32) },
@@ -268,7 +273,7 @@ const dropout: ContractCase[] = [
 ];
 
 const randomUniform: ContractCase[] = SHAPES.flatMap(([rows, cols]) =>
-  variants(text([rows, cols]), { rel: 1e-6, floor: 3 }, (draw) => ({
+  sized(rows * cols, text([rows, cols]), { rel: 1e-6, floor: 3 }, (draw) => ({
     kernel: 'random_uniform',
     tensors: { y: draw.output(rows, cols) },
     dims: { rows, cols, seed: draw.random.integer(2 ** 32), stream: draw.random.integer(2 ** 32) },

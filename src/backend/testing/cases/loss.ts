@@ -2,7 +2,7 @@
 import { ELEMENT, type Tolerance } from '../comparison.ts';
 import { type Draw, dense, type Operand } from '../operands.ts';
 import type { Launch } from '../runner.ts';
-import { type CaseTable, type ContractCase, SHAPES, single, variants } from './case.ts';
+import { type CaseTable, type ContractCase, SHAPES, single, sized, variants } from './case.ts';
 
 const IGNORE = -100;
 const LOSS: Tolerance = { rel: 3e-6, floor: 2 };
@@ -27,8 +27,8 @@ export function crossEntropy(draw: Draw, rows: number, cols: number, withGradien
 
 const cross_entropy: ContractCase[] = [
   ...[...SHAPES.filter(([, cols]) => cols > 0), [4, 3001] as const].flatMap(([rows, cols]) => [
-    ...variants(`${rows}x${cols}`, LOSS, (draw) => crossEntropy(draw, rows, cols, false, 1)),
-    ...variants(`with gradient ${rows}x${cols}`, LOSS, (draw) => crossEntropy(draw, rows, cols, true, 0.25)),
+    ...sized(rows * cols, `${rows}x${cols}`, LOSS, (draw) => crossEntropy(draw, rows, cols, false, 1)),
+    ...sized(rows * cols, `with gradient ${rows}x${cols}`, LOSS, (draw) => crossEntropy(draw, rows, cols, true, 0.25)),
   ]),
   ...variants('gradient in place', LOSS, (draw) => {
     const launch = crossEntropy(draw, 6, 37, true, 2);
@@ -106,7 +106,7 @@ const STEPS: readonly (readonly [label: string, step: Step])[] = [
 const adamw: ContractCase[] = [
   ...STEPS.flatMap(([label, step]) =>
     [0, 1, 7, 33, 5000].flatMap((n) =>
-      variants(`${label} n=${n}`, { rel: 1e-6, floor: 0.1 }, (draw) => optimising(draw, n, step)),
+      sized(n, `${label} n=${n}`, { rel: 1e-6, floor: 0.1 }, (draw) => optimising(draw, n, step)),
     ),
   ),
   ...variants('skipped', ELEMENT, (draw) => {

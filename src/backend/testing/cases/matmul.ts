@@ -2,7 +2,7 @@
 import { EXACT, SUM } from '../comparison.ts';
 import type { Draw, Operand } from '../operands.ts';
 import type { Launch } from '../runner.ts';
-import { type CaseTable, type ContractCase, single, variants } from './case.ts';
+import { type CaseTable, type ContractCase, single, sized, variants } from './case.ts';
 
 interface Product {
   readonly batch?: number;
@@ -94,7 +94,9 @@ const matmul: ContractCase[] = [
       variants(`${m}x${n}x${k} transA=${t.transA} transB=${t.transB}`, SUM, (draw) => product(draw, { ...t, m, n, k })),
     ),
   ),
-  ...SPECIAL.flatMap(([label, p]) => variants(label, SUM, (draw) => product(draw, p))),
+  ...SPECIAL.flatMap(([label, p]) =>
+    sized((p.m * p.n * p.k * (p.batch ?? 1)) / 20, label, SUM, (draw) => product(draw, p)),
+  ),
 ];
 
 /** Ids with repetitions, and with some outside the table. */
@@ -111,7 +113,7 @@ const LOOKUPS: readonly (readonly [n: number, d: number, v: number])[] = [
 
 const embedding: ContractCase[] = [
   ...LOOKUPS.flatMap(([n, d, v]) =>
-    variants(`${n}x${d} of ${v}`, EXACT, (draw) => ({
+    sized(n * d, `${n}x${d} of ${v}`, EXACT, (draw) => ({
       kernel: 'embedding',
       tensors: { table: draw.normal(v, d), ids: ids(draw, n, v), y: draw.output(n, d) },
       dims: { n, d, v },
@@ -131,7 +133,7 @@ const embedding: ContractCase[] = [
 ];
 
 const embeddingBwd: ContractCase[] = LOOKUPS.flatMap(([n, d, v]) =>
-  variants(`${n}x${d} of ${v}`, SUM, (draw) => ({
+  sized(n * d, `${n}x${d} of ${v}`, SUM, (draw) => ({
     kernel: 'embedding_bwd',
     tensors: { dy: draw.normal(n, d), ids: ids(draw, n, v), dtable: draw.normal(v, d, 'f32') },
     dims: { n, d, v },

@@ -3,7 +3,7 @@ import { REDUCE_OPS } from '../../kernels.ts';
 import { ELEMENT, EXACT, SUM, type Tolerance } from '../comparison.ts';
 import { type Draw, dense } from '../operands.ts';
 import { evaluate } from '../runner.ts';
-import { type CaseTable, type ContractCase, SHAPES, single, variants } from './case.ts';
+import { type CaseTable, type ContractCase, SHAPES, single, sized, variants } from './case.ts';
 
 /** [outer, n, inner] with nothing along each axis, contiguous and strided reductions, and large ones. */
 const REDUCTIONS = [
@@ -23,7 +23,7 @@ const REDUCTIONS = [
 const reduce: ContractCase[] = REDUCE_OPS.flatMap((op, code) => {
   const tolerance: Tolerance = op === 'max' || op === 'min' ? EXACT : SUM;
   return REDUCTIONS.flatMap(([outer, n, inner]) =>
-    variants(`${op} ${outer}x${n}x${inner}`, tolerance, (draw) => ({
+    sized(outer * n * inner, `${op} ${outer}x${n}x${inner}`, tolerance, (draw) => ({
       kernel: 'reduce',
       tensors: { x: dense(draw.normal(outer * n, inner)), y: dense(draw.output(outer, inner)) },
       dims: { outer, n, inner, op: code },
@@ -33,7 +33,7 @@ const reduce: ContractCase[] = REDUCE_OPS.flatMap((op, code) => {
 });
 
 const argmax: ContractCase[] = SHAPES.filter(([, cols]) => cols > 0).flatMap(([rows, cols]) => [
-  ...variants(`${rows}x${cols}`, EXACT, (draw) => ({
+  ...sized(rows * cols, `${rows}x${cols}`, EXACT, (draw) => ({
     kernel: 'argmax',
     tensors: { x: draw.normal(rows, cols), y: dense(draw.output(1, rows, 'i32')) },
     dims: { rows, cols },
@@ -54,7 +54,7 @@ const softmaxTolerance = (log: number): Tolerance => ({ rel: 1e-5, floor: log ? 
 
 const softmax: ContractCase[] = [0, 1].flatMap((log) => [
   ...SHAPES.flatMap(([rows, cols]) =>
-    variants(`log=${log} ${rows}x${cols}`, softmaxTolerance(log), (draw) => ({
+    sized(rows * cols, `log=${log} ${rows}x${cols}`, softmaxTolerance(log), (draw) => ({
       kernel: 'softmax',
       tensors: { x: draw.normal(rows, cols, draw.any(), 3), y: draw.output(rows, cols) },
       dims: { rows, cols, log },
@@ -75,7 +75,7 @@ const softmax: ContractCase[] = [0, 1].flatMap((log) => [
 
 const softmaxBwd: ContractCase[] = [0, 1].flatMap((log) =>
   SHAPES.flatMap(([rows, cols]) =>
-    variants(`log=${log} ${rows}x${cols}`, { rel: 1e-5, floor: 'largest' }, async (draw) => {
+    sized(rows * cols, `log=${log} ${rows}x${cols}`, { rel: 1e-5, floor: 'largest' }, async (draw) => {
       const x = draw.normal(rows, cols);
       const dims = { rows, cols, log };
       const { y } = await evaluate({ kernel: 'softmax', tensors: { x, y: x }, dims, scalars: {} });
@@ -93,7 +93,7 @@ const accumulator = (draw: Draw, value: number) => draw.values(1, 1, () => value
 
 const sumSquares: ContractCase[] = [
   ...[...SHAPES, [3, 70001] as const].flatMap(([rows, cols]) =>
-    variants(`${rows}x${cols}`, { rel: 2e-7, floor: 'largest' }, (draw) => ({
+    sized(rows * cols, `${rows}x${cols}`, { rel: 2e-7, floor: 'largest' }, (draw) => ({
       kernel: 'sum_squares',
       tensors: { x: draw.normal(rows, cols), acc: accumulator(draw, 3.5) },
       dims: { rows, cols },

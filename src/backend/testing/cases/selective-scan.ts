@@ -122,9 +122,9 @@ const SHAPES: readonly (readonly [b: number, l: number, d: number, n: number])[]
   [1, CHUNK - 1, 7, 16],
   [2, CHUNK, 8, 5],
   [1, CHUNK + 1, 17, 16],
-  [2, 3 * CHUNK + 3, 33, 3],
-  [1, 20, 16, 64],
-  [2, 100, 70, 16],
+  [2, 2 * CHUNK + 3, 33, 3],
+  [1, 10, 16, 33],
+  [2, 60, 37, 16],
 ];
 
 const OPTIONS: readonly (readonly [label: string, options: ScanOptions])[] = [
@@ -147,7 +147,7 @@ function casesOf(make: Make): ContractCase[] {
           `${label} b=${b} l=${l} d=${d} n=${n} softplus=${softplus}`,
           TOLERANCE,
           (draw) => make(draw, { b, l, d, n, chunk: CHUNK, softplus }, options),
-          label === 'everything' && l < 100 ? undefined : ['mixed'],
+          label === 'everything' && l < 50 ? undefined : ['mixed'],
         ),
       ),
     ),
