@@ -25,7 +25,7 @@ const step = (rate: number) => {
 };
 
 for (let i = 0; i <= 500; i++) {
-  const loss = step(0.5);
+  const loss = step(0.1);
   if (i % 100 === 0) console.log(`step ${i}: loss ${(await loss.item()).toFixed(6)}`);
   loss.dispose();
 }

@@ -5,6 +5,7 @@
  * Sizes are rounded up to a class (eighths of a power of two, at least 256 bytes); a request takes the smallest
  * free block of its class or of the next few, at most a quarter larger.
  */
+import { KraitError } from '../core/index.ts';
 import type { Allocation, MemoryStats } from './backend.ts';
 
 const SMALLEST = 256;
@@ -25,7 +26,11 @@ export class BlockPool {
   /** `grow` returns the 64-byte aligned address of fresh memory, or throws. */
   constructor(private readonly grow: (bytes: number) => number) {}
 
+  /** @throws KraitError unless `bytes` is a whole number from 0; what `grow` throws if there is no more memory */
   alloc(bytes: number): Allocation {
+    if (!Number.isSafeInteger(bytes) || bytes < 0) {
+      throw new KraitError(`[alloc] bytes: expected a whole number from 0, got ${bytes}`);
+    }
     const wanted = sizeClass(bytes);
     let size = wanted;
     let address: number | undefined;

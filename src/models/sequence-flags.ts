@@ -1,10 +1,7 @@
 /** Marks on positions, as the sequence kernels read them: where a document starts, and what is padding. */
-import type { Device, Tensor } from '../tensor/index.ts';
+import { type Device, FLAG_PAD, FLAG_RESET, type Tensor } from '../tensor/index.ts';
 
-/** The state is zeroed before this position. */
-export const FLAG_RESET = 1;
-/** The position is skipped as if it were not there. */
-export const FLAG_PAD = 2;
+export { FLAG_PAD, FLAG_RESET };
 
 /** Rows of token ids made one length. */
 export interface PaddedRows {

@@ -30,10 +30,16 @@ import {
 
 export const LABELS = ['ham', 'spam'] as const;
 
+/**
+ * The words that answer. Each is one token of the base model: likelihoods of words of different length would favour the
+ * shorter one, and ` ham` is two tokens, the first a fragment.
+ */
+const LABEL_WORDS: Readonly<Record<string, string>> = { ham: ' good', spam: ' spam' };
+
 /** The question comes last: at it, a recurrent model's state holds the mail. */
 export const SPAM_PROMPT: LabelPrompt = {
   prompt: (text) => `Mail:\n${text}\n\nThis mail is`,
-  completion: (label) => ` ${label}`,
+  completion: (label) => LABEL_WORDS[label],
 };
 
 export interface SpamSettings {

@@ -14,6 +14,7 @@ import {
   type Shape,
   ShapeError,
   sizeOf,
+  viewAs,
 } from '../core/index.ts';
 import { Storage, Tensor } from './tensor.ts';
 
@@ -173,7 +174,7 @@ export class Device {
     const size = dtypeBytes(dtype);
     const bytes = await this.backend.download(block, offset * size, length * size);
     const aligned = bytes.byteOffset % size === 0 ? bytes : bytes.slice();
-    return decode(dtype, viewOf(dtype, aligned, length));
+    return decode(dtype, viewAs(dtype, aligned.buffer, aligned.byteOffset, length));
   }
 
   /** Resolves when everything queued so far has run. */
@@ -187,19 +188,5 @@ export class Device {
 
   close(): void {
     this.backend.close();
-  }
-}
-
-function viewOf(dtype: DType, bytes: Uint8Array, length: number) {
-  const { buffer, byteOffset } = bytes;
-  switch (dtype) {
-    case 'f32':
-      return new Float32Array(buffer, byteOffset, length);
-    case 'f64':
-      return new Float64Array(buffer, byteOffset, length);
-    case 'i32':
-      return new Int32Array(buffer, byteOffset, length);
-    default:
-      return new Uint16Array(buffer, byteOffset, length);
   }
 }

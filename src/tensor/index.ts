@@ -1,3 +1,4 @@
+export { FLAG_PAD, FLAG_RESET } from '../backend/index.ts';
 export * from './autograd.ts';
 export * from './device.ts';
 export * from './grad-check.ts';

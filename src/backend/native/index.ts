@@ -6,7 +6,8 @@
 import { availableParallelism } from 'node:os';
 import { type DType, EnvironmentError, KraitError, UnsupportedOpError } from '../../core/index.ts';
 import type { Allocation, Backend, MemoryStats } from '../backend.ts';
-import { BlockPool, sizeClass } from '../block-pool.ts';
+import { BlockPool } from '../block-pool.ts';
+import { addressOf, checkSizes } from '../command-check.ts';
 import { argumentName, type Command, KERNELS, type KernelName, packCommand, type TensorArg } from '../kernels.ts';
 import { type Addon, type Handle, loadAddon, nativeAvailability } from './addon.ts';
 
@@ -33,13 +34,6 @@ function threadCount(wanted: number | undefined): number {
   const name = wanted === undefined ? 'KRAIT_THREADS' : 'threads';
   throw new KraitError(`${name}=${wanted ?? fromEnvironment}: expected a whole number from 1 to ${MOST_THREADS}`);
 }
-
-/** Dims that may be negative: steps and marks, not sizes. */
-const isStep = (name: string): boolean => /^(s\d|stride[A-Z]?|ignore)$/.test(name);
-
-const SIZES = new Map(
-  (Object.keys(KERNELS) as KernelName[]).map((kernel) => [kernel, KERNELS[kernel].dims.map((name) => !isStep(name))]),
-);
 
 export class NativeBackend implements Backend {
   readonly name = 'native';
@@ -81,9 +75,6 @@ export class NativeBackend implements Backend {
 
   alloc(bytes: number): Allocation {
     this.checkOpen();
-    if (!Number.isSafeInteger(bytes) || bytes < 0) {
-      throw new KraitError(`[alloc] bytes: expected a whole number from 0, got ${bytes}`);
-    }
     return this.pool.alloc(bytes);
   }
 
@@ -91,20 +82,14 @@ export class NativeBackend implements Backend {
     if (!this.closed) this.pool.free(block);
   }
 
-  private range(what: string, block: Allocation, byteOffset: number, bytes: number): number {
-    this.checkOpen();
-    const inside = Number.isSafeInteger(byteOffset) && Number.isSafeInteger(bytes) && byteOffset >= 0 && bytes >= 0;
-    if (inside && byteOffset + bytes <= sizeClass(block.bytes)) return block.address + byteOffset;
-    throw new KraitError(`[${what}] range: expected within ${block.bytes} bytes, got ${bytes} at ${byteOffset}`);
-  }
-
   upload(block: Allocation, byteOffset: number, data: Uint8Array): void {
-    const address = this.range('upload', block, byteOffset, data.byteLength);
-    this.addon.write(this.handle, address, data);
+    this.checkOpen();
+    this.addon.write(this.handle, addressOf('upload', block, byteOffset, data.byteLength), data);
   }
 
   async download(block: Allocation, byteOffset: number, bytes: number): Promise<Uint8Array> {
-    const address = this.range('download', block, byteOffset, bytes);
+    this.checkOpen();
+    const address = addressOf('download', block, byteOffset, bytes);
     return this.settled(this.addon.read(this.handle, address, bytes));
   }
 
@@ -126,28 +111,12 @@ export class NativeBackend implements Backend {
     const index = this.index.get(cmd.kernel);
     const device = `native ${this.variant}`;
     if (index === undefined) throw new UnsupportedOpError(cmd.kernel, 'this kernel', device);
-    this.checkSizes(cmd);
+    checkSizes(cmd);
     packCommand(cmd, index, this.slots);
     const refused = this.addon.launch(this.handle);
     if (refused === 0) return;
     const name = argumentName(KERNELS[cmd.kernel].tensors[refused - 1]);
     throw new UnsupportedOpError(cmd.kernel, `${name} of ${cmd.tensors[refused - 1]?.dtype}`, device);
-  }
-
-  private checkSizes(cmd: Command): void {
-    const isSize = SIZES.get(cmd.kernel)!;
-    for (let i = 0; i < cmd.dims.length; i++) {
-      if (Number.isSafeInteger(cmd.dims[i]) && (cmd.dims[i] >= 0 || !isSize[i])) continue;
-      throw new KraitError(
-        `[${cmd.kernel}] ${KERNELS[cmd.kernel].dims[i]}: expected a whole number from 0, got ${cmd.dims[i]}`,
-      );
-    }
-    for (let i = 0; i < cmd.tensors.length; i++) {
-      const t = cmd.tensors[i];
-      if (!t || (Number.isSafeInteger(t.ld) && t.ld >= 0 && Number.isSafeInteger(t.offset) && t.offset >= 0)) continue;
-      const name = argumentName(KERNELS[cmd.kernel].tensors[i]);
-      throw new KraitError(`[${cmd.kernel}] ${name}: expected offset and ld from 0, got ${t.offset} and ${t.ld}`);
-    }
   }
 
   supports(dtype: DType): boolean {

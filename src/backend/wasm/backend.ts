@@ -2,8 +2,8 @@
 import { type DType, KraitError, UnsupportedOpError } from '../../core/index.ts';
 import type { Allocation, Backend, MemoryStats } from '../backend.ts';
 import { BlockPool } from '../block-pool.ts';
+import { addressOf, checkSizes } from '../command-check.ts';
 import { argumentName, COMMAND, type Command, KERNELS, packCommand } from '../kernels.ts';
-import { addressOf, checkSizes } from './command-check.ts';
 import type { Instance } from './instance.ts';
 import type { Queue } from './queue.ts';
 
@@ -37,9 +37,6 @@ export class WasmBackend implements Backend {
 
   alloc(bytes: number): Allocation {
     this.checkOpen();
-    if (!Number.isSafeInteger(bytes) || bytes < 0) {
-      throw new KraitError(`[alloc] bytes: expected a whole number from 0, got ${bytes}`);
-    }
     return this.pool.alloc(bytes);
   }
 

@@ -1,8 +1,8 @@
 /** Sizes of a command that kernels would take for addresses: they are checked here, because kernels check nothing. */
-import { KraitError } from '../../core/index.ts';
-import type { Allocation } from '../backend.ts';
-import { sizeClass } from '../block-pool.ts';
-import { argumentName, type Command, KERNEL_NAMES, KERNELS } from '../kernels.ts';
+import { KraitError } from '../core/index.ts';
+import type { Allocation } from './backend.ts';
+import { sizeClass } from './block-pool.ts';
+import { argumentName, type Command, KERNEL_NAMES, KERNELS } from './kernels.ts';
 
 /** Dims that may be negative: steps and marks, not sizes. */
 const isStep = (name: string): boolean => /^(s\d|stride[A-Z]?|ignore)$/.test(name);
