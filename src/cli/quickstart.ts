@@ -104,7 +104,7 @@ async function run(options: Options, output: Output): Promise<void> {
   (bar as Progress | null)?.stop();
   device.close();
   const seconds = (performance.now() - startedMs) / 1000;
-  const lead = `A Mamba of ${study.parameters.toLocaleString('en')} parameters tells spam from ham; ${seconds.toFixed(0)} seconds on ${device.name} ${device.backend.variant}, ${device.backend.threads} threads.`;
+  const lead = `A Mamba of ${study.parameters.toLocaleString('en')} parameters asked whether mail is spam or ham; ${seconds.toFixed(0)} seconds on ${device.name} ${device.backend.variant}, ${device.backend.threads} threads.`;
   await writeFile(options.out, renderReport({ title: 'Krait: spam or ham', lead, sections: sections(study) }));
   for (const { text, actual, predicted, probability } of study.examples) {
     output.say(`\n${text.split('\n')[0]}\n  -> ${predicted} (${percent(probability)}); it is ${actual}`);
