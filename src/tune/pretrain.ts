@@ -8,6 +8,7 @@ import {
   CORPUS_NAMES,
   type CorpusDocument,
   type CorpusName,
+  corpusSizes,
   type DataSource,
   loadCorpora,
   tokenizerFiles,
@@ -19,6 +20,7 @@ import type { Device } from '../tensor/index.ts';
 import { parseTuneConfig, type TuneConfig, trainerOptionsOf } from './config.ts';
 import { allParameters, LanguageTask } from './language.ts';
 import { evaluateLanguage } from './language-loss.ts';
+import { renderModelCard } from './model-card.ts';
 import { textExample } from './records.ts';
 import { stepsFor, type TrainInput, type TrainingResult, train } from './trainer/index.ts';
 
@@ -101,7 +103,7 @@ async function heldOutBits(
 }
 
 /**
- * Trains a model from nothing and saves it with its tokenizer in `out`.
+ * Trains a model from nothing and saves it with its tokenizer and model card in `out`.
  * @throws ConfigError, EnvironmentError (a data package that is not installed), KraitError for a loss that is not finite
  */
 export async function pretrain(input: PretrainInput): Promise<PretrainResult> {
@@ -133,13 +135,8 @@ export async function pretrain(input: PretrainInput): Promise<PretrainResult> {
     const steps = stepsFor({ steps: training.max_steps, epochs: training.num_train_epochs }, task.stepsPerEpoch);
     const parameters = parameterCount(config);
     const count = (of: (e: (typeof examples)[number]) => number) => examples.reduce((sum, e) => sum + of(e), 0);
-    input.onStart?.({
-      parameters,
-      documents: texts.length,
-      tokens: count((e) => e.ids.length),
-      bytes: count((e) => e.bytes),
-      steps,
-    });
+    const tokens = count((e) => e.ids.length);
+    input.onStart?.({ parameters, documents: texts.length, tokens, bytes: count((e) => e.bytes), steps });
     const place = { files, folder: out, resume: input.resume };
     const result = await train(task, { ...input, options: { ...trainerOptionsOf(training), steps }, place });
     if (result.status === 'aborted') return { ...result, parameters, bitsPerByte: null };
@@ -150,6 +147,8 @@ export async function pretrain(input: PretrainInput): Promise<PretrainResult> {
       documents.filter((d) => !isTraining(d)),
     );
     await saveModel(model, files, out, { dtype: recipe.saveDtype });
+    const card = { recipe, parameters, tokens, steps, sizes: corpusSizes(documents), bitsPerByte };
+    await files.writeAtomic(joinPath(out, 'README.md'), renderModelCard(card));
     return { ...result, parameters, bitsPerByte };
   } finally {
     task.dispose();

@@ -1,0 +1,50 @@
+/** The model card of a pretrained model: README.md as the hub reads it, from the recipe and what was measured. */
+import type { CorpusName, CorpusSize, CorpusSplit } from '../data/index.ts';
+import type { Recipe } from './pretrain.ts';
+
+export interface CardFacts {
+  readonly recipe: Recipe;
+  readonly parameters: number;
+  /** Tokens of all training texts, once. */
+  readonly tokens: number;
+  readonly steps: number;
+  readonly sizes: ReadonlyMap<CorpusName, Readonly<Record<CorpusSplit, CorpusSize>>>;
+  /** Of held-out text, by source. */
+  readonly bitsPerByte: Readonly<Record<string, number>>;
+}
+
+const mebibytes = (bytes: number): string => (bytes / 2 ** 20).toFixed(2);
+const count = (n: number): string => n.toLocaleString('en');
+
+/** Markdown with the front matter of a model card. */
+export function renderModelCard({ recipe, parameters, tokens, steps, sizes, bitsPerByte }: CardFacts): string {
+  const { model, training } = recipe;
+  const { per_device_train_batch_size: rows = 1, max_seq_length: length = 0 } = training;
+  const rowsOfData = [...sizes].map(
+    ([name, { train, 'held-out': held }]) =>
+      `| ${name} | ${count(train.documents)} | ${mebibytes(train.bytes)} | ${count(held.documents)} | ${bitsPerByte[name]?.toFixed(3) ?? '-'} |`,
+  );
+  const modelType = String(model['model_type']);
+  return `---
+license: apache-2.0
+language: en
+pipeline_tag: text-generation
+tags: [${modelType}, krait]
+---
+
+# A small ${modelType} language model
+
+${count(parameters)} parameters: ${model['num_hidden_layers']} layers of ${model['hidden_size']} channels, ${count(recipe.vocabSize)} byte-pair tokens learned from the
+same text. Made from nothing by \`krait pretrain\` with the recipe beside this card, to be fine-tuned, tested and measured
+on an ordinary computer. It knows the words of its sources and little else: do not ask it for facts.
+
+| source | documents | MiB | held-out documents | held-out bits per byte |
+|---|---|---|---|---|
+${rowsOfData.join('\n')}
+
+${count(steps)} steps of ${rows} x ${length} tokens (${((steps * rows * length) / tokens).toFixed(2)} passes over ${count(tokens)} tokens), every document read as
+a stream with its state carried; AdamW, learning rate ${training.learning_rate}, ${training.dtype ?? 'f32'}; weights stored in ${recipe.saveDtype}. The loss of
+every step is in \`metrics.jsonl\`. Bits per byte count a document's bytes after its first token,
+the state carried to its end.
+`;
+}
