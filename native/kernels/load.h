@@ -13,12 +13,24 @@ constexpr int TILE = 256;
 
 // ---- LANES elements ------------------------------------------------------------------------------------------------
 
-KRAIT_INLINE F fromBf16(H half) { return (F)(__builtin_convertvector(half, U) << 16); }
+KRAIT_INLINE F fromBf16(H half) {
+#if defined(__AVX2__) && !defined(__AVX512F__)  // g++ 12 shuffles bytes for a conversion, here and below
+  return (F)_mm256_slli_epi32(_mm256_cvtepu16_epi32((__m128i)half), 16);
+#else
+  return (F)(__builtin_convertvector(half, U) << 16);
+#endif
+}
 
 KRAIT_INLINE H toBf16(F x) {
   const U bits = (U)x;
   const U rounded = bits + 0x7fffu + ((bits >> 16) & 1u);
-  return __builtin_convertvector(((x != x) ? (bits | 0x400000u) : rounded) >> 16, H);
+  const U words = ((x != x) ? (bits | 0x400000u) : rounded) >> 16;
+#if defined(__AVX2__) && !defined(__AVX512F__)
+  const __m256i wide = (__m256i)words;
+  return (H)_mm_packus_epi32(_mm256_castsi256_si128(wide), _mm256_extracti128_si256(wide, 1));
+#else
+  return __builtin_convertvector(words, H);
+#endif
 }
 
 KRAIT_INLINE F fromF16(H half) {

@@ -132,6 +132,15 @@ template <int N>
 inline typename Vectors<N>::H toBf16(typename Vectors<N>::F x) {
   typedef typename Vectors<N>::U U;
   const U bits = bitsAs<U>(x);
+#if defined(__AVX2__)  // one pack: g++ 12 shuffles bytes for a conversion
+  if constexpr (N == 8) {
+    const U odd = (bits >> 16) & 1u, near = (bits + 0x7fffu + odd) >> 16, quiet = (bits | 0x400000u) >> 16;
+    const __m256i isNaN = _mm256_castps_si256(_mm256_cmp_ps(bitsAs<__m256>(x), bitsAs<__m256>(x), _CMP_UNORD_Q));
+    const __m256i words = _mm256_blendv_epi8(bitsAs<__m256i>(near), bitsAs<__m256i>(quiet), isNaN);
+    const __m128i packed = _mm_packus_epi32(_mm256_castsi256_si128(words), _mm256_extracti128_si256(words, 1));
+    return bitsAs<typename Vectors<N>::H>(packed);
+  }
+#endif
   const U isNaN = (U)((bits & 0x7fffffffu) > 0x7f800000u);
   const U rounded = (bits + 0x7fffu + ((bits >> 16) & 1u)) >> 16;
   return __builtin_convertvector((isNaN & ((bits >> 16) | 0x40u)) | (~isNaN & rounded), typename Vectors<N>::H);

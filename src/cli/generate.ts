@@ -1,9 +1,9 @@
 /** `krait generate`: continues a prompt and streams the text. */
 import type { Command } from 'commander';
 import { type FinishReason, generate } from '../models/generate/index.ts';
+import { Interrupted, turn, withInterrupt } from './interrupt.ts';
 import {
   integer,
-  interruptSignal,
   type ModelOptions,
   number,
   Output,
@@ -27,7 +27,7 @@ interface Options extends ModelOptions {
 interface Run {
   completion: string;
   tokens: number[];
-  finish: FinishReason | null;
+  finish: FinishReason | 'interrupted' | null;
   prefillSeconds: number;
   decodeSeconds: number;
 }
@@ -38,18 +38,29 @@ async function run(options: Options, output: Output): Promise<void> {
   const prompt = options.prompt === '-' ? await readStdin() : options.prompt;
   const promptTokens = tokenizer.encode(prompt).length;
   const done: Run = { completion: '', tokens: [], finish: null, prefillSeconds: 0, decodeSeconds: 0 };
+  const print = (text: string) => options.json || process.stdout.write(text);
   const startedMs = performance.now();
   let firstMs = startedMs;
-  if (!options.json) process.stdout.write(prompt);
-  const sampling = { ...options, signal: interruptSignal(output) };
-  for await (const { token, text, finish } of generate(model, tokenizer, prompt, sampling)) {
-    if (done.tokens.length === 0) firstMs = performance.now();
-    done.tokens.push(token);
-    done.completion += text;
-    done.finish = finish;
-    if (!options.json) process.stdout.write(text);
-  }
-  if (!options.json) process.stdout.write('\n');
+  await withInterrupt(output, 'stopping after this token', async (signal) => {
+    try {
+      for await (const { token, text, finish } of generate(model, tokenizer, prompt, { ...options, signal })) {
+        if (done.tokens.length === 0) {
+          firstMs = performance.now();
+          output.flush();
+          print(prompt);
+        }
+        done.tokens.push(token);
+        done.completion += text;
+        done.finish = finish;
+        print(text);
+        await turn();
+      }
+    } catch (error) {
+      if (!signal.aborted) throw error;
+      done.finish = 'interrupted';
+    }
+  });
+  print(done.tokens.length === 0 ? `${prompt}\n` : '\n');
   done.prefillSeconds = (firstMs - startedMs) / 1000;
   done.decodeSeconds = (performance.now() - firstMs) / 1000;
   const perSecond = (count: number, seconds: number) => (seconds > 0 && count > 0 ? count / seconds : null);
@@ -66,6 +77,7 @@ async function run(options: Options, output: Output): Promise<void> {
   const { completion, tokens, finish } = done;
   output.result({ prompt, completion, tokens, finish, timings, device: device.name, dtype: options.dtype });
   device.close();
+  if (finish === 'interrupted') throw new Interrupted();
 }
 
 export function define(command: Command): Command {
@@ -74,8 +86,13 @@ export function define(command: Command): Command {
     .option('--max-tokens <n>', 'most tokens to write', integer(0), 128)
     .option('--temperature <t>', '0 takes the most probable token', number(0), 0)
     .option('--top-k <k>', 'choose among the k most probable', integer(1))
-    .option('--top-p <p>', 'choose among the most probable that hold this share', number(0, 1))
-    .option('--repetition-penalty <x>', 'above 1 makes tokens that were there less probable', number(0), 1)
+    .option('--top-p <p>', 'choose among the most probable that hold this share', number(0, 1, { open: true }))
+    .option(
+      '--repetition-penalty <x>',
+      'above 1 makes tokens that were there less probable',
+      number(0, Number.POSITIVE_INFINITY, { open: true }),
+      1,
+    )
     .option('--stop <text...>', 'texts that end the completion')
     .option('--seed <s>', 'same seed, same text', integer(0), 0)
     .action((options: Options) => run(options, new Output(options.json ?? false)));

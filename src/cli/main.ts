@@ -1,9 +1,10 @@
 /**
- * The command line: finds the command, loads its file alone, turns failures into one line and an exit code
- * (0 done, 1 failed, 2 wrong usage, 130 interrupted).
+ * The command line: finds the command, loads its file alone, turns failures into one line on stderr and an exit code
+ * (0 done, 1 failed, 2 wrong usage, 130 interrupted). With `--json` a failure is a document on stdout too.
  */
 import { Command, CommanderError } from 'commander';
 import { KraitError, UsageError } from '../core/index.ts';
+import { Interrupted } from './interrupt.ts';
 
 interface Entry {
   summary: string;
@@ -16,24 +17,72 @@ const COMMANDS: Record<string, Entry> = {
   score: { summary: 'log-probabilities and perplexity of a text', load: () => import('./score.ts') },
   tune: { summary: 'fine-tune a model: LoRA or full', load: () => import('./tune.ts') },
   merge: { summary: 'merge a LoRA adapter into its model', load: () => import('./merge.ts') },
+  convert: { summary: 'write a model as GGUF, for llama.cpp', load: () => import('./convert.ts') },
   pretrain: { summary: 'train a small model from nothing, by a recipe', load: () => import('./pretrain.ts') },
   quickstart: { summary: 'fine-tune the carried model on real mail', load: () => import('./quickstart.ts') },
+  data: { summary: 'data sets that npm packages carry, for tuning', load: () => import('./data.ts') },
   devices: { summary: 'what this machine computes with, and how fast', load: () => import('./devices.ts') },
 };
 
+/** A failure of parsing as the parser words it, in one line with a remedy. */
+function usageLine(text: string, command: string | undefined): string {
+  const line = text
+    .trim()
+    .replace(/^error: /, '')
+    .replace(/\s*\n\(Did you mean (.*)\?\)$/s, ' (did you mean $1?)')
+    .replace(/ is invalid\. ([A-Za-z])/, (_, first: string) => ` is invalid: ${first.toLowerCase()}`)
+    .replace(/\.$/, '');
+  const isComplete = /did you mean|is invalid: /.test(line);
+  return isComplete ? line : `${line}; see ${['krait', command].filter(Boolean).join(' ')} --help`;
+}
+
+/** The command that is asked for, or for help about it. */
+function wantedCommand(argv: readonly string[]): string | undefined {
+  const [first, second] = argv.filter((a) => !a.startsWith('-'));
+  const name = first === 'help' ? second : first;
+  return name !== undefined && Object.hasOwn(COMMANDS, name) ? name : undefined;
+}
+
+/** The first flag that a command lacks: the parser would complain first of a required one that is misspelt. */
+function unknownFlag(command: Command, args: readonly string[]): string | undefined {
+  const last = args.indexOf('--');
+  for (let i = 0; i < (last < 0 ? args.length : last); i++) {
+    const [flag] = args[i].split('=');
+    if (!/^--\w/.test(flag)) continue;
+    const option = command.options.find(({ long }) => long === flag);
+    if (!option) return flag;
+    if (option.required && flag === args[i]) i++; // its value
+  }
+  return undefined;
+}
+
+/** @throws UsageError naming the nearest flag that there is */
+async function checkFlags(command: Command, name: string, argv: readonly string[]): Promise<void> {
+  if (command.commands.length > 0 || argv.some((a) => a === '--help' || a === '-h')) return;
+  const flag = unknownFlag(command, argv);
+  if (flag === undefined) return;
+  const { suggestion } = await import('../io/index.ts');
+  const known = command.options.flatMap(({ long }) => long ?? []);
+  throw new UsageError(`unknown option '${flag}'${suggestion(flag, known) || `; see krait ${name} --help`}`);
+}
+
 async function buildProgram(argv: readonly string[]): Promise<Command> {
-  const program = new Command('krait')
-    .description('Mamba state-space models: load, run, fine-tune, measure')
-    .exitOverride()
-    .showSuggestionAfterError(true);
-  const wanted = argv.find((a) => !a.startsWith('-'));
-  for (const [name, { summary, load }] of Object.entries(COMMANDS)) {
-    const command = new Command(name)
+  const wanted = wantedCommand(argv);
+  const outputError = (text: string, write: (text: string) => void) => write(`krait: ${usageLine(text, wanted)}\n`);
+  const make = (name: string, summary: string) =>
+    new Command(name)
       .summary(summary)
       .description(summary)
       .exitOverride()
-      .showSuggestionAfterError(true);
-    if (name === wanted) (await load()).define(command);
+      .showSuggestionAfterError(true)
+      .configureOutput({ outputError });
+  const program = make('krait', 'Mamba state-space models: load, run, fine-tune, measure');
+  for (const [name, { summary, load }] of Object.entries(COMMANDS)) {
+    const command = make(name, summary);
+    if (name === wanted) {
+      (await load()).define(command);
+      await checkFlags(command, name, argv);
+    }
     program.addCommand(command);
   }
   return program;
@@ -41,13 +90,46 @@ async function buildProgram(argv: readonly string[]): Promise<Command> {
 
 /** One line without a stack: the message, or the stack too where KRAIT_DEBUG is set. */
 function explain(error: unknown): void {
-  const message = error instanceof Error ? error.message : String(error);
-  process.stderr.write(`krait: ${message.replace(/\s*\n\s*/g, '; ')}\n`);
+  const isForeseen = error instanceof KraitError || isAbort(error);
+  const hint = isForeseen ? '' : '; this is a defect in Krait, KRAIT_DEBUG=1 shows where';
+  const message = messageOf(error);
+  process.stderr.write(`${message.startsWith('krait ') ? '' : 'krait: '}${message}${hint}\n`);
   if (process.env['KRAIT_DEBUG'] && error instanceof Error) process.stderr.write(`${error.stack}\n`);
+}
+
+const isAbort = (error: unknown): boolean => error instanceof DOMException && error.name === 'AbortError';
+
+function messageOf(error: unknown): string {
+  if (isAbort(error)) return 'interrupted';
+  return (error instanceof Error ? error.message : String(error)).replace(/\s*\n\s*/g, '; ');
+}
+
+function exitCodeOf(error: unknown): number {
+  if (isAbort(error) || error instanceof Interrupted) return 130;
+  return error instanceof UsageError || error instanceof CommanderError ? 2 : 1;
+}
+
+/** What `--json` promises where a command fails before it has printed its result. */
+function printFailure(error: unknown, command: string | undefined): void {
+  const isParsing = error instanceof CommanderError;
+  const name = isParsing ? UsageError.name : error instanceof Error ? error.name : 'Error';
+  const message = isParsing ? usageLine(error.message, command) : messageOf(error);
+  const failure = { error: { name, message, exitCode: exitCodeOf(error) } };
+  process.stdout.write(`${JSON.stringify(failure)}\n`);
+}
+
+/** A reader that goes away (`krait generate | head -1`) ends the writing; one that only watches does not end the work. */
+function endOfPipe(this: NodeJS.WriteStream, error: NodeJS.ErrnoException): void {
+  if (this === process.stderr) return;
+  if (error.code !== 'EPIPE') process.stderr.write(`krait: standard output: ${error.message}\n`);
+  process.exit(error.code === 'EPIPE' ? 0 : 1);
 }
 
 /** Runs the command line `argv` (without the program's name); returns the exit code. */
 export async function main(argv: readonly string[]): Promise<number> {
+  for (const stream of [process.stdout, process.stderr]) {
+    if (!stream.listeners('error').includes(endOfPipe)) stream.on('error', endOfPipe);
+  }
   try {
     const program = await buildProgram(argv);
     if (argv.length === 0) {
@@ -55,15 +137,12 @@ export async function main(argv: readonly string[]): Promise<number> {
       return 2;
     }
     await program.parseAsync(argv, { from: 'user' });
-    return typeof process.exitCode === 'number' ? process.exitCode : 0;
+    return 0;
   } catch (error) {
-    if (error instanceof CommanderError) return error.exitCode === 0 ? 0 : 2; // commander has printed it
-    if (error instanceof DOMException && error.name === 'AbortError') return 130;
-    explain(error);
-    if (error instanceof UsageError) return 2;
-    if (!(error instanceof KraitError) && !process.env['KRAIT_DEBUG']) {
-      process.stderr.write('krait: this is a defect in Krait; KRAIT_DEBUG=1 shows where\n');
-    }
-    return 1;
+    if (error instanceof CommanderError && error.exitCode === 0) return 0; // help
+    if (error instanceof Interrupted) return exitCodeOf(error);
+    if (!(error instanceof CommanderError)) explain(error); // of the others the parser has told
+    if (argv.includes('--json')) printFailure(error, wantedCommand(argv));
+    return exitCodeOf(error);
   }
 }

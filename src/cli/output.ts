@@ -12,11 +12,24 @@ export interface Progress {
 }
 
 export class Output {
+  private deferred: string[] = [];
+
   constructor(readonly json: boolean) {}
 
   /** A line for people. */
   say(line = ''): void {
+    this.flush();
     process.stderr.write(`${line}\n`);
+  }
+
+  /** A line that comes with the next one, or with progress: a command that fails before has its error alone to show. */
+  defer(line: string): void {
+    this.deferred.push(line);
+  }
+
+  /** Prints what was deferred. */
+  flush(): void {
+    for (const line of this.deferred.splice(0)) process.stderr.write(`${line}\n`);
   }
 
   /** A line about something that people may want to mend. */
@@ -26,11 +39,13 @@ export class Output {
 
   /** The command's result: as JSON, or through `text` for people on stdout. */
   result(document: unknown, text?: () => string): void {
+    this.flush();
     if (this.json) process.stdout.write(`${JSON.stringify(document)}\n`);
     else if (text) process.stdout.write(`${text()}\n`);
   }
 
   progress(label: string, total: number): Progress {
+    this.flush();
     if (process.stderr.isTTY) return new Bar(label, total);
     return new Lines(label, total);
   }

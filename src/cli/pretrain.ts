@@ -1,11 +1,10 @@
 /** `krait pretrain`: trains a small model from nothing, by a recipe. */
-import { readFile } from 'node:fs/promises';
 import type { Command } from 'commander';
-import { UsageError } from '../core/index.ts';
 import { NpmDataSource } from '../platform/node/index.ts';
 import { parseRecipe, pretrain } from '../tune/index.ts';
+import { Interrupted, withInterrupt } from './interrupt.ts';
 import { formatBytes, type Progress } from './output.ts';
-import { type CommonOptions, interruptSignal, nodeFiles, Output, openDevice, withCommonOptions } from './session.ts';
+import { type CommonOptions, checkOutputFolder, nodeFiles, Output, openDevice, withCommonOptions } from './session.ts';
 
 interface Options extends CommonOptions {
   config: string;
@@ -15,33 +14,35 @@ interface Options extends CommonOptions {
 }
 
 async function run(options: Options, output: Output): Promise<void> {
-  const recipe = parseRecipe(options.config, await readFile(options.config, 'utf8'));
-  const status = await nodeFiles.status(options.out);
-  if (status?.isFolder && !options.resume && !options.force && (await nodeFiles.list(options.out)).length > 0) {
-    throw new UsageError(`--out: ${options.out} exists and is not empty; give --resume, --force, or another folder`);
-  }
-  await nodeFiles.makeFolder(options.out);
+  const recipe = parseRecipe(options.config, await nodeFiles.readText(options.config));
+  // A run that was killed before its first step has its tokenizer alone.
+  await checkOutputFolder(options.out, { resume: options.resume ?? false, force: options.force }, [
+    'checkpoints',
+    'metrics.jsonl',
+    'tokenizer.json',
+  ]);
   const device = await openDevice(options, output);
   let bar: Progress | null = null;
-  const result = await pretrain({
-    device,
-    files: nodeFiles,
-    source: new NpmDataSource(),
-    recipe,
-    out: options.out,
-    resume: options.resume,
-    signal: interruptSignal(output),
-    onStage: (line) => output.say(line),
-    onStart: ({ parameters, documents, tokens, bytes, steps }) => {
-      output.say(
-        `${parameters.toLocaleString('en')} parameters; ${documents} documents, ${formatBytes(bytes)}, ${tokens.toLocaleString('en')} tokens; ${steps} steps`,
-      );
-      bar = output.progress('pretraining', steps);
-    },
-    onStep: ({ step, loss, tokensPerSecond }) =>
-      bar?.update(step, `loss ${loss.toFixed(3)}, ${tokensPerSecond.toFixed(0)} tok/s`),
-  });
-  (bar as Progress | null)?.stop();
+  const work = (signal: AbortSignal) =>
+    pretrain({
+      device,
+      files: nodeFiles,
+      source: new NpmDataSource(),
+      recipe,
+      out: options.out,
+      resume: options.resume,
+      signal,
+      onStage: (line) => output.say(line),
+      onStart: ({ parameters, documents, tokens, bytes, steps }) => {
+        output.say(
+          `${parameters.toLocaleString('en')} parameters; ${documents} documents, ${formatBytes(bytes)}, ${tokens.toLocaleString('en')} tokens; ${steps} steps`,
+        );
+        bar = output.progress('pretraining', steps);
+      },
+      onStep: ({ step, loss, tokensPerSecond }) =>
+        bar?.update(step, `loss ${loss.toFixed(3)}, ${tokensPerSecond.toFixed(0)} tok/s`),
+    });
+  const result = await withInterrupt(output, 'stopping after this step', work).finally(() => bar?.stop());
   const { status: ended, step, loss, tokensPerSecond, seconds, peakBytes, parameters, bitsPerByte } = result;
   const bits = Object.entries(bitsPerByte ?? {}).map(([name, value]) => `${name} ${value.toFixed(3)}`);
   output.result(
@@ -61,7 +62,7 @@ async function run(options: Options, output: Output): Promise<void> {
       (bits.length ? `; held-out bits per byte: ${bits.join(', ')}` : ''),
   );
   device.close();
-  if (ended === 'aborted') process.exitCode = 130;
+  if (ended === 'aborted') throw new Interrupted();
 }
 
 export function define(command: Command): Command {

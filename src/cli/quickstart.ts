@@ -1,14 +1,14 @@
 /** `krait quickstart`, what `npm start` runs: the carried model learns to tell spam from ham on real mail. */
-import { writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import type { Command } from 'commander';
-import { EnvironmentError } from '../core/index.ts';
+import { EnvironmentError, UsageError } from '../core/index.ts';
 import { loadSpamCorpus } from '../data/index.ts';
 import { NpmDataSource } from '../platform/node/index.ts';
 import { LABELS, renderReport, type Section, type SpamRow, type SpamStudy, studySpam } from '../study/index.ts';
+import { withInterrupt } from './interrupt.ts';
 import { formatBytes, type Progress, table } from './output.ts';
-import { type CommonOptions, interruptSignal, nodeFiles, Output, openDevice, withCommonOptions } from './session.ts';
+import { type CommonOptions, nodeFiles, Output, openDevice, withCommonOptions } from './session.ts';
 
 interface Options extends CommonOptions {
   model: string;
@@ -84,28 +84,35 @@ async function run(options: Options, output: Output): Promise<void> {
       'give the folder of a model with --model',
     ]);
   }
+  if ((await nodeFiles.status(options.out))?.isFolder) {
+    throw new UsageError(`--out: ${options.out} is a folder; give a file, such as report.html`);
+  }
   const startedMs = performance.now();
   const device = await openDevice(options, output);
   output.say('reading the SpamAssassin corpus');
   const corpus = await loadSpamCorpus(new NpmDataSource());
   let bar: Progress | null = null;
-  const study = await studySpam({
-    device,
-    files: nodeFiles,
-    base: options.model,
-    corpus,
-    signal: interruptSignal(output),
-    onStage: (name, total) => {
-      bar?.stop();
-      bar = output.progress(name, total);
-    },
-    onProgress: (done, note) => bar?.update(done, note),
-  });
-  (bar as Progress | null)?.stop();
+  const work = (signal: AbortSignal) =>
+    studySpam({
+      device,
+      files: nodeFiles,
+      base: options.model,
+      corpus,
+      signal,
+      onStage: (name, total) => {
+        bar?.stop();
+        bar = output.progress(name, total);
+      },
+      onProgress: (done, note) => bar?.update(done, note),
+    });
+  const study = await withInterrupt(output, 'stopping after this step', work).finally(() => bar?.stop());
   device.close();
   const seconds = (performance.now() - startedMs) / 1000;
   const lead = `A Mamba of ${study.parameters.toLocaleString('en')} parameters asked whether mail is spam or ham; ${seconds.toFixed(0)} seconds on ${device.name} ${device.backend.variant}, ${device.backend.threads} threads.`;
-  await writeFile(options.out, renderReport({ title: 'Krait: spam or ham', lead, sections: sections(study) }));
+  await nodeFiles.writeAtomic(
+    options.out,
+    renderReport({ title: 'Krait: spam or ham', lead, sections: sections(study) }),
+  );
   for (const { text, actual, predicted, probability } of study.examples) {
     output.say(`\n${text.split('\n')[0]}\n  -> ${predicted} (${percent(probability)}); it is ${actual}`);
   }

@@ -1,5 +1,4 @@
 /** `krait score`: log-probabilities and perplexity of a text, and on request all logits and gradients. */
-import { readFile } from 'node:fs/promises';
 import type { Command } from 'commander';
 import { UsageError } from '../core/index.ts';
 import { type TensorEntry, writeSafetensors } from '../io/index.ts';
@@ -21,11 +20,8 @@ async function readInput(
   model: LanguageModel,
   folder: string,
 ): Promise<{ ids: number[]; bytes: number | null }> {
-  const given = [options.text, options.file, options.tokens].filter((x) => x !== undefined);
-  if (given.length !== 1)
-    throw new UsageError(`krait score takes one of --text, --file and --tokens, got ${given.length}`);
   if (options.tokens) return { ids: options.tokens, bytes: null };
-  const text = options.text ?? (await readFile(options.file!, 'utf8'));
+  const text = options.text ?? (await nodeFiles.readText(options.file!));
   const tokenizer = await tokenizerFor(model, folder);
   return { ids: tokenizer.encode(text), bytes: Buffer.byteLength(text) };
 }
@@ -60,6 +56,9 @@ async function writeGradients(model: LanguageModel, ids: number[], path: string)
 }
 
 async function run(options: Options, output: Output): Promise<void> {
+  const given = [options.text, options.file, options.tokens].filter((x) => x !== undefined);
+  if (given.length !== 1)
+    throw new UsageError(`krait score takes one of --text, --file and --tokens, got ${given.length}`);
   const { model, device, folder } = await openModel(options, output);
   const { ids, bytes } = await readInput(options, model, folder);
   if (ids.length < 2)

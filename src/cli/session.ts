@@ -9,6 +9,9 @@ import { Device } from '../tensor/index.ts';
 import { loadAdapter } from '../tune/index.ts';
 import { Output } from './output.ts';
 
+/** Most threads that every device takes. */
+const MOST_THREADS = 128;
+
 /** Real files. */
 export const nodeFiles = new NodeFileSystem();
 
@@ -25,23 +28,27 @@ export interface ModelOptions extends CommonOptions {
   revision?: string;
 }
 
-/** A whole number of at least `least`, for an option. */
+/** A whole number inside [least, most], for an option. */
 export const integer =
-  (least = 0) =>
+  (least = 0, most = Number.MAX_SAFE_INTEGER) =>
   (text: string): number => {
     const value = Number(text);
-    if (!/^-?\d+$/.test(text.trim()) || value < least)
-      throw new InvalidArgumentError(`expected a whole number >= ${least}.`);
+    if (!/^-?\d+$/.test(text.trim()) || value < least || value > most) {
+      const end = most === Number.MAX_SAFE_INTEGER ? '' : ` and <= ${most}`;
+      throw new InvalidArgumentError(`expected a whole number >= ${least}${end}.`);
+    }
     return value;
   };
 
-/** A number inside [low, high], for an option. */
+/** A finite number from `low` to `high`, or above `low` where it is `open`, for an option. */
 export const number =
-  (low = Number.NEGATIVE_INFINITY, high = Number.POSITIVE_INFINITY) =>
+  (low: number, high = Number.POSITIVE_INFINITY, { open = false } = {}) =>
   (text: string): number => {
     const value = Number(text);
-    if (text.trim() === '' || !(value >= low && value <= high)) {
-      throw new InvalidArgumentError(`expected a number from ${low} to ${high}.`);
+    const isInside = Number.isFinite(value) && (open ? value > low : value >= low) && value <= high;
+    if (text.trim() === '' || !isInside) {
+      const end = Number.isFinite(high) ? ` and <= ${high}` : '';
+      throw new InvalidArgumentError(`expected a number ${open ? '>' : '>='} ${low}${end}.`);
     }
     return value;
   };
@@ -58,7 +65,7 @@ export function withCommonOptions(command: Command): Command {
     .addOption(
       new Option('--dtype <type>', 'type of weights and activations').choices(['f32', 'bf16', 'f16']).default('f32'),
     )
-    .option('--threads <n>', 'threads that share a kernel', integer(1));
+    .option('--threads <n>', 'threads that share a kernel', integer(1, MOST_THREADS));
 }
 
 /** `--model --adapter --revision` and the common options. */
@@ -71,10 +78,10 @@ export function withModelOptions(command: Command): Command {
   );
 }
 
-/** Opens the device that the options ask for and says which it is. */
+/** Opens the device that the options ask for and says which it is, once there is something to say about the work. */
 export async function openDevice(options: CommonOptions, output: Output): Promise<Device> {
   const { backend, reason } = await openBackend({ device: options.device, threads: options.threads });
-  output.say(`device: ${reason}`);
+  output.defer(`device: ${reason}`);
   return new Device(backend);
 }
 
@@ -130,24 +137,45 @@ export async function tokenizerFor(model: LanguageModel, folder: string): Promis
   return tokenizer;
 }
 
+/** What a run leaves in its folder: a folder with neither has nothing to resume. */
+const RUN_FILES = ['checkpoints', 'metrics.jsonl'];
+
+/**
+ * Checks that a command may write into a folder, which need not exist.
+ * @throws UsageError for a file, and for a folder with something in it, unless it is to be written over, or a run in it
+ * is to be resumed
+ */
+export async function checkOutputFolder(
+  folder: string,
+  { force, resume }: { force?: boolean; resume?: boolean },
+  runFiles: readonly string[] = RUN_FILES,
+): Promise<void> {
+  if (folder.trim() === '') throw new UsageError('--out: the path is empty; give a folder');
+  const status = await nodeFiles.status(folder);
+  if (status && !status.isFolder) throw new UsageError(`--out: ${folder} is a file; give a folder`);
+  const names = status && !force ? await nodeFiles.list(folder) : [];
+  if (names.length === 0) return;
+  if (resume === undefined) {
+    throw new UsageError(`--out: ${folder} exists and is not empty; give --force to write over it, or another folder`);
+  }
+  if (!resume) {
+    const ways = 'give --resume to go on, --force to write over it, or another folder';
+    throw new UsageError(`--out: ${folder} exists and is not empty; ${ways}`);
+  }
+  if (names.some((name) => runFiles.includes(name))) return;
+  throw new UsageError(`--out: ${folder} has no run to resume; give --force to write over it, or another folder`);
+}
+
 /** Everything on standard input as text. */
 export async function readStdin(): Promise<string> {
   const parts: Buffer[] = [];
-  for await (const part of process.stdin) parts.push(part as Buffer);
-  return Buffer.concat(parts).toString('utf8');
-}
-
-/** A signal that fires at the first Ctrl-C or SIGTERM; the second one ends the process at once. */
-export function interruptSignal(output: Output): AbortSignal {
-  const controller = new AbortController();
-  const stop = () => {
-    if (controller.signal.aborted) process.exit(130);
-    output.say('\nstopping after this step (again to stop at once)');
-    controller.abort();
-  };
-  process.on('SIGINT', stop);
-  process.on('SIGTERM', stop);
-  return controller.signal;
+  try {
+    for await (const part of process.stdin) parts.push(part as Buffer);
+    return new TextDecoder('utf-8', { fatal: true }).decode(Buffer.concat(parts));
+  } catch (error) {
+    const problem = error instanceof TypeError ? 'not valid UTF-8' : (error as Error).message;
+    throw new UsageError(`standard input: ${problem}; give UTF-8 text, or the text itself as the flag's value`);
+  }
 }
 
 export { Output };

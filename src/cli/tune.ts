@@ -1,8 +1,7 @@
 /** `krait tune`: fine-tunes a model on JSONL records. */
-import { copyFile, mkdir, readFile } from 'node:fs/promises';
-import { join } from 'node:path';
 import { type Command, Option } from 'commander';
 import { UsageError } from '../core/index.ts';
+import { copySideFiles } from '../io/index.ts';
 import {
   type FineTunePlan,
   fineTune,
@@ -11,11 +10,12 @@ import {
   parseTuneYaml,
   type TuneConfig,
 } from '../tune/index.ts';
+import { Interrupted, withInterrupt } from './interrupt.ts';
 import { formatBytes, type Progress } from './output.ts';
 import {
   type CommonOptions,
+  checkOutputFolder,
   integer,
-  interruptSignal,
   nodeFiles,
   number,
   Output,
@@ -65,7 +65,7 @@ async function readConfig(options: Options, command: Command): Promise<TuneConfi
   for (const [flag, setting] of Object.entries(SETTINGS))
     if (options[flag] !== undefined) flags[setting] = options[flag];
   const isStated = command.getOptionValueSource('dtype') === 'cli';
-  const file = options.config ? parseTuneYaml(options.config, await readFile(options.config, 'utf8')) : {};
+  const file = options.config ? parseTuneYaml(options.config, await nodeFiles.readText(options.config)) : {};
   const config = mergeTuneConfigs(
     file,
     parseTuneConfig('krait tune', { ...flags, ...(isStated && { dtype: options.dtype }) }),
@@ -78,18 +78,6 @@ async function readConfig(options: Options, command: Command): Promise<TuneConfi
     if (!config[key]) throw new UsageError(`krait tune: ${flag} is missing; give it, or ${key} in the file of -c`);
   }
   return config;
-}
-
-/** @throws UsageError for a folder with something in it, unless it is to be resumed or written over. */
-async function checkOutput(folder: string, { resume, force }: Options): Promise<void> {
-  const status = await nodeFiles.status(folder);
-  if (status && !status.isFolder) throw new UsageError(`--out: ${folder} is a file; give a folder`);
-  const isFull = status && (await nodeFiles.list(folder)).length > 0;
-  if (isFull && !resume && !force) {
-    throw new UsageError(
-      `--out: ${folder} exists and is not empty; give --resume to go on, --force to write over it, or another folder`,
-    );
-  }
 }
 
 function describePlan({
@@ -114,33 +102,33 @@ async function run(options: Options, command: Command): Promise<void> {
   const output = new Output(options.json ?? false);
   const config = await readConfig(options, command);
   const out = config.output_dir!;
-  await checkOutput(out, options);
+  await checkOutputFolder(out, { resume: options.resume ?? false, force: options.force });
   // Under mixed precision the weights stay f32: the trainer keeps masters, activations take the half type.
   const { model, device, folder } = await openModel({ ...options, dtype: 'f32', model: config.model! }, output);
   model.activations = config.dtype ?? 'f32';
   const tokenizer = await tokenizerFor(model, folder);
-  const signal = interruptSignal(output);
   let bar: Progress | null = null;
-  const result = await fineTune({
-    model,
-    tokenizer,
-    files: nodeFiles,
-    data: config.data!,
-    out,
-    config,
-    resume: options.resume,
-    signal,
-    onStart: (plan) => {
-      for (const line of describePlan(plan)) output.say(line);
-      bar = output.progress('tuning', plan.steps);
-    },
-    onStep: ({ step, loss, tokensPerSecond }) =>
-      bar?.update(step, `loss ${loss.toFixed(4)}, ${tokensPerSecond.toFixed(0)} tok/s`),
-    onEval: (step, { loss }) => output.say(`\nstep ${step}: validation loss ${loss.toFixed(4)}`),
-  });
-  (bar as Progress | null)?.stop();
+  const tune = (signal: AbortSignal) =>
+    fineTune({
+      model,
+      tokenizer,
+      files: nodeFiles,
+      data: config.data!,
+      out,
+      config,
+      resume: options.resume,
+      signal,
+      onStart: (plan) => {
+        for (const line of describePlan(plan)) output.say(line);
+        bar = output.progress('tuning', plan.steps);
+      },
+      onStep: ({ step, loss, tokensPerSecond }) =>
+        bar?.update(step, `loss ${loss.toFixed(4)}, ${tokensPerSecond.toFixed(0)} tok/s`),
+      onEval: (step, { loss }) => output.say(`\nstep ${step}: validation loss ${loss.toFixed(4)}`),
+    });
+  const result = await withInterrupt(output, 'stopping after this step', tune).finally(() => bar?.stop());
   const { plan, status, step, loss, best, tokensPerSecond, seconds, peakBytes } = result;
-  if (status === 'completed' && config.method === 'full') await copyTokenizer(folder, out);
+  if (status === 'completed' && config.method === 'full') await copySideFiles(nodeFiles, folder, out);
   const { trainableParameters, totalParameters, coverage } = plan;
   const covered = coverage?.modules.map(({ name }) => name) ?? null;
   const finalLoss = Number.isFinite(loss) ? loss : null;
@@ -160,18 +148,11 @@ async function run(options: Options, command: Command): Promise<void> {
     },
     () =>
       `${status}: ${step} steps, loss ${loss.toFixed(4)}${best ? `, best validation loss ${best.loss.toFixed(4)} at step ${best.step}` : ''}, ` +
-      `${tokensPerSecond.toFixed(0)} tok/s, ${formatBytes(peakBytes)} at most; ${out}`,
+      `${tokensPerSecond.toFixed(0)} tok/s, ${formatBytes(peakBytes)} at most; ${out}` +
+      (status === 'aborted' ? '; go on with --resume' : ''),
   );
   device.close();
-  if (status === 'aborted') process.exitCode = 130;
-}
-
-/** A model that was tuned whole is complete with its tokenizer. */
-async function copyTokenizer(from: string, to: string): Promise<void> {
-  await mkdir(to, { recursive: true });
-  for (const name of ['tokenizer.json', 'tokenizer_config.json', 'special_tokens_map.json', 'generation_config.json']) {
-    if (await nodeFiles.exists(join(from, name))) await copyFile(join(from, name), join(to, name));
-  }
+  if (status === 'aborted') throw new Interrupted();
 }
 
 export function define(command: Command): Command {
@@ -184,13 +165,13 @@ export function define(command: Command): Command {
     .option('--out <dir>', 'folder for the result, checkpoints and logs')
     .addOption(new Option('--method <name>', 'what is trained').choices(['lora', 'full']))
     .option('--rank <r>', 'rank of LoRA', integer(1))
-    .option('--alpha <a>', 'scale of LoRA', number(0))
+    .option('--alpha <a>', 'scale of LoRA', number(0, Number.POSITIVE_INFINITY, { open: true }))
     .option('--dropout <p>', 'dropout on the input of LoRA', number(0, 1))
     .option('--targets <names>', 'modules for LoRA: names with commas, a regular expression, or all-linear')
     .option('--rslora', 'scale by alpha / sqrt(rank)')
-    .option('--lr <x>', 'learning rate', number(0))
+    .option('--lr <x>', 'learning rate', number(0, Number.POSITIVE_INFINITY, { open: true }))
     .option('--steps <n>', 'optimiser steps', integer(1))
-    .option('--epochs <e>', 'passes over the data', number(0))
+    .option('--epochs <e>', 'passes over the data', number(0, Number.POSITIVE_INFINITY, { open: true }))
     .option('--batch-size <b>', 'rows of a batch', integer(1))
     .option('--max-length <l>', 'tokens of a row', integer(2))
     .option('--grad-accumulation <g>', 'batches for one step', integer(1))
@@ -201,7 +182,7 @@ export function define(command: Command): Command {
     .option('--eval-every <n>', 'steps between evaluations', integer(0))
     .option('--save-every <n>', 'steps between checkpoints', integer(0))
     .option('--grad-checkpointing', 'keep less memory, compute twice')
-    .option('--seed <s>', 'same seed, same result', integer(0))
+    .option('--seed <s>', 'same seed, same result', integer(0, 2 ** 32 - 1))
     .option('--resume', 'go on from the last checkpoint in --out')
     .option('--force', 'write over what --out holds')
     .action((options: Options, self: Command) => run(options, self));

@@ -1,5 +1,6 @@
 export * from './bpe-trainer.ts';
 export * from './corpora.ts';
 export * from './data-source.ts';
+export * from './datasets.ts';
 export * from './mail-prompt.ts';
 export * from './spam.ts';

@@ -12,13 +12,13 @@ export interface ChatTemplateOptions {
   variables?: Readonly<Record<string, unknown>>;
 }
 
-/** A parsed template; `path` is the file it came from. */
+/** A parsed template; `path` is the file it came from, `source` its text. */
 export class ChatTemplate {
   private readonly template: Template;
 
   constructor(
     readonly path: string,
-    source: string,
+    readonly source: string,
   ) {
     try {
       this.template = new Template(source);

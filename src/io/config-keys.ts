@@ -74,7 +74,7 @@ function describeIssue(schema: z.ZodType, value: unknown, issue: z.core.$ZodIssu
   const reason = issue.message
     .replace(/\s+/g, ' ')
     .replace(/, received .*$/, '')
-    .replace(/^Invalid (input|option): /, '');
+    .replace(/^(Invalid (input|option)|Too (big|small)): /, '');
   return `${where ? `${where} ` : ''}${what} ${isMissing ? `(${reason})` : reason}`;
 }
 

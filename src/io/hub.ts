@@ -14,6 +14,7 @@ import { type CacheFileSystem, joinPath } from './files.ts';
 import { NetworkError } from './http-exchange.ts';
 import { type ClientOptions, HubClient, type RemoteFile } from './hub-client.ts';
 import type { HubSettings } from './hub-settings.ts';
+import { SIDE_FILES } from './side-files.ts';
 
 export interface DownloadProgress {
   /** The file's name in the repository. */
@@ -32,14 +33,6 @@ export interface ResolveOptions extends ClientOptions {
   warn?: (line: string) => void;
 }
 
-/** Small files fetched where they exist; weights come last, so that a snapshot with weights is complete. */
-const SIDE_FILES = [
-  'generation_config.json',
-  'tokenizer.json',
-  'tokenizer_config.json',
-  'special_tokens_map.json',
-  'chat_template.jinja',
-];
 const CONFIG_FILE = 'config.json';
 const PICKLES = ['pytorch_model.bin', 'pytorch_model.bin.index.json', 'consolidated.00.pth'];
 const COMMIT = /^[0-9a-f]{40}$/;
@@ -179,6 +172,7 @@ class ModelDownload {
     const weights = cached ? undefined : await this.describeWeights();
     this.snapshot = config.commit ?? `unversioned-${config.etag}-${weights?.etag}`;
     await this.bring(CONFIG_FILE, config);
+    // Weights come last, so that a snapshot with weights is complete.
     for (const file of SIDE_FILES) await this.bringIfThere(file);
     await this.bringWeights(cached ?? weights!.at.path, weights);
     if (revision !== this.snapshot) await this.cache.setRef(revision, this.snapshot);

@@ -31,7 +31,8 @@ export interface SafetensorsHeader {
 function foreignFormat(start: Uint8Array): [problem: string, remedy: string] | undefined {
   const text = String.fromCharCode(...start);
   if (text.startsWith('version ')) return ['a Git LFS pointer, not the weights', 'run `git lfs pull` in its folder'];
-  if (text.startsWith('PK\x03\x04') || start[0] === 0x80) {
+  const isBarePickle = start[0] === 0x80 && start[1] >= 2 && start[1] <= 5; // protocols 2 to 5
+  if (text.startsWith('PK\x03\x04') || isBarePickle) {
     return ['a PyTorch pickle, not safetensors', 'convert it with safetensors.torch.save_file'];
   }
   if (text.startsWith('<')) return ['an HTML or XML page, not safetensors', 'fetch the file again'];

@@ -45,6 +45,8 @@ export interface MambaConfig {
 }
 
 const size = z.int().min(1);
+/** Far more than any model has; a table of the tensors of a billion layers would fill the memory. */
+const layers = size.max(10_000);
 const positive = z.number().positive();
 const tokenId = z.int().min(0).nullish();
 
@@ -55,7 +57,7 @@ const stepRank = z.union([z.literal('auto'), size]).default('auto');
 const HUGGING_FACE = z.looseObject({
   vocab_size: size,
   hidden_size: size,
-  num_hidden_layers: size,
+  num_hidden_layers: layers,
   state_size: size.default(16),
   conv_kernel: size.default(4),
   expand: positive.default(2),
@@ -78,10 +80,13 @@ const HUGGING_FACE = z.looseObject({
   pad_token_id: tokenId,
 });
 
+/** Keys of `config.json` that Krait uses. */
+export const CONFIG_KEYS: readonly string[] = ['model_type', ...Object.keys(HUGGING_FACE.shape)];
+
 /** The authors' dialect (state-spaces/mamba, config_mamba.py); what Mamba-1 does not have must be off. */
 const ORIGINAL = z.looseObject({
   d_model: size,
-  n_layer: size,
+  n_layer: layers,
   vocab_size: size,
   d_intermediate: z.literal(0).default(0),
   attn_layer_idx: z.array(z.int()).length(0).default([]),

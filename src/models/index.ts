@@ -1,5 +1,6 @@
 export * from './config.ts';
 export * from './continuations.ts';
+export * from './gguf.ts';
 export * from './ids.ts';
 export * from './mamba.ts';
 export * from './model.ts';

@@ -58,6 +58,8 @@ class MambaBlock {
   readonly aLog: Tensor;
   readonly skip: Tensor;
   private frozenRates: Tensor | null = null;
+  /** Generation of A_log that they were computed from. */
+  private ratesGeneration = -1;
 
   constructor(
     private readonly config: MambaConfig,
@@ -84,10 +86,10 @@ class MambaBlock {
   private rates(): Tensor {
     const { aLog } = this;
     const compute = () => aLog.device.scope(() => permute(neg(exp(aLog)), [1, 0]));
-    if (aLog.requiresGrad) {
-      this.dispose();
-      return compute();
-    }
+    const { generation } = aLog.storage;
+    if (aLog.requiresGrad || this.ratesGeneration !== generation) this.dispose();
+    if (aLog.requiresGrad) return compute();
+    this.ratesGeneration = generation;
     this.frozenRates ??= aLog.device.keep(compute());
     return this.frozenRates;
   }

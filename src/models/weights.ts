@@ -1,5 +1,5 @@
 /** Models from checkpoints and from nothing. Weights stream from the file into device memory, a piece at a time. */
-import { type DType, dtypeBytes, HostRandom, sizeOf, UnsupportedOpError } from '../core/index.ts';
+import { type DType, HostRandom, sizeOf, UnsupportedOpError } from '../core/index.ts';
 import {
   countNonFinite,
   decodeStored,
@@ -43,12 +43,6 @@ function typesOf(
   return { dtype, activations };
 }
 
-/** Writes raw elements at an element offset of a dense tensor. */
-function writeRaw(target: Tensor, at: number, raw: ArrayBufferView): void {
-  const bytes = new Uint8Array(raw.buffer, raw.byteOffset, raw.byteLength);
-  target.device.backend.upload(target.storage.use(), at * dtypeBytes(target.dtype), bytes);
-}
-
 /** Streams one tensor to the device; returns how many of its values are not finite. */
 async function readWeight(source: TensorSource, name: string, target: Tensor): Promise<number> {
   const { dtype } = source.info(name);
@@ -57,7 +51,7 @@ async function readWeight(source: TensorSource, name: string, target: Tensor): P
   for await (const bytes of source.stream(name, STREAM_CHUNK_BYTES)) {
     const raw = decodeStored(dtype, bytes, target.dtype, name);
     odd += countNonFinite(target.dtype, raw);
-    writeRaw(target, at, raw);
+    target.write(raw, at);
     at += raw.length;
   }
   return odd;

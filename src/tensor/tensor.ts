@@ -6,7 +6,7 @@
  * made ends. Storage that is forgotten without either is given back when JavaScript collects it.
  */
 import type { Allocation, Backend } from '../backend/index.ts';
-import { asMatrix, type DType, formatShape, KraitError, type Shape, sizeOf } from '../core/index.ts';
+import { asMatrix, type DType, dtypeBytes, formatShape, KraitError, type Shape, sizeOf } from '../core/index.ts';
 import type { GraphNode } from './autograd.ts';
 import type { Device } from './device.ts';
 
@@ -21,6 +21,8 @@ const forgotten = new FinalizationRegistry<{ backend: Backend; block: Allocation
 /** Reference-counted device memory. */
 export class Storage {
   private refs = 1;
+  /** Grows when the values may have changed from outside: what was computed from them once is then out of date. */
+  generation = 0;
 
   constructor(
     private readonly backend: Backend,
@@ -114,7 +116,15 @@ export class Tensor {
   /** Marks a leaf as trainable. Returns it. */
   trainable(on = true): this {
     this.requiresGrad = on;
+    this.storage.generation++;
     return this;
+  }
+
+  /** Writes raw values of the tensor's dtype from element `at` on; the tensor is dense. In order with queued kernels. */
+  write(raw: ArrayBufferView, at = 0): void {
+    const bytes = new Uint8Array(raw.buffer, raw.byteOffset, raw.byteLength);
+    this.device.backend.upload(this.storage.use(), (this.offset + at) * dtypeBytes(this.dtype), bytes);
+    this.storage.generation++;
   }
 
   /**

@@ -127,18 +127,20 @@ function addTo(canonical: Record<string, unknown>, key: string, value: unknown, 
   canonical[key] = value;
 }
 
-/** @throws ConfigError for what is not YAML, with its line, and as `parseTuneConfig` */
-export function parseTuneYaml(file: string, text: string): TuneConfig {
-  let value: unknown;
+/** The value of a YAML document. @throws ConfigError for what is not YAML, with its line */
+export function readYaml(file: string, text: string): unknown {
   try {
-    value = parseYaml(text);
+    return parseYaml(text);
   } catch (error) {
     if (!(error instanceof YAMLParseError)) throw error;
     const line = error.linePos ? `:${error.linePos[0].line}` : '';
     throw new ConfigError(`${file}${line}: not valid YAML: ${error.message.split('\n')[0].replace(/:$/, '')}`);
   }
-  return parseTuneConfig(file, value ?? {});
 }
+
+/** @throws ConfigError as `readYaml` and `parseTuneConfig` */
+export const parseTuneYaml = (file: string, text: string): TuneConfig =>
+  parseTuneConfig(file, readYaml(file, text) ?? {});
 
 /** Settings of the command line over those of a file; a length or warm-up given one way takes the place of the other. */
 export function mergeTuneConfigs(file: TuneConfig, flags: TuneConfig): TuneConfig {
@@ -157,6 +159,9 @@ export function mergeTuneConfigs(file: TuneConfig, flags: TuneConfig): TuneConfi
 /** Adapters learn at a higher rate than whole models. */
 export const DEFAULT_LEARNING_RATES = { lora: 1e-3, full: 1e-4 } as const;
 
+/** What a crash, a NaN or a kill costs at most. */
+export const DEFAULT_SAVE_STEPS = 100;
+
 /** The trainer's share of a configuration; `steps` is still to come (`stepsFor`). */
 export function trainerOptionsOf(config: TuneConfig): Partial<TrainerOptions> {
   const { method = 'lora' } = config;
@@ -172,7 +177,7 @@ export function trainerOptionsOf(config: TuneConfig): Partial<TrainerOptions> {
     precision: config.dtype,
     seed: config.seed,
     evalEvery: config.eval_steps,
-    saveEvery: config.save_steps,
+    saveEvery: config.save_steps ?? DEFAULT_SAVE_STEPS,
     keepCheckpoints: config.save_total_limit,
     checkpointing: config.gradient_checkpointing,
   };

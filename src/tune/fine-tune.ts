@@ -1,26 +1,40 @@
-/** Fine-tuning from files: records in, an adapter or a whole model out. What `krait tune` runs. */
+/** Fine-tuning: records in, an adapter or a whole model out. What `krait tune` and `Krait.tune` run. */
 import { ConfigError, FileFormatError } from '../core/index.ts';
 import { type FileSystem, joinPath, type Tokenizer } from '../io/index.ts';
 import { type LanguageModel, saveModel } from '../models/index.ts';
 import { loraConfigOf, type TuneConfig, trainerOptionsOf } from './config.ts';
 import { allParameters, LanguageTask } from './language.ts';
-import { adapterParameters, attachLora, type Coverage, type LoraAdapter, saveAdapter } from './lora/index.ts';
-import { type TokenizedRecords, tokenizeFile } from './records.ts';
+import {
+  adapterParameters,
+  attachLora,
+  type Coverage,
+  detachLora,
+  type LoraAdapter,
+  saveAdapter,
+} from './lora/index.ts';
+import { type TokenizedRecords, type TuneRecord, tokenizeFile, tokenizeValues } from './records.ts';
 import { stepsFor, type TrainInput, type TrainingResult, train } from './trainer/index.ts';
 
 export interface FineTuneInput extends Omit<TrainInput, 'options' | 'place'> {
   model: LanguageModel;
   tokenizer: Tokenizer;
   files: FileSystem;
-  /** A JSONL file, or a folder with `train.jsonl` and perhaps `valid.jsonl`. */
-  data: string;
-  /** Folder of the result, its checkpoints and its logs. */
-  out: string;
+  /** A JSONL file, a folder with `train.jsonl` and perhaps `valid.jsonl`, or records. */
+  data: TuneData;
+  /** Held-out records; the file that `config` names or the folder holds unless given. */
+  validation?: TuneData;
+  /** Folder of the result, its checkpoints and its logs; nothing is written without it. */
+  out?: string;
   config: TuneConfig;
+  /** An adapter on the model, to be trained on instead of a new one. */
+  adapter?: LoraAdapter | null;
   resume?: boolean;
   /** Told what was read and what will be trained, before the first step. */
   onStart?(plan: FineTunePlan): void;
 }
+
+/** Records in memory, or where they are. */
+export type TuneData = string | readonly TuneRecord[];
 
 export interface FineTunePlan {
   readonly train: TokenizedRecords;
@@ -33,6 +47,8 @@ export interface FineTunePlan {
 
 export interface FineTuneResult extends TrainingResult {
   readonly plan: FineTunePlan;
+  /** What was trained, still on the model; null where all weights were. */
+  readonly adapter: LoraAdapter | null;
 }
 
 const TRAIN_FILES = ['train.jsonl'];
@@ -58,29 +74,52 @@ async function dataFiles(
   return { train, validation: stated ?? (await firstOf(files, data, VALIDATION_FILES)) };
 }
 
-/**
- * Trains and saves. LoRA leaves `adapter_config.json` and `adapter_model.safetensors` in `out`, full fine-tuning
- * `config.json` and `model.safetensors`; a run that was aborted leaves its checkpoint alone, to be resumed.
- * @throws ConfigError, FileFormatError, KraitError in one line; nothing is saved as a result then
- */
-export async function fineTune(input: FineTuneInput): Promise<FineTuneResult> {
-  const { model, tokenizer, files, config, out } = input;
-  const { method = 'lora', max_seq_length: maxLength = 512, per_device_train_batch_size: batchSize = 4 } = config;
-  const paths = await dataFiles(files, input.data, config.validation_data);
+async function readData(input: FineTuneInput): Promise<Pick<FineTunePlan, 'train' | 'validation'>> {
+  const { model, tokenizer, files, config, data } = input;
   // A stream reads documents of any length, a block at a time.
-  const mostTokens = config.batching === 'stream' ? Number.POSITIVE_INFINITY : maxLength;
-  const options = { maxLength: mostTokens, trainOnPrompt: config.mask_prompt === false };
-  const read = (path: string) => tokenizeFile(files, path, tokenizer, model.vocabSize, options);
-  const records = await read(paths.train);
-  if (records.examples.length === 0) {
-    throw new FileFormatError(paths.train, 'holds no records', 'give at least one JSON object a line');
-  }
-  const validation = paths.validation ? await read(paths.validation) : null;
+  const maxLength = config.batching === 'stream' ? Number.POSITIVE_INFINITY : (config.max_seq_length ?? 512);
+  const options = { maxLength, trainOnPrompt: config.mask_prompt === false };
+  const read = async (name: string, source: TuneData) =>
+    typeof source === 'string'
+      ? tokenizeFile(files, source, tokenizer, model.vocabSize, options)
+      : tokenizeValues(source, name, tokenizer, model.vocabSize, options);
+  const stated = input.validation ?? config.validation_data;
+  const isPath = typeof data === 'string';
+  const paths = isPath ? await dataFiles(files, data, typeof stated === 'string' ? stated : undefined) : null;
+  const train = await read('data', paths?.train ?? data);
+  const held = stated ?? paths?.validation ?? null;
+  const validation = held === null ? null : await read('validation', held);
   if (config.eval_steps && !validation) {
     throw new ConfigError('eval_steps: there are no validation records; add valid.jsonl or give validation_data');
   }
-  const adapter: LoraAdapter | null =
-    method === 'lora' ? attachLora(model, loraConfigOf(config), { seed: config.seed }) : null;
+  return { train, validation };
+}
+
+/**
+ * Trains and saves. LoRA leaves `adapter_config.json` and `adapter_model.safetensors` in `out`, full fine-tuning
+ * `config.json` and `model.safetensors`; a run that was aborted leaves its checkpoint alone, to be resumed.
+ * @throws ConfigError, FileFormatError, KraitError in one line; nothing is saved as a result then, and a new adapter is
+ * off the model again
+ */
+export async function fineTune(input: FineTuneInput): Promise<FineTuneResult> {
+  const { model, config } = input;
+  const records = await readData(input);
+  const attach = () => attachLora(model, loraConfigOf(config), { seed: config.seed });
+  const adapter = config.method === 'full' ? null : (input.adapter ?? attach());
+  try {
+    return await run(input, records, adapter);
+  } catch (error) {
+    if (adapter && adapter !== input.adapter) detachLora(adapter);
+    throw error;
+  }
+}
+
+async function run(
+  input: FineTuneInput,
+  { train: records, validation }: Pick<FineTunePlan, 'train' | 'validation'>,
+  adapter: LoraAdapter | null,
+): Promise<FineTuneResult> {
+  const { model, files, config, out } = input;
   const parameters = adapter ? adapterParameters(adapter) : allParameters(model);
   const task = new LanguageTask({
     model,
@@ -88,8 +127,8 @@ export async function fineTune(input: FineTuneInput): Promise<FineTuneResult> {
     train: records.examples,
     validation: validation?.examples,
     batching: config.batching,
-    batchSize,
-    maxLength,
+    batchSize: config.per_device_train_batch_size ?? 4,
+    maxLength: config.max_seq_length ?? 512,
     gradAccumulation: config.gradient_accumulation_steps,
     seed: config.seed,
     mode: adapter,
@@ -98,12 +137,18 @@ export async function fineTune(input: FineTuneInput): Promise<FineTuneResult> {
     const length = { steps: config.max_steps, epochs: config.num_train_epochs ?? (config.max_steps ? undefined : 1) };
     const steps = stepsFor(length, task.stepsPerEpoch);
     const plan = planOf(model, adapter, records, validation, steps);
-    input.onStart?.(plan);
-    const place = { files, folder: out, resume: input.resume };
-    const result = await train(task, { ...input, options: { ...trainerOptionsOf(config), steps }, place });
-    if (result.status === 'completed')
+    const place = out === undefined ? undefined : { files, folder: out, resume: input.resume };
+    const onOpen = (step: number) => {
+      input.onStart?.(plan);
+      input.onOpen?.(step);
+    };
+    const result = await train(task, { ...input, onOpen, options: { ...trainerOptionsOf(config), steps }, place });
+    if (out !== undefined && result.status === 'completed') {
       await (adapter ? saveAdapter(adapter, files, out) : saveModel(model, files, out));
-    return { ...result, plan };
+    }
+    // Frozen weights generate faster.
+    if (!adapter) for (const { tensor } of parameters) tensor.trainable(false);
+    return { ...result, plan, adapter };
   } finally {
     task.dispose();
   }

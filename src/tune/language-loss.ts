@@ -1,6 +1,6 @@
 /** Blocks of tokens on a device, and the mean loss of held-out examples. */
 import { type CausalLM, FLAG_PAD, type ModelState } from '../models/index.ts';
-import { type Device, IGNORE_INDEX, type Tensor } from '../tensor/index.ts';
+import { type Device, embedding, IGNORE_INDEX, reshape, type Tensor } from '../tensor/index.ts';
 import { isTarget, type TokenBatch, type TokenExample } from './batches/index.ts';
 import type { Evaluation } from './trainer/index.ts';
 
@@ -11,6 +11,26 @@ export function batchTensors(
 ): { ids: Tensor; targets: Tensor; flags: Tensor | null } {
   const tensor = (values: Int32Array) => device.from(values, [rows, length], 'i32');
   return { ids: tensor(ids), targets: tensor(targets), flags: flags && tensor(flags) };
+}
+
+/**
+ * Hidden states and targets of the positions that carry loss, where these are few (answers after long prompts):
+ * the output head, a large share of a small model's work, is then computed for them alone. Otherwise both as they are.
+ * hidden [rows, length, d] or [n, d], targets i32 of the block.
+ */
+export function whereLossIs(
+  hidden: Tensor,
+  targets: Tensor,
+  { targets: values, targetCount }: Pick<TokenBatch, 'targets' | 'targetCount'>,
+): { hidden: Tensor; targets: Tensor } {
+  if (2 * targetCount > values.length) return { hidden, targets };
+  const { device } = hidden;
+  const positions = Int32Array.from(values.keys()).filter((i) => values[i] !== IGNORE_INDEX);
+  const kept = positions.map((i) => values[i]);
+  const count = positions.length;
+  const rows = reshape(hidden, [values.length, hidden.shape[hidden.rank - 1]]);
+  const picked = embedding(rows, device.from(positions, [count], 'i32'));
+  return { hidden: picked, targets: device.from(kept, [count], 'i32') };
 }
 
 /** Positions from `start` of some examples, a row each, padded on the right. */

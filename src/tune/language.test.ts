@@ -180,3 +180,38 @@ for (const [name, settings] of [
     assert.deepEqual(again.losses.slice(0, 6), losses.slice(0, 6));
   });
 }
+
+test('where few positions carry loss, the head is computed for them alone: the same loss and gradients', async () => {
+  const model = tinyModel(referenceDevice());
+  // The second token counts in five examples, nothing in the last: far fewer than half.
+  const examples = countingExamples(6, 12).map((example, i) => ({
+    ...example,
+    targets: (i < 5 ? [[1, 2]] : []) as [number, number][],
+  }));
+  const input = { model, parameters: allParameters(model), isShuffled: false, batchSize: 6, maxLength: 12 };
+  const few = new LanguageTask({ ...input, train: examples, batching: 'padding' });
+  const widths: number[] = [];
+  const { loss } = model;
+  model.loss = (hidden, targets, options) => {
+    widths.push(targets.size);
+    return loss.call(model, hidden, targets, options);
+  };
+  const picked = await stepLoss(few);
+  const gradients = await gradientsOf(model);
+  const { rows, length, ids, targets, flags } = new LanguageTask({
+    ...input,
+    train: examples,
+    batching: 'padding',
+  }).nextStep().microBatches[0];
+  const { device } = model;
+  const whole = device.scope(() => {
+    const block = (values: Int32Array) => device.from(values, [rows, length], 'i32');
+    const { hidden } = model.forward(block(ids), { flags: flags && block(flags) });
+    const value = model.loss(hidden, block(targets), { normalizer: 5, gradScale: 1 });
+    backward(value);
+    return value;
+  });
+  assert.deepEqual(widths, [5, rows * length]);
+  assert.ok(Math.abs((await whole.item()) - picked) < 1e-12);
+  assertClose(gradients, await gradientsOf(model), 1e-9);
+});

@@ -4,7 +4,7 @@ import type { CausalLM, ModelState } from '../models/index.ts';
 import type { TrainedParameter } from '../optim/index.ts';
 import type { Tensor } from '../tensor/index.ts';
 import { type BatchSource, PackedBatches, StreamBatches, type TokenBatch, type TokenExample } from './batches/index.ts';
-import { batchTensors, evaluateLanguage } from './language-loss.ts';
+import { batchTensors, evaluateLanguage, whereLossIs } from './language-loss.ts';
 import type { Evaluation, LossOptions, StepBatches, TaskState, TrainingTask } from './trainer/index.ts';
 
 /**
@@ -91,7 +91,8 @@ export class LanguageTask implements TrainingTask<TokenBatch> {
     const state = batch.isContinued ? this.carried : null;
     const after = model.forward(ids, { flags, state, wantState, checkpointing, random });
     if (after.state) this.carry(after.state);
-    return model.loss(after.hidden, targets, { normalizer, gradScale });
+    const counted = whereLossIs(after.hidden, targets, batch);
+    return model.loss(counted.hidden, counted.targets, { normalizer, gradScale });
   }
 
   /** Adapters draw random numbers in training only. */

@@ -2,8 +2,8 @@
  * Pretraining from a recipe: a tokenizer learned from the text, a model from nothing, every document read as a stream with
  * its state carried from block to block. What `krait pretrain` runs; the recipe is independent of the architecture.
  */
-import { parse as parseYaml } from 'yaml';
 import { z } from 'zod';
+import { ConfigError } from '../core/index.ts';
 import {
   CORPUS_NAMES,
   type CorpusDocument,
@@ -14,10 +14,26 @@ import {
   tokenizerFiles,
   trainBpe,
 } from '../data/index.ts';
-import { type FileSystem, joinPath, loadTokenizer, parseStrict, type Tokenizer } from '../io/index.ts';
-import { createModel, type LanguageModel, parameterCount, parseConfig, saveModel } from '../models/index.ts';
+import {
+  type FileSystem,
+  joinPath,
+  loadTokenizer,
+  parseStrict,
+  suggestion,
+  TOKENIZER_FILE,
+  type Tokenizer,
+} from '../io/index.ts';
+import {
+  CONFIG_KEYS,
+  checkTokenizer,
+  createModel,
+  type LanguageModel,
+  parameterCount,
+  parseConfig,
+  saveModel,
+} from '../models/index.ts';
 import type { Device } from '../tensor/index.ts';
-import { parseTuneConfig, type TuneConfig, trainerOptionsOf } from './config.ts';
+import { parseTuneConfig, readYaml, type TuneConfig, trainerOptionsOf } from './config.ts';
 import { allParameters, LanguageTask } from './language.ts';
 import { evaluateLanguage } from './language-loss.ts';
 import { renderModelCard } from './model-card.ts';
@@ -42,9 +58,20 @@ export interface Recipe {
   readonly training: TuneConfig;
 }
 
+/** Unlike a published config.json, a recipe has no keys for other programs. @throws ConfigError */
+function checkModel(where: string, model: Record<string, unknown>, vocabSize: number): void {
+  const unknown = Object.keys(model).find((key) => !CONFIG_KEYS.includes(key));
+  if (unknown !== undefined) {
+    throw new ConfigError(`${where}: unknown key ${unknown}${suggestion(unknown, CONFIG_KEYS)}; remove or correct it`);
+  }
+  if ('vocab_size' in model) throw new ConfigError(`${where}: vocab_size stands under tokenizer; remove it here`);
+  parseConfig({ ...model, vocab_size: vocabSize }, where);
+}
+
 /** @throws ConfigError naming the key, the value and what was expected */
 export function parseRecipe(file: string, text: string): Recipe {
-  const recipe = parseStrict(RECIPE, parseYaml(text), file) as z.infer<typeof RECIPE>;
+  const recipe = parseStrict(RECIPE, readYaml(file, text), file) as z.infer<typeof RECIPE>;
+  checkModel(`${file}: model`, recipe.model, recipe.tokenizer.vocab_size);
   const training = parseTuneConfig(`${file}: training`, { method: 'full', ...recipe.training });
   return {
     model: recipe.model,
@@ -74,18 +101,21 @@ export interface PretrainResult extends TrainingResult {
   readonly bitsPerByte: Record<string, number> | null;
 }
 
-/** The tokenizer in `out`, trained and written there if it is not there yet. */
+/** The tokenizer: that of the run that is resumed, or trained and written to `out`. */
 async function tokenizerOf(
-  { files, out, recipe, onStage }: PretrainInput,
+  { files, out, recipe, resume, onStage }: PretrainInput,
   texts: readonly string[],
 ): Promise<Tokenizer> {
-  if (!(await files.exists(joinPath(out, 'tokenizer.json')))) {
+  if (!resume || !(await files.exists(joinPath(out, TOKENIZER_FILE)))) {
     onStage?.(`training a tokenizer of ${recipe.vocabSize} tokens`);
-    const trained = trainBpe(texts, { vocabSize: recipe.vocabSize });
-    for (const [name, text] of Object.entries(tokenizerFiles(trained)))
-      await files.writeAtomic(joinPath(out, name), text);
+    const trained = Object.entries(tokenizerFiles(trainBpe(texts, { vocabSize: recipe.vocabSize })));
+    // The file that says that there is a tokenizer comes last.
+    trained.sort(([a], [b]) => Number(a === TOKENIZER_FILE) - Number(b === TOKENIZER_FILE));
+    for (const [name, text] of trained) await files.writeAtomic(joinPath(out, name), text);
   }
-  return loadTokenizer(files, out);
+  const tokenizer = await loadTokenizer(files, out);
+  checkTokenizer(tokenizer, recipe.vocabSize);
+  return tokenizer;
 }
 
 async function heldOutBits(

@@ -9,10 +9,25 @@
  * A prompt and its completion are tokenised apart, as they are when a model is asked, so that the boundary between
  * them is a boundary between tokens.
  */
-import { FileFormatError } from '../core/index.ts';
-import { type FileSystem, type Message, readRecords, type Tokenizer, type TrainingRecord } from '../io/index.ts';
+import { FileFormatError, UsageError } from '../core/index.ts';
+import {
+  describe,
+  type FileSystem,
+  type Message,
+  parseRecord,
+  readRecords,
+  type Tokenizer,
+  type TrainingRecord,
+} from '../io/index.ts';
 import { checkTokenizer } from '../models/index.ts';
 import { type TokenExample, targetCountOf, truncate } from './batches/index.ts';
+
+/** A record in memory, of the shapes that a line of a JSONL file may have. */
+export type TuneRecord =
+  | { readonly text: string }
+  | { readonly text: string; readonly label: string | number | boolean }
+  | { readonly prompt: string; readonly completion: string }
+  | { readonly messages: readonly Message[] };
 
 /** How a text to be classified and its label are written; the same for training and for asking. */
 export interface LabelPrompt {
@@ -164,6 +179,35 @@ export async function tokenizeFile(
   let truncated = 0;
   for await (const { line, record } of readRecords(files, path)) {
     const { example, isTruncated } = tokenizeRecord(record, tokenizer, options, `${path}:${line}`);
+    examples.push({ ...example, ids: Int32Array.from(example.ids) });
+    if (isTruncated) truncated++;
+  }
+  return summarize(examples, truncated);
+}
+
+/**
+ * Tokenises records that are in memory.
+ * @param name what the caller calls them, for errors
+ * @throws FileFormatError naming `name[i]`; UsageError for none; KraitError for a tokenizer with more tokens than the
+ * model has rows
+ */
+export function tokenizeValues(
+  values: readonly TuneRecord[],
+  name: string,
+  tokenizer: Tokenizer,
+  vocabSize: number,
+  options: RecordOptions,
+): TokenizedRecords {
+  if (!Array.isArray(values) || values.length === 0) {
+    const got = Array.isArray(values) ? 'none' : describe(values);
+    throw new UsageError(`${name}: expected records, or the path of a JSONL file, got ${got}; give at least one`);
+  }
+  checkTokenizer(tokenizer, vocabSize);
+  const examples: TokenExample[] = [];
+  let truncated = 0;
+  for (const [i, value] of values.entries()) {
+    const where = `${name}[${i}]`;
+    const { example, isTruncated } = tokenizeRecord(parseRecord(value, where), tokenizer, options, where);
     examples.push({ ...example, ids: Int32Array.from(example.ids) });
     if (isTruncated) truncated++;
   }

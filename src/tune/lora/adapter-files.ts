@@ -1,5 +1,5 @@
 /** Adapters to and from PEFT's folder: `adapter_config.json` and `adapter_model.safetensors`. */
-import { CheckpointError, formatShape } from '../../core/index.ts';
+import { CheckpointError, ConfigError, FileFormatError, formatShape } from '../../core/index.ts';
 import {
   ADAPTER_CONFIG_FILE,
   ADAPTER_WEIGHTS_FILE,
@@ -8,6 +8,7 @@ import {
   formatAdapterConfig,
   formatAdapterName,
   joinPath,
+  type LoraConfig,
   openSafetensors,
   parseAdapterConfig,
   parseAdapterName,
@@ -56,8 +57,32 @@ async function readTensors(source: SafetensorsFile, wanted: ReadonlyMap<string, 
   const names = namesInFile(source, wanted);
   for (const [name, tensor] of wanted) source.info(names.get(name) ?? name, tensor.shape);
   for (const [name, tensor] of wanted) {
-    const raw = await source.readAs(names.get(name)!, tensor.dtype);
-    tensor.device.backend.upload(tensor.storage.use(), 0, new Uint8Array(raw.buffer, raw.byteOffset, raw.byteLength));
+    tensor.write(await source.readAs(names.get(name)!, tensor.dtype));
+  }
+}
+
+/** What PEFT called the weights before it wrote safetensors. */
+const PICKLE_FILE = 'adapter_model.bin';
+
+/** @throws FileFormatError where an adapter's files are not there, with what is there instead */
+async function checkFolder(files: FileSystem, folder: string): Promise<void> {
+  const has = (name: string) => files.exists(joinPath(folder, name));
+  if (!(await has(ADAPTER_CONFIG_FILE))) {
+    const isUnfinished = await has('checkpoints');
+    const remedy = isUnfinished ? 'finish the run in it with --resume' : 'give the folder of a LoRA adapter';
+    throw new FileFormatError(joinPath(folder, ADAPTER_CONFIG_FILE), 'no such file', remedy);
+  }
+  if ((await has(ADAPTER_WEIGHTS_FILE)) || !(await has(PICKLE_FILE))) return;
+  const remedy = 'load the adapter with PEFT where you trust it and save it again: PEFT writes safetensors';
+  throw new FileFormatError(joinPath(folder, PICKLE_FILE), 'weights as a PyTorch pickle, which can run code', remedy);
+}
+
+/** As `attachLora`, with errors that name the file. */
+function attach(model: CausalLM, config: LoraConfig, path: string): LoraAdapter {
+  try {
+    return attachLora(model, config, { isStrict: false });
+  } catch (error) {
+    throw error instanceof ConfigError ? new ConfigError(`${path}: ${error.message}`) : error;
   }
 }
 
@@ -77,10 +102,11 @@ export async function loadAdapter(
   { trainable = false }: LoadAdapterOptions = {},
 ): Promise<LoraAdapter> {
   const path = joinPath(folder, ADAPTER_CONFIG_FILE);
+  await checkFolder(files, folder);
   const config = parseAdapterConfig(path, await files.readText(path));
   const source = await openSafetensors(files, joinPath(folder, ADAPTER_WEIGHTS_FILE));
   try {
-    const adapter = attachLora(model, config, { isStrict: false });
+    const adapter = attach(model, config, path);
     try {
       await readTensors(source, adapter.trainable);
     } catch (error) {

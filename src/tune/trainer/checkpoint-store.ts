@@ -5,7 +5,7 @@
  * an atomic rename too. So a kill or a full disk at any moment leaves `last` at a whole checkpoint. What a killed save
  * left is removed at the next start.
  */
-import { dtypeBytes, FileFormatError } from '../../core/index.ts';
+import { FileFormatError } from '../../core/index.ts';
 import {
   engineDType,
   type FileSystem,
@@ -48,6 +48,11 @@ export class CheckpointStore {
 
   pathOf(step: number): string {
     return joinPath(this.folder, folderOf(step));
+  }
+
+  /** Whether there is a whole checkpoint of a step. */
+  has(step: number): Promise<boolean> {
+    return this.files.exists(joinPath(this.pathOf(step), STATE_FILE));
   }
 
   /** The step that a pointer names, or undefined. @throws FileFormatError if what it names is not there */
@@ -128,9 +133,7 @@ export class CheckpointStore {
         throw new FileFormatError(source.path, `tensor ${extra} is not part of this run`, REMEDY);
       }
       for (const [name, tensor] of tensors) {
-        const raw = await source.readAs(name, tensor.dtype);
-        const bytes = new Uint8Array(raw.buffer, raw.byteOffset, raw.byteLength);
-        tensor.device.backend.upload(tensor.storage.use(), tensor.offset * dtypeBytes(tensor.dtype), bytes);
+        tensor.write(await source.readAs(name, tensor.dtype));
       }
     } finally {
       await source.close();

@@ -33,6 +33,8 @@ export interface StepReport {
 }
 
 export interface TrainingCallbacks {
+  /** Settings are checked, the run's folder is open and what is resumed is read; `step` steps are done. */
+  onOpen?(step: number): void;
   onStep?(report: StepReport): void;
   onEval?(step: number, evaluation: Evaluation): void;
   /** `path` is the checkpoint's folder. */
@@ -86,6 +88,10 @@ class Run<B> {
   private log: RunLog | null = null;
   private pending: Pending | null = null;
   private savedStep = -1;
+  /** The last checkpoint whose weights have given a finite loss, in the step after it or in an evaluation. */
+  private provenStep = -1;
+  /** Steps in a row, up to now, whose loss was not finite; f16 skips such a step. */
+  private lostSteps = 0;
   private loss = Number.NaN;
   private skippedSteps = 0;
   private readonly rate = new RateMeter();
@@ -104,15 +110,18 @@ class Run<B> {
     task.device.backend.resetPeak();
     try {
       await this.open();
+      input.onOpen?.(this.state.step);
       const begun = performance.now();
       this.rate.resume();
       if (this.state.step > 0) await this.evaluateWhereDue(); // the run may have been stopped while it evaluated
       while (this.state.step < options.steps && !input.signal?.aborted) {
         await this.queueNext();
         await this.evaluateWhereDue();
-        if (this.isDue(options.saveEvery)) await this.save(['last']);
+        if (this.isDue(options.saveEvery)) await this.saveGood();
       }
       await this.settle();
+      if (this.lostSteps > 1 && this.state.step === options.steps)
+        await this.fail(this.state.step, `loss is ${this.loss}`);
       if (this.savedStep !== this.state.step) await this.save(['last']);
       return this.result((performance.now() - begun) / 1000);
     } finally {
@@ -166,9 +175,12 @@ class Run<B> {
   private async report({ step, learningRate, outcome }: Pending): Promise<void> {
     const { loss, gradNorm, tokens, isApplied } = await outcome;
     const isSkipped = this.noteSkip(isApplied);
-    if (!isSkipped) this.checkFinite(step, loss, gradNorm, learningRate);
+    if (!isSkipped && !Number.isFinite(loss)) await this.fail(step, `loss is ${loss}`);
+    if (!isSkipped && !Number.isFinite(gradNorm)) await this.fail(step, `gradient norm is ${gradNorm}`);
     this.rate.add(tokens);
     this.loss = loss;
+    this.lostSteps = Number.isFinite(loss) ? 0 : this.lostSteps + 1;
+    if (this.lostSteps === 0 && this.savedStep < step) this.provenStep = this.savedStep;
     const tokensPerSecond = this.rate.recentRate;
     const scale: Record<string, number> = this.state.scaler ? { loss_scale: this.state.scaler.scale } : {};
     const values = { loss, learning_rate: learningRate, grad_norm: gradNorm, tokens, ...scale };
@@ -188,15 +200,26 @@ class Run<B> {
     return isSkipped;
   }
 
-  /** @throws KraitError for a loss or gradient that is not finite. The device has not applied such an update. */
-  private checkFinite(step: number, loss: number, gradNorm: number, learningRate: number): void {
-    if (Number.isFinite(loss) && Number.isFinite(gradNorm)) return;
-    const what = Number.isFinite(loss) ? `gradient norm is ${gradNorm}` : `loss is ${loss}`;
-    const kept =
-      this.store && this.savedStep >= 0 ? `; the last good checkpoint is ${this.store.pathOf(this.savedStep)}` : '';
-    throw new KraitError(
-      `step ${step}: the ${what}${kept}; lower the learning rate (now ${learningRate}) or check the data and weights`,
-    );
+  /**
+   * Ends a run whose loss or gradient is not finite; the device has not applied such an update. A checkpoint with the
+   * very weights that gave it is no good one: the one before becomes the last again.
+   * @throws KraitError always
+   */
+  private async fail(step: number, what: string): Promise<never> {
+    const learningRate = learningRateAt(step - 1, this.options);
+    const kept = await this.lastGoodCheckpoint();
+    const remedy = `lower the learning rate (now ${learningRate}) or check the data and weights`;
+    throw new KraitError(`step ${step}: the ${[what, kept, remedy].filter(Boolean).join('; ')}`);
+  }
+
+  private async lastGoodCheckpoint(): Promise<string | null> {
+    const { store, savedStep, provenStep } = this;
+    if (!store || savedStep < 0) return null;
+    if (savedStep === provenStep) return `the last good checkpoint is ${store.pathOf(savedStep)}`;
+    if (provenStep < 0 || !(await store.has(provenStep)))
+      return `no checkpoint is better than ${store.pathOf(savedStep)}`;
+    await store.point('last', provenStep);
+    return `the last good checkpoint is ${store.pathOf(provenStep)}`;
   }
 
   // --- evaluation and checkpoints ---------------------------------------------------------------------------
@@ -219,6 +242,13 @@ class Run<B> {
     if (!(evaluation.loss < (this.state.best?.loss ?? Number.POSITIVE_INFINITY))) return;
     this.state.best = { step: this.state.step, loss: evaluation.loss };
     await this.save(['last', 'best']);
+    this.provenStep = this.state.step;
+  }
+
+  /** A checkpoint is due; while losses are lost nothing is learned, and those before are better. */
+  private async saveGood(): Promise<void> {
+    await this.settle();
+    if (this.lostSteps === 0) await this.save(['last']);
   }
 
   private async save(which: readonly ('last' | 'best')[]): Promise<void> {

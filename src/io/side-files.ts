@@ -1,0 +1,19 @@
+/** What belongs to a model besides its weights and configuration. */
+import { type FileSystem, joinPath } from './files.ts';
+
+export const SIDE_FILES = [
+  'tokenizer.json',
+  'tokenizer_config.json',
+  'special_tokens_map.json',
+  'generation_config.json',
+  'chat_template.jinja',
+] as const;
+
+/** Copies those that are there to another folder, each whole or not at all. */
+export async function copySideFiles(files: FileSystem, from: string, to: string): Promise<void> {
+  if (from === to) return;
+  for (const name of SIDE_FILES) {
+    const source = joinPath(from, name);
+    if (await files.exists(source)) await files.writeAtomic(joinPath(to, name), await files.readText(source));
+  }
+}
