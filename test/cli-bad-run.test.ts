@@ -102,6 +102,16 @@ describe('flags', () => {
     await tune(2, /'--lr <x>' argument '0' is invalid: expected a number > 0/, '--lr', '0');
   });
 
+  it('that ask for more than there is', async () => {
+    await tune(2, /r 1000000: expected number to be <=65536/, '--rank', '1000000');
+    await tune(
+      2,
+      /per_device_train_batch_size 4 x max_seq_length 100000000 is more than .*; lower/,
+      '--max-length',
+      '100000000',
+    );
+  });
+
   it('that contradict each other, or ask for nothing', async () => {
     await tune(2, /max_steps and num_train_epochs are both given; give one/, '--steps', '1', '--epochs', '1');
     const score = (pattern: RegExp, ...flags: string[]) =>

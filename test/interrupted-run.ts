@@ -24,8 +24,12 @@ async function* halfOf(content: Parameters<typeof nodeFiles.writeAtomic>[1]) {
 
 if (moment === 'step') {
   const write = process.stderr.write.bind(process.stderr) as (...args: unknown[]) => boolean;
+  let isFirst = true;
   process.stderr.write = ((...args: unknown[]) => {
-    if (/^tuning: /.test(String(args[0]))) process.kill(process.pid, 'SIGINT');
+    if (isFirst && /^tuning: /.test(String(args[0]))) {
+      isFirst = false;
+      process.kill(process.pid, 'SIGINT');
+    }
     return write(...args);
   }) as typeof process.stderr.write;
 }

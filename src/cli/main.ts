@@ -2,6 +2,7 @@
  * The command line: finds the command, loads its file alone, turns failures into one line on stderr and an exit code
  * (0 done, 1 failed, 2 wrong usage, 130 interrupted). With `--json` a failure is a document on stdout too.
  */
+import { readFileSync } from 'node:fs';
 import { Command, CommanderError } from 'commander';
 import { KraitError, UsageError } from '../core/index.ts';
 import { Interrupted } from './interrupt.ts';
@@ -66,6 +67,11 @@ async function checkFlags(command: Command, name: string, argv: readonly string[
   throw new UsageError(`unknown option '${flag}'${suggestion(flag, known) || `; see krait ${name} --help`}`);
 }
 
+function version(): string {
+  const text = readFileSync(new URL('../../package.json', import.meta.url), 'utf8');
+  return (JSON.parse(text) as { version: string }).version;
+}
+
 async function buildProgram(argv: readonly string[]): Promise<Command> {
   const wanted = wantedCommand(argv);
   const outputError = (text: string, write: (text: string) => void) => write(`krait: ${usageLine(text, wanted)}\n`);
@@ -76,7 +82,7 @@ async function buildProgram(argv: readonly string[]): Promise<Command> {
       .exitOverride()
       .showSuggestionAfterError(true)
       .configureOutput({ outputError });
-  const program = make('krait', 'Mamba state-space models: load, run, fine-tune, measure');
+  const program = make('krait', 'Mamba state-space models: load, run, fine-tune, measure').version(version());
   for (const [name, { summary, load }] of Object.entries(COMMANDS)) {
     const command = make(name, summary);
     if (name === wanted) {

@@ -18,7 +18,7 @@ export const SPAM_SPLITS = ['train', 'validation', 'test'] as const;
 export type SpamLabel = 'ham' | 'spam';
 export type SpamSplit = (typeof SPAM_SPLITS)[number];
 
-/** One mail. `subject` and `body` are cleaned; `from` is for showing only and never part of a prompt. */
+/** One mail. `subject` and `body` are cleaned; `from` is as it was sent. */
 export interface SpamRecord {
   /** Group and number in the corpus: `easy-ham-1/00042`. */
   readonly id: string;

@@ -45,7 +45,7 @@ const LAYER = [
   ['ssm_in.weight', 'mixer.in_proj.weight', [96, 24]],
   ['ssm_conv1d.weight', 'mixer.conv1d.weight', [48, 4]],
   ['ssm_conv1d.bias', 'mixer.conv1d.bias', [48]],
-  ['ssm_x.weight', 'mixer.x_proj.weight', [13, 48]],
+  ['ssm_x.weight', 'mixer.x_proj.weight', [19, 48]],
   ['ssm_dt.weight', 'mixer.dt_proj.weight', [48, 3]],
   ['ssm_dt.bias', 'mixer.dt_proj.bias', [48]],
   ['ssm_d', 'mixer.D', [48]],
@@ -70,7 +70,7 @@ describe('a model as GGUF', () => {
       }
       const logs = (await source.readAs(`backbone.layers.${layer}.mixer.A_log`, 'f32')) as Float32Array;
       const rates = tensors.get(`blk.${layer}.ssm_a`)!;
-      assert.deepEqual([rates.shape, rates.code], [[48, 5], 0]);
+      assert.deepEqual([rates.shape, rates.code], [[48, 8], 0]);
       assert.deepEqual(
         valuesOf(rates),
         logs.map((log) => -Math.exp(log)),
@@ -94,7 +94,7 @@ describe('a model as GGUF', () => {
       'mamba.vocab_size': 61,
       'mamba.ssm.conv_kernel': 4,
       'mamba.ssm.inner_size': 48,
-      'mamba.ssm.state_size': 5,
+      'mamba.ssm.state_size': 8,
       'mamba.ssm.time_step_rank': 3,
       'mamba.ssm.dt_b_c_rms': false,
       'mamba.attention.layer_norm_rms_epsilon': Math.fround(1e-5),
@@ -118,7 +118,7 @@ describe('a model as GGUF', () => {
       const stored = (await source.readAs('lm_head.weight', 'f32')) as Float32Array;
       const most = stored.reduce((m, x) => Math.max(m, Math.abs(x)), 0);
       const error = largestDifference(valuesOf(tensors.get('output.weight')!), stored) / most;
-      const limit = { f32: 0, f16: 2 ** -11, bf16: 2 ** -8, q8_0: 1 / 250 }[type];
+      const limit = { f32: 0, f16: 2 ** -11, bf16: 2 ** -8, q8_0: 1 / 220 }[type];
       assert.ok(error <= limit && (type === 'f32' || error > limit / 20), `${type}: ${error}`);
     }
     await source.close();

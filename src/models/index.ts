@@ -1,6 +1,7 @@
 export * from './config.ts';
 export * from './continuations.ts';
 export * from './gguf.ts';
+export { choiceLoss } from './head-loss.ts';
 export * from './ids.ts';
 export * from './mamba.ts';
 export * from './model.ts';

@@ -58,8 +58,7 @@ class MambaBlock {
   readonly aLog: Tensor;
   readonly skip: Tensor;
   private frozenRates: Tensor | null = null;
-  /** Generation of A_log that they were computed from. */
-  private ratesGeneration = -1;
+  private ratesGeneration = -1; // of the A_log that they were computed from
 
   constructor(
     private readonly config: MambaConfig,

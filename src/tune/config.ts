@@ -51,7 +51,7 @@ const SCHEMA = z.strictObject({
   save_steps: countOrNone.optional(),
   save_total_limit: count.optional(),
   // LoRA
-  r: count.optional(),
+  r: count.max(65_536).optional(),
   lora_alpha: z.number().positive().optional(),
   lora_dropout: z.number().min(0).lt(1).optional(),
   target_modules: names.optional(),
@@ -114,7 +114,22 @@ export function parseTuneConfig(where: string, value: unknown): TuneConfig {
   if (config.warmup_steps !== undefined && config.warmup_ratio !== undefined) {
     throw new ConfigError(`${where}: warmup_steps and warmup_ratio are both given; give one`);
   }
+  checkBatch(config, where);
   return config;
+}
+
+/** Tokens of a batch, padding included: a batch is laid out in memory before it goes to a device. */
+const MOST_BATCH_TOKENS = 2 ** 24;
+
+function checkBatch(
+  { per_device_train_batch_size: rows = 4, max_seq_length: length = 512 }: TuneConfig,
+  where: string,
+) {
+  if (rows * length <= MOST_BATCH_TOKENS) return;
+  const product = `per_device_train_batch_size ${rows} x max_seq_length ${length}`;
+  throw new ConfigError(
+    `${where}: ${product} is more than the ${MOST_BATCH_TOKENS} tokens of a batch; lower one of them`,
+  );
 }
 
 /** The schema with the other names as well, so that a misspelt one is led to whichever is nearest. */
@@ -153,7 +168,9 @@ export function mergeTuneConfigs(file: TuneConfig, flags: TuneConfig): TuneConfi
     delete merged.warmup_steps;
     delete merged.warmup_ratio;
   }
-  return { ...merged, ...Object.fromEntries(Object.entries(flags).filter(([, value]) => value !== undefined)) };
+  const config = { ...merged, ...Object.fromEntries(Object.entries(flags).filter(([, value]) => value !== undefined)) };
+  checkBatch(config, 'settings');
+  return config;
 }
 
 /** Adapters learn at a higher rate than whole models. */

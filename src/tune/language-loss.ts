@@ -1,6 +1,7 @@
 /** Blocks of tokens on a device, and the mean loss of held-out examples. */
-import { type CausalLM, FLAG_PAD, type ModelState } from '../models/index.ts';
-import { type Device, embedding, IGNORE_INDEX, reshape, type Tensor } from '../tensor/index.ts';
+import { KraitError } from '../core/index.ts';
+import { type CausalLM, choiceLoss, FLAG_PAD, type ModelState } from '../models/index.ts';
+import { type Device, embedding, type HeadLossOptions, IGNORE_INDEX, reshape, type Tensor } from '../tensor/index.ts';
 import { isTarget, type TokenBatch, type TokenExample } from './batches/index.ts';
 import type { Evaluation } from './trainer/index.ts';
 
@@ -13,24 +14,36 @@ export function batchTensors(
   return { ids: tensor(ids), targets: tensor(targets), flags: flags && tensor(flags) };
 }
 
+/** The positions of a block that carry loss: hidden states [n, d], and the token that is right at each. */
+function pickTargets(hidden: Tensor, { targets }: Pick<TokenBatch, 'targets'>): { hidden: Tensor; ids: Int32Array } {
+  const { device } = hidden;
+  const positions = Int32Array.from(targets.keys()).filter((i) => targets[i] !== IGNORE_INDEX);
+  const rows = reshape(hidden, [targets.length, hidden.shape[hidden.rank - 1]]);
+  const picked = embedding(rows, device.from(positions, [positions.length], 'i32'));
+  return { hidden: picked, ids: positions.map((i) => targets[i]) };
+}
+
 /**
- * Hidden states and targets of the positions that carry loss, where these are few (answers after long prompts):
- * the output head, a large share of a small model's work, is then computed for them alone. Otherwise both as they are.
- * hidden [rows, length, d] or [n, d], targets i32 of the block.
+ * Loss of a block; hidden [rows, length, d], targets i32 [rows, length], the same as the block's. Where few positions
+ * carry loss (answers after long prompts), the output head, a large share of a small model's work, is computed for them
+ * alone. With `choices`, token ids, the loss is that of choosing among them.
+ * @throws KraitError if a target is not among the choices
  */
-export function whereLossIs(
+export function blockLoss(
+  model: CausalLM,
   hidden: Tensor,
   targets: Tensor,
-  { targets: values, targetCount }: Pick<TokenBatch, 'targets' | 'targetCount'>,
-): { hidden: Tensor; targets: Tensor } {
-  if (2 * targetCount > values.length) return { hidden, targets };
-  const { device } = hidden;
-  const positions = Int32Array.from(values.keys()).filter((i) => values[i] !== IGNORE_INDEX);
-  const kept = positions.map((i) => values[i]);
-  const count = positions.length;
-  const rows = reshape(hidden, [values.length, hidden.shape[hidden.rank - 1]]);
-  const picked = embedding(rows, device.from(positions, [count], 'i32'));
-  return { hidden: picked, targets: device.from(kept, [count], 'i32') };
+  batch: TokenBatch,
+  { choices, ...options }: HeadLossOptions & { choices?: readonly number[] },
+): Tensor {
+  if (!choices && 2 * batch.targetCount > batch.targets.length) return model.loss(hidden, targets, options);
+  const picked = pickTargets(hidden, batch);
+  const right = picked.ids.map((id) => (choices ? choices.indexOf(id) : id));
+  const missing = right.indexOf(-1);
+  if (missing >= 0) throw new KraitError(`choices: ${choices} lack the target ${picked.ids[missing]}; add it`);
+  const wanted = model.device.from(right, [right.length], 'i32');
+  if (!choices) return model.loss(picked.hidden, wanted, options);
+  return choiceLoss(model.logits(picked.hidden), choices, wanted, options);
 }
 
 /** Positions from `start` of some examples, a row each, padded on the right. */

@@ -215,3 +215,23 @@ test('where few positions carry loss, the head is computed for them alone: the s
   assert.ok(Math.abs((await whole.item()) - picked) < 1e-12);
   assertClose(gradients, await gradientsOf(model), 1e-9);
 });
+
+test('a choice among label tokens costs the cross-entropy of their logits alone', async () => {
+  const model = tinyModel(referenceDevice());
+  const ids = [3, 1, 4, 1, 5];
+  const example: TokenExample = { ids, targets: [[4, 5]], bytes: 0 };
+  const task = (choices: number[]) =>
+    new LanguageTask({ model, train: [example], batchSize: 1, maxLength: 5, choices });
+  const { device } = model;
+  const logits = device.noGrad(() => model.logits(model.forward(device.from(ids, [1, 5], 'i32')).hidden));
+  const last = Array.from(await logits.read()).slice(3 * model.vocabSize, 4 * model.vocabSize);
+  const expected = Math.log(Math.exp(last[2]) + Math.exp(last[5])) - last[5];
+  const found = await stepLoss(task([2, 5]));
+  assert.ok(Math.abs(found - expected) < 1e-6, `${found}, expected ${expected}`);
+  const gradients = await gradientsOf(model);
+  assert.equal(await stepLoss(task([5])), 0, 'nothing to choose');
+  const none = await gradientsOf(model);
+  const size = (all: typeof gradients) => Math.max(...[...all.values()].flatMap((v) => Array.from(v, Math.abs)));
+  assert.ok(size(gradients) > 0 && size(none) === 0, `${size(gradients)}, without choice ${size(none)}`);
+  await assert.rejects(stepLoss(task([2, 3])), /choices: 2,3 lack the target 5/);
+});

@@ -4,7 +4,7 @@ import type { CausalLM, ModelState } from '../models/index.ts';
 import type { TrainedParameter } from '../optim/index.ts';
 import type { Tensor } from '../tensor/index.ts';
 import { type BatchSource, PackedBatches, StreamBatches, type TokenBatch, type TokenExample } from './batches/index.ts';
-import { batchTensors, evaluateLanguage, whereLossIs } from './language-loss.ts';
+import { batchTensors, blockLoss, evaluateLanguage } from './language-loss.ts';
 import type { Evaluation, LossOptions, StepBatches, TaskState, TrainingTask } from './trainer/index.ts';
 
 /**
@@ -38,6 +38,11 @@ export interface LanguageTaskInput {
   isShuffled?: boolean;
   /** Adapters to tell when training draws random numbers. */
   mode?: TrainingMode | null;
+  /**
+   * Tokens that stand for labels: the loss is then that of choosing among them, as `classify` asks, not among the whole
+   * vocabulary. Every target must be one of them.
+   */
+  choices?: readonly number[];
   /** More numbers for an evaluation, such as the accuracy of labels. */
   measure?: () => Promise<Record<string, number>>;
 }
@@ -84,15 +89,14 @@ export class LanguageTask implements TrainingTask<TokenBatch> {
   }
 
   loss(batch: TokenBatch, { normalizer, gradScale, random, checkpointing }: LossOptions): Tensor {
-    const { model, batching, mode } = this.input;
+    const { model, batching, mode, choices } = this.input;
     if (mode) mode.random = random;
     const { ids, targets, flags } = batchTensors(this.device, batch);
     const wantState = batching === 'stream';
     const state = batch.isContinued ? this.carried : null;
     const after = model.forward(ids, { flags, state, wantState, checkpointing, random });
     if (after.state) this.carry(after.state);
-    const counted = whereLossIs(after.hidden, targets, batch);
-    return model.loss(counted.hidden, counted.targets, { normalizer, gradScale });
+    return blockLoss(model, after.hidden, targets, batch, { normalizer, gradScale, choices });
   }
 
   /** Adapters draw random numbers in training only. */

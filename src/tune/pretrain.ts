@@ -38,7 +38,7 @@ import { allParameters, LanguageTask } from './language.ts';
 import { evaluateLanguage } from './language-loss.ts';
 import { renderModelCard } from './model-card.ts';
 import { textExample } from './records.ts';
-import { stepsFor, type TrainInput, type TrainingResult, train } from './trainer/index.ts';
+import { resolveOptions, stepsFor, type TrainInput, type TrainingResult, train } from './trainer/index.ts';
 
 const RECIPE = z.strictObject({
   /** config.json of the model, without the vocabulary. */
@@ -68,11 +68,22 @@ function checkModel(where: string, model: Record<string, unknown>, vocabSize: nu
   parseConfig({ ...model, vocab_size: vocabSize }, where);
 }
 
+/** @throws ConfigError for settings that the trainer would refuse after the text was read */
+function checkTraining(where: string, training: TuneConfig): void {
+  const { max_steps: steps, num_train_epochs: epochs } = training;
+  try {
+    resolveOptions({ ...trainerOptionsOf(training), steps: stepsFor({ steps, epochs }, 1) });
+  } catch (error) {
+    throw error instanceof ConfigError ? new ConfigError(`${where}: ${error.message}`) : error;
+  }
+}
+
 /** @throws ConfigError naming the key, the value and what was expected */
 export function parseRecipe(file: string, text: string): Recipe {
   const recipe = parseStrict(RECIPE, readYaml(file, text), file) as z.infer<typeof RECIPE>;
   checkModel(`${file}: model`, recipe.model, recipe.tokenizer.vocab_size);
   const training = parseTuneConfig(`${file}: training`, { method: 'full', ...recipe.training });
+  checkTraining(`${file}: training`, training);
   return {
     model: recipe.model,
     vocabSize: recipe.tokenizer.vocab_size,

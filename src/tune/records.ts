@@ -145,7 +145,7 @@ export function tokenizeRecord(
   const isCut = targetCountOf(whole) > 0;
   const problem = isCut
     ? `no trainable tokens are left of its ${whole.ids.length} at max length ${options.maxLength}`
-    : 'no trainable tokens: the completion, the answers or the text are empty';
+    : 'no trainable tokens: the completion or the answers are empty, or the text has fewer than two tokens';
   throw new FileFormatError(where, problem, isCut ? 'raise --max-length' : 'remove or complete the record');
 }
 

@@ -90,7 +90,7 @@ export function resolveOptions(given: Partial<TrainerOptions> & { steps: number 
  */
 export function stepsFor({ steps, epochs }: { steps?: number; epochs?: number }, stepsPerEpoch?: number): number {
   if (steps !== undefined) return steps;
-  if (epochs === undefined) throw new ConfigError('steps: give --steps or --epochs');
+  if (epochs === undefined) throw new ConfigError('max_steps, num_train_epochs: neither is given; give one');
   if (stepsPerEpoch === undefined) throw new ConfigError('epochs: the data has no end; give --steps instead');
   return Math.max(1, Math.round(epochs * stepsPerEpoch));
 }

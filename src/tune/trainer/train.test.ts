@@ -99,6 +99,29 @@ test('a NaN loss stops the run and keeps the last good checkpoint', async () => 
   for (const value of await weightsOf(task)) assert.ok(Number.isFinite(value), 'the update was not applied');
 });
 
+test('a checkpoint whose weights gave the NaN is no good one: the one before is the last again', async () => {
+  const folder = await newFolder();
+  const options = { ...OPTIONS, evalEvery: 0 };
+  const task = new TinyTask(referenceDevice(), { inputAt: (step) => (step === 7 ? Number.NaN : undefined) });
+  await assert.rejects(
+    train(task, { options, place: { files, folder } }),
+    /^KraitError: step 7: .*good .*step-00000003;/,
+  );
+  assert.equal(await readFile(join(folder, 'checkpoints', 'last'), 'utf8'), 'step-00000003\n');
+  const [again, whole] = [new TinyTask(referenceDevice()), new TinyTask(referenceDevice())];
+  await train(again, { options, place: { files, folder, resume: true } });
+  await train(whole, { options });
+  assert.deepEqual(await weightsOf(again), await weightsOf(whole));
+});
+
+test('f16 does not end a run on losses that are NaN, nor save them over the good ones', async () => {
+  const folder = await newFolder();
+  const options = { ...OPTIONS, steps: 6, evalEvery: 0, saveEvery: 1, precision: 'f16' } as const;
+  const task = new TinyTask(referenceDevice(), { inputAt: (step) => (step > 3 ? Number.NaN : undefined) });
+  await assert.rejects(train(task, { options, place: { files, folder } }), /step 6: the loss is NaN; .*step-00000002;/);
+  assert.equal(await readFile(join(folder, 'checkpoints', 'last'), 'utf8'), 'step-00000002\n');
+});
+
 test('f16 skips a step whose gradients overflow, shrinks the scale and goes on', async () => {
   const clean = new TinyTask(referenceDevice());
   const reports: StepReport[] = [];
