@@ -52,7 +52,7 @@ function sections(study: SpamStudy): Section[] {
       title: 'Held-out accuracy',
       head: HEAD,
       rows: rowsOf(study),
-      note: `${mails.test} mails that no model was trained on; ${mails.train} to train on.`,
+      note: `${mails.test} mails that no model was trained on; ${mails.train} to train on. ${trained.map(({ name, losses }) => `${name}: ${losses.length} steps`).join('; ')}.`,
     },
     {
       kind: 'curves',
