@@ -94,6 +94,9 @@ void lead(int threads) {
         runKernel(entry, threads);
         break;
       case WRITE:
+        // JavaScript may have grown the memory while this thread slept. Loads and stores know of it at once, but an engine
+        // may hold a copy of many bytes against the size that it last heard of; asking for the size anew tells it.
+        __builtin_wasm_memory_grow(0, 0);
         __builtin_memcpy(reinterpret_cast<void*>(entry.to), reinterpret_cast<const void*>(entry.from), entry.bytes);
         break;
       case READ:
