@@ -18,7 +18,7 @@ export const say = (line) => console.error(`krait: ${line}`);
 /**
  * Installs and builds whatever is missing or stale, under the build lock.
  * @param {object} [options]
- * @param {boolean} [options.isStrict] a failing native or WASM build fails this; otherwise the other one serves
+ * @param {boolean} [options.isStrict] both native and WASM device must be there; otherwise the first of them serves
  * @param {boolean} [options.withTypes] the .d.ts files too
  */
 export async function prepare({ isStrict = true, withTypes = false } = {}) {
@@ -26,13 +26,11 @@ export async function prepare({ isStrict = true, withTypes = false } = {}) {
     ROOT,
     async () => {
       if (!isInstalled(ROOT)) await install(ROOT, say);
-      const built = await Promise.allSettled([
-        buildScript('native', isStrict),
-        buildScript('wasm', isStrict),
-        buildDist(),
-      ]);
-      const failed = built.find((result) => result.status === 'rejected');
+      const jobs = [buildScript('native', isStrict), buildDist()];
+      if (isStrict) jobs.push(buildScript('wasm', isStrict));
+      const failed = (await Promise.allSettled(jobs)).find((result) => result.status === 'rejected');
       if (failed) throw failed.reason;
+      if (!isStrict && !existsSync(join(ROOT, 'build', 'native', 'krait.node'))) await buildScript('wasm', isStrict);
       if (withTypes && (await buildTypes(ROOT))) say('wrote the type declarations of dist');
     },
     say,

@@ -54,7 +54,7 @@ export interface TuneSettings {
   checkpointing?: boolean;
   /** Steps between evaluations; none unless given. Needs `validation`. */
   evalEvery?: number;
-  /** Steps between checkpoints; one at the end unless given. Needs `out`. */
+  /** Steps between checkpoints, with `out`: 100 unless given, 0 for one at the end alone. */
   saveEvery?: number;
   /** Checkpoints kept besides the best; 2 unless given. Needs `out`. */
   keepCheckpoints?: number;

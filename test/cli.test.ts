@@ -1,15 +1,11 @@
 import assert from 'node:assert/strict';
 import { spawn, spawnSync } from 'node:child_process';
-import { cpSync, existsSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { existsSync, mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { after, describe, it } from 'node:test';
 import { fileURLToPath } from 'node:url';
-import { createReferenceBackend } from '../src/backend/reference/index.ts';
-import { tinyTokenizer } from '../src/io/testing/tiny-tokenizer.ts';
-import { createModel, parseConfig, saveModel } from '../src/models/index.ts';
-import { NodeFileSystem } from '../src/platform/node/index.ts';
-import { Device } from '../src/tensor/index.ts';
+import { writeTinyModel } from './tiny-model.ts';
 
 const root = fileURLToPath(new URL('..', import.meta.url));
 const fixtures = join(root, 'test', 'fixtures');
@@ -30,26 +26,8 @@ const json = (...args: string[]) => {
 
 /** A small model with a tokenizer. */
 const modelFolder = join(work, 'model');
-const device = new Device(createReferenceBackend());
-const model = createModel(
-  device,
-  parseConfig(
-    {
-      model_type: 'mamba',
-      hidden_size: 16,
-      num_hidden_layers: 2,
-      vocab_size: 272,
-      state_size: 4,
-      time_step_rank: 2,
-      use_bias: false,
-      use_conv_bias: true,
-    },
-    'config.json',
-  ),
-  1,
-);
-await saveModel(model, new NodeFileSystem(), modelFolder);
-writeFileSync(join(modelFolder, 'tokenizer.json'), tinyTokenizer());
+mkdirSync(modelFolder);
+await writeTinyModel(modelFolder);
 writeFileSync(
   join(work, 'data.jsonl'),
   Array.from({ length: 24 }, (_, i) =>
@@ -206,12 +184,6 @@ describe('wrong input', () => {
     assert.match(stderr, pattern);
     assert.equal(stdout, '');
   };
-  const broken = (name: string, change: (folder: string) => void) => {
-    const folder = join(work, name);
-    cpSync(modelFolder, folder, { recursive: true });
-    change(folder);
-    return folder;
-  };
   it('names unknown commands, flags and settings with the nearest known one', () => {
     refuses(2, /unknown command 'scor'[\s\S]*score/, 'scor');
     refuses(
@@ -225,64 +197,5 @@ describe('wrong input', () => {
       '--max-tokns',
       '3',
     );
-    writeFileSync(join(work, 'bad.yaml'), 'learning_rat: 1');
-    refuses(
-      2,
-      /learning_rat.*learning_rate/,
-      'tune',
-      '-c',
-      join(work, 'bad.yaml'),
-      ...tuneFlags,
-      '--out',
-      join(work, 'x'),
-    );
-  });
-  it('names the file and the remedy for broken models', () => {
-    refuses(
-      2,
-      /mamba2.*mamba, falcon_mamba/,
-      'score',
-      '--tokens',
-      '1,2',
-      '--model',
-      broken('type', (f) => {
-        writeFileSync(join(f, 'config.json'), JSON.stringify({ model_type: 'mamba2', hidden_size: 4 }));
-      }),
-    );
-    refuses(
-      1,
-      /model\.safetensors/,
-      'score',
-      '--tokens',
-      '1,2',
-      '--model',
-      broken('cut', (f) => {
-        const path = join(f, 'model.safetensors');
-        writeFileSync(path, readFileSync(path).subarray(0, -10));
-      }),
-    );
-    refuses(
-      1,
-      /expected .*got/,
-      'score',
-      '--tokens',
-      '1,2',
-      '--model',
-      broken('shape', (f) => {
-        const config = JSON.parse(readFileSync(join(f, 'config.json'), 'utf8'));
-        writeFileSync(join(f, 'config.json'), JSON.stringify({ ...config, state_size: 5 }));
-      }),
-    );
-  });
-  it('names file and line of broken data, and writes nothing', () => {
-    const bad = join(work, 'bad.jsonl');
-    writeFileSync(bad, '{"text":"a b"}\n{"text":\n');
-    const out = join(work, 'never');
-    refuses(1, /bad\.jsonl:2/, 'tune', '--model', modelFolder, '--data', bad, '--out', out, '--steps', '1');
-    writeFileSync(bad, '');
-    refuses(1, /bad\.jsonl/, 'tune', '--model', modelFolder, '--data', bad, '--out', out, '--steps', '1');
-    refuses(2, /nowhere/, 'tune', ...tuneFlags, '--out', out, '--steps', '1', '--targets', 'nowhere');
-    assert.ok(!existsSync(out));
-    refuses(2, /not empty.*--force/, 'tune', ...tuneFlags, '--out', modelFolder, '--steps', '1');
   });
 });

@@ -130,15 +130,8 @@ describe('an adapter through its life', () => {
 
 describe('tuning', () => {
   it('from memory, from a file and by fineTune gives the same bytes', async () => {
-    const options = {
-      steps: 8,
-      rank: 4,
-      alpha: 16,
-      dropout: 0.1,
-      warmup: 0.25,
-      schedule: 'cosine',
-      trainOnPrompt: true,
-    } as const;
+    const same = { steps: 8, rank: 4, alpha: 16, dropout: 0.1, warmup: 0.25, schedule: 'cosine' } as const;
+    const options = { ...same, trainOnPrompt: true };
     const memory = join(work, 'from-memory');
     await tune(await open(), { ...options, out: memory });
     const file = join(work, 'from-file');
@@ -152,12 +145,7 @@ describe('tuning', () => {
       max_length: 24,
       lr: 0.01,
       seed: 3,
-      steps: 8,
-      rank: 4,
-      alpha: 16,
-      dropout: 0.1,
-      warmup: 0.25,
-      schedule: 'cosine',
+      ...same,
       mask_prompt: false,
     });
     await fineTune({ model, tokenizer, files: new NodeFileSystem(), data, out: reference, config });

@@ -107,6 +107,10 @@ export function table(rows: readonly (readonly (string | number)[])[]): string {
   return [pc.bold(head), widths.map((w) => '-'.repeat(w)).join('  '), ...body].join('\n');
 }
 
+/** The end of a run in words; it has no loss if it was complete before. */
+export const lossText = (loss: number): string =>
+  Number.isFinite(loss) ? `loss ${loss.toFixed(4)}` : 'nothing was left to do';
+
 const UNITS = ['B', 'KiB', 'MiB', 'GiB', 'TiB'];
 
 /** `1.5 GiB` */

@@ -3,7 +3,7 @@ import type { Command } from 'commander';
 import { NpmDataSource } from '../platform/node/index.ts';
 import { parseRecipe, pretrain } from '../tune/index.ts';
 import { Interrupted, withInterrupt } from './interrupt.ts';
-import { formatBytes, type Progress } from './output.ts';
+import { formatBytes, lossText, type Progress } from './output.ts';
 import { type CommonOptions, checkOutputFolder, nodeFiles, Output, openDevice, withCommonOptions } from './session.ts';
 
 interface Options extends CommonOptions {
@@ -58,7 +58,7 @@ async function run(options: Options, output: Output): Promise<void> {
       bitsPerByte,
     },
     () =>
-      `${ended}: ${step} steps in ${seconds.toFixed(0)} s, loss ${loss.toFixed(3)}, ${tokensPerSecond.toFixed(0)} tok/s` +
+      `${ended}: ${step} steps in ${seconds.toFixed(0)} s, ${lossText(loss)}, ${tokensPerSecond.toFixed(0)} tok/s` +
       (bits.length ? `; held-out bits per byte: ${bits.join(', ')}` : ''),
   );
   device.close();
