@@ -206,28 +206,32 @@ napi_value jsSync(napi_env env, napi_callback_info info) {
   return queueRead(env, session, nullptr, 0, false);
 }
 
-/** setProfiling(device, on) */
-napi_value jsSetProfiling(napi_env env, napi_callback_info info) {
+/** setTiming(device, on) */
+napi_value jsSetTiming(napi_env env, napi_callback_info info) {
   napi_value args[2];
   Session* session;
   bool on = false;
   if (!arguments(env, info, args) || !sessionOf(env, args[0], &session)) return nullptr;
   napi_get_value_bool(env, args[1], &on);
-  session->device->setProfiling(on);
+  session->device->setTiming(on);
   return undefined(env);
 }
 
-/** counters(device): Float64Array of calls, nanoseconds for each kernel in the order of kernels() */
-napi_value jsCounters(napi_env env, napi_callback_info info) {
+/** takeTimes(device): Float64Array of start and duration in nanoseconds of each timed launch that has run */
+napi_value jsTakeTimes(napi_env env, napi_callback_info info) {
   napi_value args[1], buffer, array;
   Session* session;
   if (!arguments(env, info, args) || !sessionOf(env, args[0], &session)) return nullptr;
-  const int count = session->device->catalogue().count;
+  const std::vector<Device::Span> spans = session->device->takeTimes();
   void* data = nullptr;
-  napi_create_arraybuffer(env, size_t(count) * 2 * sizeof(double), &data, &buffer);
+  const size_t bytes = spans.size() * 2 * sizeof(double);
+  if (napi_create_arraybuffer(env, bytes, &data, &buffer) != napi_ok) return nullptr;  // a RangeError is pending
   double* out = static_cast<double*>(data);
-  for (int i = 0; i < count; i++) session->device->counters(i, out + 2 * i, out + 2 * i + 1);
-  napi_create_typedarray(env, napi_float64_array, size_t(count) * 2, buffer, 0, &array);
+  for (const Device::Span& span : spans) {
+    *out++ = double(span.begin);
+    *out++ = double(span.end - span.begin);
+  }
+  napi_create_typedarray(env, napi_float64_array, spans.size() * 2, buffer, 0, &array);
   return array;
 }
 
@@ -251,8 +255,8 @@ napi_value exportAll(napi_env env, napi_value exports) {
       {"threads", jsThreads},   {"alloc", jsAlloc},
       {"launch", jsLaunch},     {"write", jsWrite},
       {"read", jsRead},         {"sync", jsSync},
-      {"close", jsClose},       {"setProfiling", jsSetProfiling},
-      {"counters", jsCounters},
+      {"close", jsClose},       {"setTiming", jsSetTiming},
+      {"takeTimes", jsTakeTimes},
   };
   for (const auto& row : table) {
     napi_value function;

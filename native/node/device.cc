@@ -4,7 +4,6 @@
 #include <string.h>
 
 #include <algorithm>
-#include <chrono>
 
 namespace krait {
 namespace {
@@ -50,7 +49,6 @@ Device::Device(const Catalogue& catalogue, int threads, Done done)
       done_(done),
       pool_(threads),
       taken_(new std::atomic<int>[pool_.threads()]),
-      counters_(new Counter[catalogue.count]),
       ring_(new Entry[kCapacity]),
       thread_([this] { serve(); }) {}
 
@@ -63,6 +61,7 @@ void* Device::alloc(size_t bytes) {
 Device::Entry& Device::reserve() {
   const uint64_t tail = tail_.load(std::memory_order_relaxed);
   producer_.wait([&] { return tail - head_.load(std::memory_order_seq_cst) < kCapacity; });
+  if (untaken_ > 0 && tail - harvested_ >= kCapacity) harvest();
   return ring_[tail % kCapacity];
 }
 
@@ -79,6 +78,8 @@ int Device::launch(const Command& command) {
   entry.plan = Plan();
   const int refused = kernel.plan(entry.command, &entry.plan);
   if (refused) return refused;
+  entry.timed = timing_;
+  if (timing_ && untaken_++ == 0) harvested_ = tail_.load(std::memory_order_relaxed);  // there is none before it
   publish();
   return 0;
 }
@@ -128,7 +129,11 @@ void Device::serve() {
 void Device::execute(Entry& entry) {
   switch (entry.kind) {
     case Kind::Run:
-      runKernel(entry);
+      if (entry.timed) {
+        runTimed(entry);
+      } else {
+        runKernel(entry);
+      }
       break;
     case Kind::Write:
       memcpy(entry.to, entry.from, entry.bytes);
@@ -142,21 +147,22 @@ void Device::execute(Entry& entry) {
   }
 }
 
+void Device::runTimed(Entry& entry) {
+  using std::chrono::steady_clock;
+  const auto begin = steady_clock::now() - origin_;
+  runKernel(entry);
+  const auto end = steady_clock::now() - origin_;
+  entry.span.begin = std::chrono::duration_cast<std::chrono::nanoseconds>(begin).count();
+  entry.span.end = std::chrono::duration_cast<std::chrono::nanoseconds>(end).count();
+}
+
 void Device::runKernel(const Entry& entry) {
-  typedef std::chrono::steady_clock Clock;
-  const bool timed = profiling_.load(std::memory_order_relaxed);
-  const Clock::time_point start = timed ? Clock::now() : Clock::time_point();
-  const int index = int(entry.command.kernel);
   const Plan& plan = entry.plan;
   void* shared = plan.shared_scratch ? shared_.atLeast(plan.shared_scratch) : nullptr;
   if (plan.shared_scratch && !shared) failure_ = kNoMemory;
   for (int phase = 0; phase < plan.phases && !failure_; phase++) {
     if (plan.units[phase] > 0) runPhase(entry, phase, shared);
   }
-  if (!timed) return;
-  const auto spent = std::chrono::duration_cast<std::chrono::nanoseconds>(Clock::now() - start).count();
-  counters_[index].calls.fetch_add(1, std::memory_order_relaxed);
-  counters_[index].nanoseconds.fetch_add(uint64_t(spent), std::memory_order_relaxed);
 }
 
 void Device::runPhase(const Entry& entry, int phase, void* shared) {
@@ -176,9 +182,25 @@ void Device::runPhase(const Entry& entry, int phase, void* shared) {
   pool_.run(parts, runPart, &job);
 }
 
-void Device::counters(int index, double* calls, double* nanoseconds) const {
-  *calls = double(counters_[index].calls.load(std::memory_order_relaxed));
-  *nanoseconds = double(counters_[index].nanoseconds.load(std::memory_order_relaxed));
+void Device::setTiming(bool on) {
+  if (on && !timing_) origin_ = std::chrono::steady_clock::now();
+  timing_ = on;
+}
+
+void Device::harvest() {
+  for (const uint64_t head = head_.load(std::memory_order_seq_cst); harvested_ < head; harvested_++) {
+    const Entry& entry = ring_[harvested_ % kCapacity];
+    if (entry.kind != Kind::Run || !entry.timed) continue;
+    spans_.push_back(entry.span);
+    untaken_--;
+  }
+}
+
+std::vector<Device::Span> Device::takeTimes() {
+  if (untaken_ > 0) harvest();
+  std::vector<Span> taken;
+  taken.swap(spans_);
+  return taken;
 }
 
 void Device::close() {

@@ -3,6 +3,7 @@
 // What it is not: it knows no JavaScript, and it does not decide when memory is free for reuse.
 #pragma once
 #include <atomic>
+#include <chrono>
 #include <memory>
 #include <thread>
 #include <vector>
@@ -34,10 +35,14 @@ class Device {
   /** `to` must stay valid until `done(token)`. With 0 bytes it is a sync. */
   void read(const void* from, void* to, size_t bytes, void* token);
 
-  /** Counts calls and nanoseconds of every kernel while it is on. */
-  void setProfiling(bool on) { profiling_.store(on, std::memory_order_relaxed); }
-  /** Calls and nanoseconds of kernel `index` so far. */
-  void counters(int index, double* calls, double* nanoseconds) const;
+  /** When a kernel ran, in nanoseconds since timing was switched on. */
+  struct Span {
+    int64_t begin, end;
+  };
+  /** Whether the launches from now on are timed. */
+  void setTiming(bool on);
+  /** Times of launches that have run since the last call, in the order of launch. */
+  std::vector<Span> takeTimes();
 
   /** Lets the running kernel finish, drops the rest (their reads end with an error), stops threads, frees memory. */
   void close();
@@ -50,11 +55,10 @@ class Device {
     void* to;
     size_t bytes;
     void* token;
+    bool timed;
+    Span span;  // written by the queue's thread
     Plan plan;
     Command command;
-  };
-  struct Counter {
-    std::atomic<uint64_t> calls{0}, nanoseconds{0};
   };
   struct Block {
     void* address;
@@ -65,8 +69,10 @@ class Device {
 
   Entry& reserve();
   void publish();
+  void harvest();
   void serve();
   void execute(Entry& entry);
+  void runTimed(Entry& entry);
   void runKernel(const Entry& entry);
   void runPhase(const Entry& entry, int phase, void* shared);
   bool idle() const { return head_.load(std::memory_order_seq_cst) == tail_.load(std::memory_order_relaxed); }
@@ -77,10 +83,15 @@ class Device {
   Scratch shared_;
   std::vector<Block> blocks_;
   std::unique_ptr<std::atomic<int>[]> taken_;
-  std::unique_ptr<Counter[]> counters_;
-  std::atomic<bool> profiling_{false};
   std::atomic<size_t> staged_{0};
   const char* failure_ = nullptr;  // written and read by the queue's thread
+
+  // Of timing; the JavaScript thread's own. Times wait in the entries until those are used again.
+  bool timing_ = false;
+  std::chrono::steady_clock::time_point origin_;
+  uint64_t harvested_ = 0;  // entries whose times were taken
+  uint64_t untaken_ = 0;    // timed launches whose times were not
+  std::vector<Span> spans_;
 
   std::unique_ptr<Entry[]> ring_;
   alignas(128) std::atomic<uint64_t> tail_{0};  // entries published

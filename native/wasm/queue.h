@@ -20,11 +20,12 @@ struct Entry {
   Command command;
   double scratch_bytes;  // what `scratch` must hold; set by `plan`
   Kind kind;
-  uint32_t ticket;        // READ: names the promise
+  uint32_t ticket;        // READ: names the promise; RUN: not 0 if it is to be timed
   uint32_t to, from;      // WRITE: addresses; READ: from alone
   uint32_t bytes;
   uint32_t scratch;       // RUN: address, 64-byte aligned: shared scratch, then that of each thread
   Plan plan;
+  double began, ended;    // RUN: milliseconds of the clock that `now` tells, if timed
 };
 
 // Each word that is written often has a cache line, and its neighbour, of its own.

@@ -2,12 +2,14 @@
 // contiguous range of units to as many others as the phase is worth, runs the first range itself, and waits.
 //
 // Waiting is looking for some microseconds, then sleep. Looking longer pays when the answer comes while looking, so
-// the patience adapts within bounds. Nothing in WASM tells the time, so it is counted in looks of a nanosecond or so.
+// the patience adapts within bounds. Only JavaScript tells the time, so it is counted in looks of a nanosecond or so.
 #include "queue.h"
 
 // To JavaScript, from worker 0: the bytes of a READ, or with ticket 0 that there is room in the ring again.
 extern "C" __attribute__((import_module("env"), import_name("send"))) void krait_send(uint32_t ticket, uint32_t address,
                                                                                       uint32_t bytes);
+// The time in milliseconds.
+extern "C" __attribute__((import_module("env"), import_name("now"))) double krait_now();
 
 namespace krait {
 namespace {
@@ -88,10 +90,12 @@ void finish(uint32_t head) {
 void lead(int threads) {
   for (uint32_t head = 0;;) {
     waitWhile(&control.tail, head, &control.asleep, &tailPatience);
-    const Entry& entry = ring[head % kCapacity];
+    Entry& entry = ring[head % kCapacity];
     switch (entry.kind) {
       case RUN:
+        if (entry.ticket) entry.began = krait_now();
         runKernel(entry, threads);
+        if (entry.ticket) entry.ended = krait_now();
         break;
       case WRITE:
         // JavaScript may have grown the memory while this thread slept. Loads and stores know of it at once, but an engine
@@ -141,6 +145,7 @@ KRAIT_EXPORT("layout") const uint32_t* layout() {
   *out++ = uint32_t(reinterpret_cast<uintptr_t>(&control.head));
   *out++ = uint32_t(reinterpret_cast<uintptr_t>(&control.wants_room));
   *out++ = uint32_t(reinterpret_cast<uintptr_t>(&control.failed));
+  *out++ = offsetof(Entry, began);
   return words;
 }
 

@@ -7,6 +7,7 @@
  */
 import type { DType } from '../core/index.ts';
 import type { Command } from './kernels.ts';
+import type { Profiler } from './profile.ts';
 
 export type DeviceName = 'reference' | 'native' | 'wasm';
 
@@ -47,6 +48,10 @@ export interface Backend {
   sync(): Promise<void>;
   memory(): MemoryStats;
   resetPeak(): void;
+  /** Times single launches while it is on. */
+  readonly profiler: Profiler;
+  /** The yardstick for `matmul` in floating-point operations a second, best of `rounds`, where the device has one. */
+  measurePeak?(rounds?: number): Promise<number>;
   /** Stops threads and gives memory back. Later calls throw. */
   close(): void;
 }

@@ -1,4 +1,8 @@
 export * from './backend.ts';
 export * from './block-pool.ts';
 export * from './kernels.ts';
+export * from './profile.ts';
+export * from './profile-cost.ts';
+export * from './profile-report.ts';
+export { measureRoofs, type Roofs } from './profile-roofs.ts';
 export * from './select.ts';

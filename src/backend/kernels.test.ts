@@ -39,12 +39,19 @@ describe('kernel table', () => {
 
     it(`${name} has costs that grow with its sizes and are 0 without any`, () => {
       const filled = (value: number) => Object.fromEntries(spec.dims.map((dim) => [dim, value]));
-      for (const cost of [spec.flops, spec.elements]) {
-        const [none, some, more] = [0, 2, 3].map((value) => cost(filled(value)));
+      const scalars = Object.fromEntries(spec.scalars.map((scalar) => [scalar, 0]));
+      const sizes = (value: number) => [spec.elements(filled(value), scalars)].flat();
+      // Sums and controls are a few numbers, however long what they are of.
+      const isFixed = spec.tensors.map((mark) => ['acc', 'control'].includes(argumentName(mark)));
+      const growing = (value: number) => sizes(value).filter((_, i) => !isFixed[i]);
+      const elements = (value: number) => growing(value).reduce((sum, size) => sum + size, 0);
+      for (const cost of [(value: number) => spec.flops(filled(value)), elements]) {
+        const [none, some, more] = [0, 2, 3].map(cost);
         assert.ok(Number.isFinite(more) && some >= 0 && more >= some);
         if (spec.dims.length > 0) assert.equal(none, 0);
       }
-      assert.ok(spec.elements(filled(3)) > 0);
+      assert.ok([1, spec.tensors.length].includes(sizes(3).length));
+      assert.ok(sizes(3).every((size) => size > 0));
     });
   }
 

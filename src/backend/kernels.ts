@@ -56,8 +56,11 @@ export interface KernelSpec {
   readonly doc: string;
   /** Floating-point operations (a fused multiply-add counts as 2, a transcendental as 1). */
   readonly flops: (d: Dims) => number;
-  /** Elements that must be read and written at least once. */
-  readonly elements: (d: Dims) => number;
+  /**
+   * Elements of each tensor that must be read or written, doubled where both (`+=` doubles by itself): a list in the
+   * order of `tensors`, or one number for all. d: dims, s: scalars. `costOf` makes bytes of it.
+   */
+  readonly elements: (d: Dims, s: Dims) => number | readonly number[];
 }
 
 const row = (
@@ -66,59 +69,62 @@ const row = (
   scalars: string,
   doc: string,
   flops: (d: Dims) => number,
-  elements: (d: Dims) => number,
+  elements: KernelSpec['elements'],
 ): KernelSpec => {
   const words = (s: string) => (s === '' ? [] : s.split(' '));
   return { tensors: words(tensors), dims: words(dims), scalars: words(scalars), doc, flops, elements };
 };
 
+const none = () => 0;
 const rc = (d: Dims) => d.rows * d.cols;
 const bld = (d: Dims) => d.b * d.l * d.d;
+const permuted = (d: Dims) => d.n0 * d.n1 * d.n2 * d.n3 * d.n4 * d.n5;
+const unrepeated = (d: Dims) =>
+  Math.min(
+    permuted(d),
+    [0, 1, 2, 3, 4, 5].reduce((count, i) => count * (d[`s${i}`] === 0 ? 1 : d[`n${i}`]), 1),
+  );
+const convState = (d: Dims) => d.b * (d.k - 1) * d.d;
+const convInputs = (d: Dims) => [bld(d), d.d * d.k, d.d, d.b * d.l, convState(d)];
+
+/** Of selective_scan: its channels, its selections, a state for each sequence, and the checkpoints. */
+const scanSizes = (d: Dims) => ({
+  flow: bld(d),
+  select: d.b * d.l * d.n,
+  state: d.b * d.n * d.d,
+  kept: d.b * Math.ceil(d.l / Math.max(1, d.chunk)) * d.n * d.d,
+});
 
 export const KERNELS = {
   // --- memory -------------------------------------------------------------------------------------------
-  fill: row('y', 'rows cols', 'value', 'y = value', () => 0, rc),
-  copy: row(
-    'x y',
-    'rows cols',
-    '',
-    'y = x, converting the dtype',
-    () => 0,
-    (d) => 2 * rc(d),
-  ),
+  fill: row('y', 'rows cols', 'value', 'y = value', none, rc),
+  copy: row('x y', 'rows cols', '', 'y = x, converting the dtype', none, rc),
   accumulate: row(
     'x y',
     'rows cols',
     'alpha',
     'y += alpha * x, converting the dtype',
     (d) => 2 * rc(d),
-    (d) => 3 * rc(d),
+    (d) => [rc(d), 2 * rc(d)],
   ),
   permute: row(
     'x y',
     'n0 n1 n2 n3 n4 n5 s0 s1 s2 s3 s4 s5',
     '',
     'y (dense, [n0..n5]) = x[i0*s0 + ... + i5*s5]: transposes, slices and broadcasts (stride 0); x.ld, y.ld unused',
-    () => 0,
-    (d) => 2 * d.n0 * d.n1 * d.n2 * d.n3 * d.n4 * d.n5,
+    none,
+    (d) => [unrepeated(d), permuted(d)],
   ),
   // --- elementwise and reductions -------------------------------------------------------------------------
-  unary: row('x y', 'rows cols op', 'param', 'y = UNARY_OPS[op](x); y may be x', rc, (d) => 2 * rc(d)),
-  unary_bwd: row(
-    'x dy dx',
-    'rows cols op',
-    'param',
-    "dx = dy * op'(x); dx may be dy",
-    (d) => 3 * rc(d),
-    (d) => 3 * rc(d),
-  ),
+  unary: row('x y', 'rows cols op', 'param', 'y = UNARY_OPS[op](x); y may be x', rc, rc),
+  unary_bwd: row('x dy dx', 'rows cols op', 'param', "dx = dy * op'(x); dx may be dy", (d) => 3 * rc(d), rc),
   binary: row(
     'a b y',
     'rows cols op mode',
     '',
     'y = a op b, b stretched by BROADCAST_MODES[mode]; y may be a',
     rc,
-    (d) => 3 * rc(d),
+    (d) => [rc(d), [rc(d), d.cols, d.rows, 1][d.mode], rc(d)],
   ),
   reduce: row(
     'x y',
@@ -126,32 +132,28 @@ export const KERNELS = {
     '',
     'x dense [outer, n, inner] -> y dense [outer, inner] by REDUCE_OPS[op]; sum of nothing is 0; x.ld, y.ld unused',
     (d) => d.outer * d.n * d.inner,
-    (d) => d.outer * (d.n + 1) * d.inner,
+    (d) => [d.outer * d.n * d.inner, d.outer * d.inner],
   ),
-  argmax: row('x y', 'rows cols', '', 'y i32 [rows] = first column of the largest value of each row', rc, rc),
+  argmax: row('x y', 'rows cols', '', 'y i32 [rows] = first column of the largest of a row', rc, (d) => [
+    rc(d),
+    d.rows,
+  ]),
   softmax: row(
     'x y',
     'rows cols log',
     '',
     'y = softmax(x) over columns, or its logarithm; y may be x',
     (d) => 4 * rc(d),
-    (d) => 2 * rc(d),
+    rc,
   ),
-  softmax_bwd: row(
-    'y dy dx',
-    'rows cols log',
-    '',
-    'gradient of softmax from its output y',
-    (d) => 4 * rc(d),
-    (d) => 3 * rc(d),
-  ),
+  softmax_bwd: row('y dy dx', 'rows cols log', '', 'gradient of softmax from its output y', (d) => 4 * rc(d), rc),
   dropout: row(
     'x y',
     'rows cols seed stream',
     'p',
     'element i = row*cols+col is kept if unit(philoxBlock(seed, stream, i>>2)[i&3]) >= p: y = x/(1-p), else 0; y may be x',
     (d) => 2 * rc(d),
-    (d) => 2 * rc(d),
+    rc,
   ),
   random_uniform: row(
     'y',
@@ -170,7 +172,10 @@ export const KERNELS = {
       '(b stored n x k if transB); bias [n]; strides between batches in elements, 0 shares; beta 0 never reads c; ' +
       'k = 0 gives beta * c + bias. Each of a, b, c may be f32, bf16 or f16',
     (d) => 2 * d.batch * d.m * d.n * d.k,
-    (d) => d.batch * (d.m * d.k + d.k * d.n + d.m * d.n),
+    (d, s) => {
+      const [a, b] = [d.strideA, d.strideB].map((stride) => (stride === 0 ? Math.min(1, d.batch) : d.batch));
+      return [a * d.m * d.k, b * d.k * d.n, d.n, (s.beta === 0 ? 1 : 2) * d.batch * d.m * d.n];
+    },
   ),
   // --- embedding ------------------------------------------------------------------------------------------
   embedding: row(
@@ -178,8 +183,8 @@ export const KERNELS = {
     'n d v',
     '',
     'y[i] = table[ids[i]]; ids i32 [n, 1]; an id outside 0..v-1 gives zeros',
-    () => 0,
-    (d) => 2 * d.n * d.d,
+    none,
+    (d) => [d.n * d.d, d.n, d.n * d.d],
   ),
   embedding_bwd: row(
     'dy ids dtable',
@@ -187,7 +192,7 @@ export const KERNELS = {
     '',
     'dtable[ids[i]] += dy[i] in the order of i; ids outside are skipped',
     (d) => d.n * d.d,
-    (d) => 3 * d.n * d.d,
+    (d) => [d.n * d.d, d.n, 2 * d.n * d.d],
   ),
   // --- norms ----------------------------------------------------------------------------------------------
   rms_norm: row(
@@ -196,7 +201,7 @@ export const KERNELS = {
     'eps',
     's = x (+ residual); rstd = 1/sqrt(mean(s^2) + eps), f32 [rows, 1]; y = s * rstd * weight; sum = s',
     (d) => 4 * rc(d),
-    (d) => 4 * rc(d),
+    (d) => [rc(d), rc(d), d.cols, rc(d), rc(d), d.rows],
   ),
   rms_norm_bwd: row(
     's weight? rstd dy dsum? dx dweight+=?',
@@ -204,7 +209,7 @@ export const KERNELS = {
     '',
     'gradient with respect to s: dx = rstd*(g - s*rstd^2*mean(g*s)) + dsum with g = dy*weight; dweight (f32) += sum over rows of dy*s*rstd',
     (d) => 8 * rc(d),
-    (d) => 4 * rc(d),
+    (d) => [rc(d), d.cols, d.rows, rc(d), rc(d), rc(d), d.cols],
   ),
   layer_norm: row(
     'x residual? weight? bias? y sum? mean? rstd?',
@@ -212,7 +217,7 @@ export const KERNELS = {
     'eps',
     's = x (+ residual); y = (s - mean)*rstd*weight + bias with rstd = 1/sqrt(var + eps), biased variance; sum = s',
     (d) => 6 * rc(d),
-    (d) => 4 * rc(d),
+    (d) => [rc(d), rc(d), d.cols, d.cols, rc(d), rc(d), d.rows, d.rows],
   ),
   layer_norm_bwd: row(
     's weight? mean rstd dy dsum? dx dweight+=? dbias+=?',
@@ -220,7 +225,7 @@ export const KERNELS = {
     '',
     'gradient with respect to s (+ dsum), weight and bias',
     (d) => 10 * rc(d),
-    (d) => 4 * rc(d),
+    (d) => [rc(d), d.cols, d.rows, d.rows, rc(d), rc(d), rc(d), d.cols, d.cols],
   ),
   // --- sequence mixing ------------------------------------------------------------------------------------
   causal_conv: row(
@@ -231,7 +236,7 @@ export const KERNELS = {
       'f = SiLU or identity. x, y [b*l, d]; weight f32 [d, k]; states [b*(k-1), d]: the last k-1 inputs, oldest first, zero where ' +
       'there were none',
     (d) => bld(d) * (2 * d.k + 4 * d.silu),
-    (d) => 2 * bld(d),
+    (d) => [...convInputs(d), bld(d), convState(d)],
   ),
   causal_conv_bwd: row(
     'x weight bias? flags? stateIn? dy dstateOut? dx dweight+= dbias+=? dstateIn?',
@@ -239,7 +244,7 @@ export const KERNELS = {
     '',
     'gradient of causal_conv; the activation is recomputed; dweight f32 [d, k], dbias f32 [d]',
     (d) => bld(d) * (6 * d.k + 10 * d.silu),
-    (d) => 3 * bld(d),
+    (d) => [...convInputs(d), bld(d), convState(d), bld(d), d.d * d.k, d.d, convState(d)],
   ),
   selective_scan: row(
     'u dt a b c d? z? dtBias? flags? stateIn? y stateOut? checkpoints?',
@@ -249,7 +254,10 @@ export const KERNELS = {
       'y = (sum_n c[t]*h[t] + d*u) * silu(z). u, dt, y, z [b*l, d]; a f32 [n, d] (negative; transposed against checkpoints of the hub); ' +
       'b, c [b*l, n]; d, dtBias f32 [d]; states f32 [b*n, d]; checkpoints f32 [b*ceil(l/chunk)*n, d]: h before the first position of each chunk',
     (d) => bld(d) * (7 * d.n + 8),
-    (d) => 4 * bld(d) + 2 * d.b * d.l * d.n,
+    (d) => {
+      const { flow, select, state, kept } = scanSizes(d);
+      return [flow, flow, d.n * d.d, select, select, d.d, flow, d.d, d.b * d.l, state, flow, state, kept];
+    },
   ),
   selective_scan_bwd: row(
     'u dt a b c d? z? dtBias? flags? checkpoints dy dstateOut? du ddt da+= db dc dd+=? dz? ddtBias+=? dstateIn?',
@@ -258,7 +266,11 @@ export const KERNELS = {
     'gradient of selective_scan; h is recomputed chunk by chunk from the checkpoints; ddt is with respect to dt before bias and softplus; ' +
       'da f32 [n, d], dd, ddtBias f32 [d] are added to; db, dc [b*l, n], dstateIn f32 [b*n, d] are overwritten',
     (d) => bld(d) * (20 * d.n + 20),
-    (d) => 8 * bld(d) + 4 * d.b * d.l * d.n,
+    (d) => {
+      const { flow, select, state, kept } = scanSizes(d);
+      const inputs = [flow, flow, d.n * d.d, select, select, d.d, flow, d.d, d.b * d.l, kept, flow, state];
+      return [...inputs, flow, flow, d.n * d.d, select, select, d.d, flow, d.d, state];
+    },
   ),
   // --- loss and optimiser ---------------------------------------------------------------------------------
   cross_entropy: row(
@@ -268,7 +280,7 @@ export const KERNELS = {
     'losses f32 [rows, 1] = logsumexp(logits) - logits[target], 0 where target = ignore; targets i32 [rows, 1]; ' +
       'dlogits = gradScale * (softmax - onehot), zeros where ignored; dlogits may be logits',
     (d) => 5 * rc(d),
-    (d) => 2 * rc(d),
+    (d) => [rc(d), d.rows, d.rows, rc(d)],
   ),
   sum_squares: row(
     'x acc+=',
@@ -276,7 +288,7 @@ export const KERNELS = {
     '',
     'acc f32 [1] += sum of x^2, summed in f64 in fixed blocks; not finite stays not finite',
     (d) => 2 * rc(d),
-    rc,
+    (d) => [rc(d), 1],
   ),
   clip_control: row(
     'acc control',
@@ -285,7 +297,7 @@ export const KERNELS = {
     'norm = sqrt(acc)*inverseScale; control f32 [4] = [finite ? inverseScale*min(1, maxNorm/(norm + 1e-6)) : 0, norm, finite ? 1 : 0, 0]; ' +
       'maxNorm 0 means no clipping',
     () => 4,
-    () => 5,
+    () => [1, 4],
   ),
   adamw: row(
     'param grad m v control? half?',
@@ -294,7 +306,7 @@ export const KERNELS = {
     'g = grad*control[0]; nothing changes if control[2] = 0; m, v, param f32; param -= lr*weightDecay*param, then ' +
       'param -= lr * mhat / (sqrt(vhat) + eps) with bias correction for `step` (from 1); half = param rounded to its dtype',
     (d) => 14 * d.n,
-    (d) => 7 * d.n,
+    (d) => [2 * d.n, d.n, 2 * d.n, 2 * d.n, 4, d.n],
   ),
 } as const satisfies Record<string, KernelSpec>;
 

@@ -2,6 +2,7 @@
 import type { Command } from 'commander';
 import { type FinishReason, generate } from '../models/generate/index.ts';
 import { Interrupted, turn, withInterrupt } from './interrupt.ts';
+import { checkProfileFile, type ProfileFlag, profiled, reportProfile, withProfileOption } from './profile.ts';
 import {
   integer,
   type ModelOptions,
@@ -22,6 +23,7 @@ interface Options extends ModelOptions {
   repetitionPenalty: number;
   stop?: string[];
   seed: number;
+  profile: ProfileFlag;
 }
 
 interface Run {
@@ -33,6 +35,7 @@ interface Run {
 }
 
 async function run(options: Options, output: Output): Promise<void> {
+  await checkProfileFile(options.profile);
   const { model, device, folder, loadSeconds } = await openModel(options, output);
   const tokenizer = await tokenizerFor(model, folder);
   const prompt = options.prompt === '-' ? await readStdin() : options.prompt;
@@ -41,7 +44,7 @@ async function run(options: Options, output: Output): Promise<void> {
   const print = (text: string) => options.json || process.stdout.write(text);
   const startedMs = performance.now();
   let firstMs = startedMs;
-  await withInterrupt(output, 'stopping after this token', async (signal) => {
+  const write = async (signal: AbortSignal) => {
     try {
       for await (const { token, text, finish } of generate(model, tokenizer, prompt, { ...options, signal })) {
         if (done.tokens.length === 0) {
@@ -59,7 +62,10 @@ async function run(options: Options, output: Output): Promise<void> {
       if (!signal.aborted) throw error;
       done.finish = 'interrupted';
     }
-  });
+  };
+  const { profile } = await profiled(device.backend, options.profile, () =>
+    withInterrupt(output, 'stopping after this token', write),
+  );
   print(done.tokens.length === 0 ? `${prompt}\n` : '\n');
   done.prefillSeconds = (firstMs - startedMs) / 1000;
   done.decodeSeconds = (performance.now() - firstMs) / 1000;
@@ -74,14 +80,17 @@ async function run(options: Options, output: Output): Promise<void> {
     `${done.tokens.length} tokens; load ${loadSeconds.toFixed(2)} s, prefill ${rate(timings.prefillTokensPerSecond)}, ` +
       `decode ${rate(timings.decodeTokensPerSecond)}`,
   );
+  const report = await reportProfile(device.backend, 'generate', profile, options.profile);
+  if (report && !options.json) output.say(`\n${report.text}`);
   const { completion, tokens, finish } = done;
-  output.result({ prompt, completion, tokens, finish, timings, device: device.name, dtype: options.dtype });
+  const about = { device: device.name, dtype: options.dtype, ...(report && { profile: report.json }) };
+  output.result({ prompt, completion, tokens, finish, timings, ...about });
   device.close();
   if (finish === 'interrupted') throw new Interrupted();
 }
 
 export function define(command: Command): Command {
-  return withModelOptions(command)
+  return withModelOptions(withProfileOption(command))
     .requiredOption('--prompt <text|->', 'text to continue; - reads standard input')
     .option('--max-tokens <n>', 'most tokens to write', integer(0), 128)
     .option('--temperature <t>', '0 takes the most probable token', number(0), 0)

@@ -22,6 +22,7 @@ const COMMANDS: Record<string, Entry> = {
   pretrain: { summary: 'train a small model from nothing, by a recipe', load: () => import('./pretrain.ts') },
   quickstart: { summary: 'fine-tune the carried model on real mail', load: () => import('./quickstart.ts') },
   data: { summary: 'data sets that npm packages carry, for tuning', load: () => import('./data.ts') },
+  bench: { summary: 'how fast a model reads, writes and learns here', load: () => import('./bench.ts') },
   devices: { summary: 'what this machine computes with, and how fast', load: () => import('./devices.ts') },
 };
 

@@ -11,7 +11,8 @@ import {
   type TuneConfig,
 } from '../tune/index.ts';
 import { Interrupted, withInterrupt } from './interrupt.ts';
-import { formatBytes, type Progress } from './output.ts';
+import { formatBytes, lossText, type Progress } from './output.ts';
+import { checkProfileFile, type ProfileFlag, profiled, reportProfile, withProfileOption } from './profile.ts';
 import {
   type CommonOptions,
   checkOutputFolder,
@@ -29,6 +30,7 @@ interface Options extends CommonOptions {
   resume?: boolean;
   force?: boolean;
   revision?: string;
+  profile: ProfileFlag;
   [flag: string]: unknown;
 }
 
@@ -102,6 +104,7 @@ async function run(options: Options, command: Command): Promise<void> {
   const output = new Output(options.json ?? false);
   const config = await readConfig(options, command);
   const out = config.output_dir!;
+  await checkProfileFile(options.profile);
   await checkOutputFolder(out, { resume: options.resume ?? false, force: options.force });
   // Under mixed precision the weights stay f32: the trainer keeps masters, activations take the half type.
   const { model, device, folder } = await openModel({ ...options, dtype: 'f32', model: config.model! }, output);
@@ -126,11 +129,14 @@ async function run(options: Options, command: Command): Promise<void> {
         bar?.update(step, `loss ${loss.toFixed(4)}, ${tokensPerSecond.toFixed(0)} tok/s`),
       onEval: (step, { loss }) => output.say(`\nstep ${step}: validation loss ${loss.toFixed(4)}`),
     });
-  const result = await withInterrupt(output, 'stopping after this step', tune).finally(() => bar?.stop());
+  const { result, profile } = await profiled(device.backend, options.profile, () =>
+    withInterrupt(output, 'stopping after this step', tune).finally(() => bar?.stop()),
+  );
   const { plan, status, step, loss, best, tokensPerSecond, seconds, peakBytes } = result;
   if (status === 'completed' && config.method === 'full') await copySideFiles(nodeFiles, folder, out);
   const { trainableParameters, totalParameters, coverage } = plan;
   const covered = coverage?.modules.map(({ name }) => name) ?? null;
+  const report = await reportProfile(device.backend, 'tune', profile, options.profile);
   const finalLoss = Number.isFinite(loss) ? loss : null;
   output.result(
     {
@@ -145,18 +151,20 @@ async function run(options: Options, command: Command): Promise<void> {
       trainableParameters,
       totalParameters,
       coverage: covered,
+      ...(report && { profile: report.json }),
     },
     () =>
-      `${status}: ${step} steps, loss ${loss.toFixed(4)}${best ? `, best validation loss ${best.loss.toFixed(4)} at step ${best.step}` : ''}, ` +
+      `${status}: ${step} steps, ${lossText(loss)}${best ? `, best validation loss ${best.loss.toFixed(4)} at step ${best.step}` : ''}, ` +
       `${tokensPerSecond.toFixed(0)} tok/s, ${formatBytes(peakBytes)} at most; ${out}` +
-      (status === 'aborted' ? '; go on with --resume' : ''),
+      (status === 'aborted' ? '; go on with --resume' : '') +
+      (report ? `\n\n${report.text}` : ''),
   );
   device.close();
   if (status === 'aborted') throw new Interrupted();
 }
 
 export function define(command: Command): Command {
-  return withCommonOptions(command)
+  return withCommonOptions(withProfileOption(command))
     .option('-c, --config <file.yaml>', 'settings from a file; flags win over it')
     .option('--model <dir|id>', 'folder of a model, or its id on the hub')
     .option('--revision <name>', 'branch, tag or commit on the hub')

@@ -24,9 +24,10 @@ export interface Addon {
   write(device: Handle, address: number, data: Uint8Array): void;
   read(device: Handle, address: number, bytes: number): Promise<Uint8Array>;
   sync(device: Handle): Promise<void>;
-  setProfiling(device: Handle, on: boolean): void;
-  /** Calls and nanoseconds of each kernel, in the order of `kernels`. */
-  counters(device: Handle): Float64Array;
+  /** Whether launches from now on are timed. */
+  setTiming(device: Handle, on: boolean): void;
+  /** Start and duration in nanoseconds of the timed launches that have run since the last call. */
+  takeTimes(device: Handle): Float64Array;
   close(device: Handle): void;
 }
 

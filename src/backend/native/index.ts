@@ -8,7 +8,9 @@ import { type DType, EnvironmentError, KraitError, UnsupportedOpError } from '..
 import type { Allocation, Backend, MemoryStats } from '../backend.ts';
 import { BlockPool } from '../block-pool.ts';
 import { addressOf, checkSizes } from '../command-check.ts';
-import { argumentName, type Command, KERNELS, type KernelName, packCommand, type TensorArg } from '../kernels.ts';
+import { argumentName, type Command, KERNELS, packCommand } from '../kernels.ts';
+import { Profiler } from '../profile.ts';
+import { measureFma } from '../profile-roofs.ts';
 import { type Addon, type Handle, loadAddon, nativeAvailability } from './addon.ts';
 
 export { type NativeAvailability, nativeAvailability } from './addon.ts';
@@ -16,13 +18,6 @@ export { type NativeAvailability, nativeAvailability } from './addon.ts';
 export interface NativeOptions {
   /** Threads that share a kernel; default KRAIT_THREADS, else the cores of the machine. */
   threads?: number;
-}
-
-/** Time that one kernel took since profiling was switched on. */
-export interface KernelTime {
-  readonly kernel: KernelName;
-  readonly calls: number;
-  readonly seconds: number;
 }
 
 const MOST_THREADS = 1024;
@@ -40,6 +35,7 @@ export class NativeBackend implements Backend {
   readonly threads: number;
   /** Names of the kernels that the addon holds. */
   readonly kernels: readonly string[];
+  readonly profiler: Profiler;
   private readonly handle: Handle;
   private readonly slots: Float64Array;
   private readonly index: Map<string, number>;
@@ -57,6 +53,15 @@ export class NativeBackend implements Backend {
     this.kernels = addon.kernels(variant);
     this.index = new Map(this.kernels.map((name, i) => [name, i]));
     this.pool = new BlockPool((bytes) => this.grow(bytes));
+    const source = {
+      setTiming: (on: boolean) => {
+        if (on) this.checkOpen();
+        if (!this.closed) addon.setTiming(this.handle, on);
+      },
+      takeTimes: () => addon.takeTimes(this.handle),
+      sync: () => this.sync(),
+    };
+    this.profiler = new Profiler(source, "on the queue's own thread");
   }
 
   private grow(bytes: number): number {
@@ -114,9 +119,11 @@ export class NativeBackend implements Backend {
     checkSizes(cmd);
     packCommand(cmd, index, this.slots);
     const refused = this.addon.launch(this.handle);
-    if (refused === 0) return;
-    const name = argumentName(KERNELS[cmd.kernel].tensors[refused - 1]);
-    throw new UnsupportedOpError(cmd.kernel, `${name} of ${cmd.tensors[refused - 1]?.dtype}`, device);
+    if (refused !== 0) {
+      const name = argumentName(KERNELS[cmd.kernel].tensors[refused - 1]);
+      throw new UnsupportedOpError(cmd.kernel, `${name} of ${cmd.tensors[refused - 1]?.dtype}`, device);
+    }
+    if (this.profiler.isOn) this.profiler.add(cmd);
   }
 
   supports(dtype: DType): boolean {
@@ -131,46 +138,16 @@ export class NativeBackend implements Backend {
     this.pool.resetPeak();
   }
 
-  /** Counts calls and time of every kernel from now on; `kernelTimes` reads them. */
-  setProfiling(on: boolean): void {
-    this.checkOpen();
-    this.addon.setProfiling(this.handle, on);
-  }
-
-  /** Kernels that ran while profiling was on, the longest first. */
-  kernelTimes(): KernelTime[] {
-    this.checkOpen();
-    const counters = this.addon.counters(this.handle);
-    const times = [...this.index].map(([kernel, i]) => ({
-      kernel: kernel as KernelName,
-      calls: counters[2 * i],
-      seconds: counters[2 * i + 1] * 1e-9,
-    }));
-    return times.filter((t) => t.calls > 0).sort((a, b) => b.seconds - a.seconds);
-  }
-
   /**
    * What the vector units of all threads can do at most, in floating-point operations a second: the best of
    * `rounds` short runs of multiply-adds that touch no memory. The yardstick for `matmul`.
    */
-  async measurePeak(rounds = 5): Promise<number> {
-    const [units, iterations] = [this.threads, 2_000_000];
-    const block = this.alloc(4 * units);
-    const y: TensorArg = { block, offset: 0, ld: 1, dtype: 'f32' };
-    // Not a row of the kernel table, so it is packed by hand.
-    const probe = { kernel: 'fma_peak' as KernelName, tensors: [y], dims: [units, iterations], scalars: [] };
-    let best = Number.POSITIVE_INFINITY;
-    for (let round = 0; round < rounds; round++) {
-      await this.sync();
-      const started = performance.now();
+  measurePeak(rounds = 5): Promise<number> {
+    const launch = (probe: Command) => {
       packCommand(probe, this.index.get('fma_peak')!, this.slots);
       this.addon.launch(this.handle);
-      await this.sync();
-      best = Math.min(best, performance.now() - started);
-    }
-    const flopsPerIteration = new Float32Array((await this.download(block, 0, 4)).buffer)[0];
-    this.free(block);
-    return (flopsPerIteration * units * iterations) / (best / 1000);
+    };
+    return measureFma(this, launch, rounds);
   }
 
   close(): void {

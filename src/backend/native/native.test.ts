@@ -121,20 +121,24 @@ describe('native device', { skip }, () => {
     for (const device of devices) device.close();
   });
 
-  it('counts calls and time of kernels while profiling is on', async () => {
-    const device = createNativeBackend({ threads: 1 });
-    const x = prepareMatmul(device, { ...plain, m: 64, n: 64, k: 64 });
+  it('keeps the times of launches that were queued while uploads and reads came between', async () => {
+    const device = createNativeBackend({ threads: 2 });
+    const x = prepareMatmul(device, { ...plain, m: 96, n: 96, k: 96 });
+    for (let i = 0; i < 3; i++) device.launch(x.command); // not timed
+    device.profiler.start();
+    for (let i = 0; i < 2000; i++) {
+      device.upload(x.blocks[0], 0, bytes(i));
+      device.launch(x.command);
+      if (i % 3 === 0) void device.download(x.c.block, 0, 4);
+    }
+    const profile = await device.profiler.stop();
+    assert.deepEqual([profile.launches, profile.shapes[0].calls], [2000, 2000]);
     device.launch(x.command);
-    await device.sync();
-    assert.deepEqual(device.kernelTimes(), []);
-    device.setProfiling(true);
-    for (let i = 0; i < 3; i++) device.launch(x.command);
-    await device.sync();
-    const [time] = device.kernelTimes();
-    assert.equal(time.kernel, 'matmul');
-    assert.equal(time.calls, 3);
-    assert.ok(time.seconds > 0);
+    device.profiler.start();
+    device.launch(x.command);
+    assert.equal((await device.profiler.stop()).shapes[0].calls, 1);
     device.close();
+    assert.throws(() => device.profiler.start(), /closed/);
   });
 
   it('measures its peak', async () => {

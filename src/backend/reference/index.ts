@@ -6,6 +6,7 @@
 import { type DType, KraitError } from '../../core/index.ts';
 import type { Allocation, Backend, MemoryStats } from '../backend.ts';
 import { argumentName, type Command, KERNELS, type KernelName } from '../kernels.ts';
+import { HostTimes, Profiler } from '../profile.ts';
 import { adamw, clipControl } from './adamw.ts';
 import { causalConv, causalConvBwd } from './causal-conv.ts';
 import { crossEntropy } from './cross-entropy.ts';
@@ -65,8 +66,23 @@ export class ReferenceBackend implements Backend {
   readonly name = 'reference';
   readonly variant = 'typescript-f64';
   readonly threads = 1;
+  readonly profiler: Profiler;
   private readonly blocks = new BlockMemory();
+  private readonly times = new HostTimes();
   private isClosed = false;
+
+  constructor() {
+    const { times } = this;
+    const source = {
+      setTiming: (on: boolean) => {
+        if (on) this.checkOpen();
+        times.setTiming(on);
+      },
+      takeTimes: () => times.takeTimes(),
+      sync: () => this.sync(),
+    };
+    this.profiler = new Profiler(source, 'on the JavaScript thread, which runs the kernels');
+  }
 
   private checkOpen(): void {
     if (this.isClosed) throw new KraitError('the reference device is closed; create another one');
@@ -94,8 +110,19 @@ export class ReferenceBackend implements Backend {
   }
 
   /** @throws KraitError naming the kernel, for memory that was freed or an access outside its block. */
-  launch({ kernel, tensors, dims, scalars }: Command): void {
+  launch(cmd: Command): void {
     this.checkOpen();
+    if (!this.profiler.isOn) {
+      this.run(cmd);
+      return;
+    }
+    const startedMs = performance.now();
+    this.run(cmd);
+    this.times.push(startedMs, performance.now() - startedMs);
+    this.profiler.add(cmd);
+  }
+
+  private run({ kernel, tensors, dims, scalars }: Command): void {
     const spec = KERNELS[kernel];
     const views: Record<string, MatrixView | null> = {};
     spec.tensors.forEach((mark, i) => {

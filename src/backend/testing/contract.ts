@@ -12,6 +12,7 @@ import { describeQueue } from './behaviour.ts';
 import { CASES, type ContractCase } from './cases/index.ts';
 import { assertClose } from './comparison.ts';
 import { Draw } from './operands.ts';
+import { describeProfiling } from './profiling.ts';
 import { evaluate, type Launch, type Outputs, run } from './runner.ts';
 
 export type CreateBackend = () => Promise<Backend> | Backend;
@@ -29,6 +30,10 @@ function seedOf(label: string): number {
 export function launchOf(kernel: KernelName, x: ContractCase): Promise<Launch> | Launch {
   return x.make(new Draw(seedOf(`${kernel} ${x.label}`), x.types, x.layout));
 }
+
+/** A launch of each kernel: its first case. */
+export const oneOfEach = (): Promise<Launch[]> =>
+  Promise.all(KERNEL_NAMES.map((kernel) => launchOf(kernel, CASES[kernel][0])));
 
 /** Expected outputs, kept because several devices are held against them. */
 const laws = new Map<ContractCase, { launch: Launch; expected: Outputs }>();
@@ -92,6 +97,7 @@ export function describeBackend(name: string, create: CreateBackend, createOther
       }
     });
     describeQueue(() => devices[0], create);
+    describeProfiling(() => devices[0], oneOfEach);
   });
 }
 

@@ -4,12 +4,15 @@ import type { Allocation, Backend, MemoryStats } from '../backend.ts';
 import { BlockPool } from '../block-pool.ts';
 import { addressOf, checkSizes } from '../command-check.ts';
 import { argumentName, COMMAND, type Command, KERNELS, packCommand } from '../kernels.ts';
+import { Profiler } from '../profile.ts';
+import { measureFma } from '../profile-roofs.ts';
 import type { Instance } from './instance.ts';
 import type { Queue } from './queue.ts';
 
 export class WasmBackend implements Backend {
   readonly name = 'wasm';
   readonly threads: number;
+  readonly profiler: Profiler;
   private readonly index: Map<string, number>;
   private readonly pool: BlockPool;
   private closed = false;
@@ -24,6 +27,16 @@ export class WasmBackend implements Backend {
     this.threads = queue.threads;
     this.index = new Map(instance.kernels.map((name, i) => [name, i]));
     this.pool = new BlockPool((bytes) => instance.memory.reserve(bytes));
+    const source = {
+      setTiming: (on: boolean) => {
+        if (on) this.checkOpen();
+        queue.setTiming(on);
+      },
+      takeTimes: () => queue.takeTimes(),
+      sync: () => this.sync(),
+    };
+    const local = 'on the calling thread, which runs the kernels in slices; the time between slices is left out';
+    this.profiler = new Profiler(source, isThreaded ? 'on the thread that leads the others' : local);
   }
 
   /** Names of the kernels that the module holds. */
@@ -64,6 +77,11 @@ export class WasmBackend implements Backend {
     const index = this.index.get(cmd.kernel);
     if (index === undefined) throw new UnsupportedOpError(cmd.kernel, 'this kernel', `wasm ${this.variant}`);
     checkSizes(cmd);
+    this.submit(cmd, index);
+    if (this.profiler.isOn) this.profiler.add(cmd);
+  }
+
+  private submit(cmd: Command, index: number): void {
     const { exports, layout, memory } = this.instance;
     packCommand(cmd, index, memory.doubles.subarray(layout.draft / 8, layout.draft / 8 + COMMAND.slots));
     const refused = exports.plan(layout.draft, this.threads);
@@ -89,6 +107,11 @@ export class WasmBackend implements Backend {
 
   resetPeak(): void {
     this.pool.resetPeak();
+  }
+
+  /** As that of the native device. */
+  measurePeak(rounds = 5): Promise<number> {
+    return measureFma(this, (probe) => this.submit(probe, this.index.get('fma_peak')!), rounds);
   }
 
   close(): void {

@@ -34,13 +34,15 @@ const LAYOUT = [
   'head',
   'wantsRoom',
   'failed',
+  'timesAt',
 ] as const;
 export type Layout = Readonly<Record<(typeof LAYOUT)[number], number>>;
 
 /** Kinds of entries (native/wasm/queue.h). */
+export const RUN = 0;
 export const WRITE = 1;
 export const READ = 2;
-/** 32-bit words of a WRITE or READ from `kindAt` on: kind, ticket, to, from, bytes. */
+/** 32-bit words from `kindAt` on. Those of a RUN are its kind and, as the ticket, whether it is to be timed. */
 export const WORDS = { kind: 0, ticket: 1, to: 2, from: 3, bytes: 4 } as const;
 
 export interface Instance {
@@ -62,7 +64,9 @@ function text(bytes: Uint8Array, at: number): string {
  * @throws WebAssembly.LinkError if one of module and memory is for shared memory, and the other is not
  */
 export async function instantiate(module: WebAssembly.Module, memory: WasmMemory): Promise<Instance> {
-  const instance = await WebAssembly.instantiate(module, { env: { memory: memory.memory, send: () => {} } });
+  const instance = await WebAssembly.instantiate(module, {
+    env: { memory: memory.memory, send: () => {}, now: () => 0 },
+  });
   const exports = instance.exports as unknown as Exports;
   exports.__wasm_call_ctors?.();
   memory.startAt(exports.__heap_base.value);

@@ -2,6 +2,7 @@
  * The queue without threads: entries run on this thread, a few milliseconds at a time, between which timers and input
  * have their turn. Kernels are cut by their own units, so that even a long one does not hold them up.
  */
+import { HostTimes } from '../profile.ts';
 import type { Instance } from './instance.ts';
 import { soon } from './platform.ts';
 import { closedError, Fifo, failedError, type Queue, Reads } from './queue.ts';
@@ -12,7 +13,7 @@ const RANGE_MS = 1; // ranges of units are doubled until they take so long
 const MOST_ENTRIES = 4096;
 
 type Item =
-  | { kind: 'launch'; entry: Uint8Array }
+  | { kind: 'launch'; entry: Uint8Array; isTimed: boolean }
   | { kind: 'write'; address: number; data: Uint8Array }
   | { kind: 'read'; address: number; bytes: number; ticket: number };
 
@@ -24,12 +25,20 @@ interface Progress {
   range: number;
 }
 
+/** When the running kernel began, and how long it has run. */
+interface Spent {
+  beganMs: number;
+  ms: number;
+}
+
 export class LocalQueue implements Queue {
   readonly threads = 1;
   private readonly items = new Fifo<Item>();
   private readonly reads = new Reads((isAny) => this.keepAlive?.(isAny));
   private keepAlive: ((on: boolean) => void) | undefined;
   private progress: Progress | undefined;
+  private spent: Spent | undefined;
+  private readonly times = new HostTimes();
   private over: Error | undefined;
 
   constructor(private readonly instance: Instance) {}
@@ -62,13 +71,24 @@ export class LocalQueue implements Queue {
     const item = this.items.first;
     const { bytes } = this.instance.memory;
     if (item.kind === 'launch') {
-      if (!this.runRange(item.entry)) return;
+      if (!(item.isTimed ? this.runTimed(item.entry) : this.runRange(item.entry))) return;
     } else if (item.kind === 'write') {
       bytes.set(item.data, item.address);
     } else {
       this.reads.resolve(item.ticket, bytes.slice(item.address, item.address + item.bytes));
     }
     this.items.shift();
+  }
+
+  private runTimed(entry: Uint8Array): boolean {
+    const startMs = performance.now();
+    this.spent ??= { beganMs: startMs, ms: 0 };
+    const isDone = this.runRange(entry);
+    this.spent.ms += performance.now() - startMs;
+    if (!isDone) return false;
+    this.times.push(this.spent.beganMs, this.spent.ms);
+    this.spent = undefined;
+    return true;
   }
 
   /** True when the entry is done. */
@@ -115,6 +135,14 @@ export class LocalQueue implements Queue {
     this.fail(closedError());
   }
 
+  setTiming(on: boolean): void {
+    this.times.setTiming(on);
+  }
+
+  takeTimes(): number[] {
+    return this.times.takeTimes();
+  }
+
   private checkRunning(): void {
     if (this.over) throw this.over;
   }
@@ -124,7 +152,8 @@ export class LocalQueue implements Queue {
   launch(): void {
     this.checkRunning();
     const { draft, entryBytes } = this.instance.layout;
-    this.queue({ kind: 'launch', entry: this.instance.memory.bytes.slice(draft, draft + entryBytes) });
+    const entry = this.instance.memory.bytes.slice(draft, draft + entryBytes);
+    this.queue({ kind: 'launch', entry, isTimed: this.times.isOn });
   }
 
   write(address: number, data: Uint8Array): void {

@@ -10,6 +10,10 @@ export interface Queue {
   write(address: number, data: Uint8Array): void;
   /** The bytes as they are after everything that was queued before. */
   read(address: number, bytes: number): Promise<Uint8Array>;
+  /** Whether launches from now on are timed. */
+  setTiming(on: boolean): void;
+  /** Start and duration of timed launches that have run since the last call: nanoseconds since `setTiming(true)`. */
+  takeTimes(): number[];
   /** Drops what has not run; reads of it are rejected. */
   close(): void;
 }

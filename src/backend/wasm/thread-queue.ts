@@ -4,7 +4,8 @@
  * followed by a backlog here, which moves up when a worker says that there is room.
  */
 import { EnvironmentError } from '../../core/index.ts';
-import { type Instance, READ, WORDS, WRITE } from './instance.ts';
+import { HostTimes } from '../profile.ts';
+import { type Instance, READ, RUN, WORDS, WRITE } from './instance.ts';
 import { maySleep, startThread, type Thread } from './platform.ts';
 import { closedError, Fifo, failedError, type Queue, Reads } from './queue.ts';
 import { Staging } from './staging.ts';
@@ -32,6 +33,9 @@ export class ThreadQueue implements Queue {
   private readonly staging: Staging;
   private tail = 0; // entries published; wraps at 32 bits, as all counters of the ring do
   private seenHead = 0;
+  private readonly times = new HostTimes();
+  private harvested = 0; // entries whose times were taken
+  private untaken = 0; // timed launches whose times were not
   private over: Error | undefined;
 
   /** `mayBlock`: whether a full ring may put this thread to sleep, where that is possible at all. */
@@ -84,7 +88,9 @@ export class ThreadQueue implements Queue {
     const thread = await startThread(WORKER_SOURCE, { message, failed });
     this.threads_[part] = thread;
     const words = { failed: layout.failed / 4, head: layout.head / 4 };
-    const start: ThreadStart = { module, memory: memory.memory, stackTop, part, threads: this.threads, ...words };
+    const { timeOrigin } = performance;
+    const place = { module, memory: memory.memory, stackTop, part, threads: this.threads };
+    const start: ThreadStart = { ...place, timeOrigin, ...words };
     thread.post(start);
     await started;
     thread.keepAlive(false);
@@ -110,6 +116,15 @@ export class ThreadQueue implements Queue {
     this.fail(closedError());
   }
 
+  setTiming(on: boolean): void {
+    this.times.setTiming(on);
+  }
+
+  takeTimes(): number[] {
+    if (this.untaken > 0) this.harvest();
+    return this.times.takeTimes();
+  }
+
   // ---- writing entries -----------------------------------------------------------------------------------------
 
   private word(address: number): number {
@@ -117,8 +132,26 @@ export class ThreadQueue implements Queue {
   }
 
   private hasRoom(): boolean {
-    this.seenHead = this.word(this.instance.layout.head);
-    return ((this.tail - this.seenHead) | 0) < this.instance.layout.capacity;
+    const { head, capacity } = this.instance.layout;
+    this.seenHead = this.word(head);
+    if (((this.tail - this.seenHead) | 0) >= capacity) return false;
+    if (this.untaken > 0 && ((this.tail - this.harvested) | 0) >= capacity) this.harvest();
+    return true;
+  }
+
+  /** Takes the times out of entries that have run, before those are used again. */
+  private harvest(): void {
+    const { memory, layout } = this.instance;
+    const { ring, capacity, entryBytes, kindAt, timesAt } = layout;
+    const head = this.word(layout.head);
+    for (; ((head - this.harvested) | 0) > 0; this.harvested = (this.harvested + 1) | 0) {
+      const at = ring + (this.harvested & (capacity - 1)) * entryBytes;
+      const words = (at + kindAt) / 4;
+      if (memory.words[words] !== RUN || memory.words[words + WORDS.ticket] === 0) continue;
+      const [began, ended] = memory.doubles.subarray((at + timesAt) / 8, (at + timesAt) / 8 + 2);
+      this.times.push(began, ended - began);
+      this.untaken--;
+    }
   }
 
   private isIdle(): boolean {
@@ -199,7 +232,10 @@ export class ThreadQueue implements Queue {
   launch(): void {
     this.checkRunning();
     const { bytes } = this.instance.memory;
-    const { draft, entryBytes } = this.instance.layout;
+    const { draft, entryBytes, kindAt } = this.instance.layout;
+    this.instance.memory.words[(draft + kindAt) / 4 + WORDS.ticket] = this.times.isOn ? 1 : 0;
+    // Entries before the first timed one have no times.
+    if (this.times.isOn && this.untaken++ === 0) this.harvested = this.tail;
     if (this.backlog.size === 0 && this.hasRoom()) {
       bytes.copyWithin(this.slot(), draft, draft + entryBytes);
       this.publish();

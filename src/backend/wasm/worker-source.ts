@@ -13,6 +13,8 @@ export interface ThreadStart {
   /** Which of `threads` it is; number 0 leads. */
   part: number;
   threads: number;
+  /** `performance.timeOrigin` of the thread that starts it, whose clock it tells the time by. */
+  timeOrigin: number;
   /** Indexes of 32-bit words: what others look at, and sleep on, when this thread fails. */
   failed: number;
   head: number;
@@ -30,7 +32,7 @@ export const WORKER_SOURCE = `'use strict';
 const isNode = typeof require === 'function';
 const port = isNode ? require('node:worker_threads').parentPort : self;
 
-function start({ module, memory, stackTop, part, threads, failed, head }) {
+function start({ module, memory, stackTop, part, threads, timeOrigin, failed, head }) {
   let bytes = new Uint8Array(memory.buffer);
   const read = (from, length) => {
     if (from + length > bytes.byteLength) {
@@ -49,8 +51,10 @@ function start({ module, memory, stackTop, part, threads, failed, head }) {
       port.postMessage({ ticket, error: String(error && error.message || error) });
     }
   };
+  const ahead = performance.timeOrigin - timeOrigin;
+  const now = () => performance.now() + ahead;
   try {
-    const { exports } = new WebAssembly.Instance(module, { env: { memory, send } });
+    const { exports } = new WebAssembly.Instance(module, { env: { memory, send, now } });
     exports.__stack_pointer.value = stackTop;
     port.postMessage({ ready: true });
     exports.serve(part, threads);

@@ -1,0 +1,113 @@
+/** Rounds of work on the reference device, and costs of a model against what its kernels were launched with. */
+import assert from 'node:assert/strict';
+import { describe, it } from 'node:test';
+import type { Profile } from '../backend/index.ts';
+import { createReferenceBackend } from '../backend/reference/index.ts';
+import { createModel, type ModelConfig, parameterCount, parseConfig } from '../models/index.ts';
+import { Device } from '../tensor/index.ts';
+import { decodeBytes, LORA_RANK, WORKS, workFlops } from './model-cost.ts';
+import { measureSpeed, randomModel, SHAPE_NAMES, shapeConfig } from './speed.ts';
+
+const JSON_CONFIG = {
+  model_type: 'mamba',
+  hidden_size: 16,
+  num_hidden_layers: 2,
+  vocab_size: 40,
+  state_size: 4,
+  time_step_rank: 2,
+  use_bias: false,
+  use_conv_bias: true,
+  tie_word_embeddings: true,
+};
+const config: ModelConfig = parseConfig(JSON_CONFIG, 'config.json');
+const size = { tokens: 5, batch: 2 };
+
+const launched = ({ shapes }: Profile, kernel: string): number =>
+  shapes.filter((shape) => shape.kernel === kernel).reduce((sum, { calls, flops }) => sum + calls * flops, 0);
+
+describe('measureSpeed', () => {
+  it('times rounds of every kind of work, profiles one more, and leaves no memory in use', async () => {
+    const device = new Device(createReferenceBackend());
+    const model = randomModel(device, config, 'f32');
+    const heads = { prefill: 2 * 40 * 16 * 2, decode: 2 * 40 * 16 * 10 };
+    for (const work of WORKS) {
+      const before = device.memory().blocks;
+      let rounds = 0;
+      const options = { ...size, rounds: 3, isProfiled: true, onRound: () => void rounds++ };
+      const result = await measureSpeed(model, work, options);
+      assert.deepEqual([result.seconds.length, rounds], [3, 5]);
+      const middle = [...result.seconds].sort((a, b) => a - b)[1];
+      assert.equal(result.tokensPerSecond, 10 / middle);
+      // What the model keeps of its weights (-exp(A_log) of a frozen layer) may come and go.
+      assert.ok(device.memory().blocks <= before + 2, `${work}: ${device.memory().blocks} blocks, ${before} before`);
+      const profile = result.profile!;
+      assert.equal(device.backend.profiler.isOn, false);
+      if (work === 'prefill' || work === 'decode') {
+        const scan = 10 * 32 * (7 * 4 + 8);
+        assert.equal(launched(profile, 'selective_scan'), 2 * scan);
+        const matrices = 2 * 2 * 10 * (16 * 64 + 32 * 10 + 2 * 32 + 32 * 16) + heads[work];
+        assert.equal(launched(profile, 'matmul'), matrices);
+        const others = launched(profile, 'causal_conv') + launched(profile, 'rms_norm');
+        assert.equal(workFlops(config, work, size), matrices + 2 * scan + others);
+      }
+    }
+    model.dispose();
+    device.close();
+  });
+
+  it('counts three passes of training, and spares LoRA the gradients of frozen weights', async () => {
+    const device = new Device(createReferenceBackend());
+    const model = createModel(device, config, 1);
+    const matrices = 2 * 10 * (2 * (16 * 64 + 32 * 10 + 2 * 32 + 32 * 16) + 40 * 16);
+    const adapters = 2 * 2 * 10 * LORA_RANK * (16 + 64 + 32 + 10 + 2 + 32 + 32 + 16);
+    const rest = workFlops(config, 'decode', size) - matrices; // norms, convolutions and scans of a forward pass
+    assert.equal(workFlops(config, 'train', size), 3 * (matrices + rest));
+    assert.equal(workFlops(config, 'lora', size), 2 * matrices + 3 * (adapters + rest));
+    for (const work of ['train', 'lora'] as const) {
+      const { profile } = await measureSpeed(model, work, { ...size, rounds: 1, isProfiled: true });
+      const counted = work === 'train' ? 3 * matrices : 2 * matrices + 3 * adapters;
+      const share = launched(profile!, 'matmul') / counted;
+      assert.ok(share > 0.8 && share < 1.1, `${work}: launched ${share} of what was counted`);
+    }
+    device.close();
+  });
+
+  it('ends after the round in which its signal fires', async () => {
+    const device = new Device(createReferenceBackend());
+    const model = randomModel(device, config, 'f32');
+    const abort = new AbortController();
+    let rounds = 0;
+    const onRound = () => void (++rounds === 2 && abort.abort());
+    const options = { ...size, rounds: 100, isProfiled: true, signal: abort.signal, onRound };
+    await assert.rejects(measureSpeed(model, 'prefill', options), { name: 'AbortError' });
+    assert.equal(rounds, 2);
+    device.close();
+  });
+});
+
+describe('models for measuring', () => {
+  it('have the shapes of their names', () => {
+    assert.deepEqual(
+      SHAPE_NAMES.map((name) => parameterCount(shapeConfig(name))),
+      [129_135_360, 2_800_320],
+    );
+  });
+
+  it('are finite, and stored as they are asked for', async () => {
+    const device = new Device(createReferenceBackend());
+    const model = randomModel(device, config, 'bf16');
+    assert.equal(model.embeddings.weight.dtype, 'bf16');
+    assert.equal(model.blocks[0].aLog.dtype, 'f32');
+    for (const weight of model.parameters.values()) {
+      const values = Array.from(await weight.read());
+      assert.ok(values.every(Number.isFinite) && values.some((value) => value !== 0));
+    }
+    const half = [...model.parameters.values()].reduce(
+      (sum, { size, dtype }) => sum + size * (dtype === 'bf16' ? 2 : 4),
+      0,
+    );
+    const state = 2 * 32 * (4 + 3) * 4; // layers, channels, state and inputs of the convolution, f32
+    assert.equal(decodeBytes(model, 3), half + 2 * 3 * state);
+    device.close();
+  });
+});

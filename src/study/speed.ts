@@ -1,0 +1,204 @@
+/**
+ * How fast a model reads, writes and learns on a device. Work comes in rounds of equal size, each of them waited for; the
+ * first is not counted. Weights may be random: speed does not depend on their values.
+ */
+import type { Profile } from '../backend/index.ts';
+import { type DType, HostRandom, RandomSource, sizeOf } from '../core/index.ts';
+import { generate } from '../models/generate/index.ts';
+import { familyOf, type LanguageModel, type ModelConfig, parseConfig, prefill, storageType } from '../models/index.ts';
+import { AdamW, type TrainedParameter } from '../optim/index.ts';
+import type { Device, Tensor } from '../tensor/index.ts';
+import {
+  adapterParameters,
+  allParameters,
+  attachLora,
+  detachLora,
+  LanguageTask,
+  queueStep,
+  type TrainingMode,
+} from '../tune/index.ts';
+import { LORA_RANK, type Work, type WorkSize } from './model-cost.ts';
+
+/** Shapes of models that are known by name. */
+const SHAPES = {
+  /** state-spaces/mamba-130m */
+  '130m': { hidden_size: 768, num_hidden_layers: 24, vocab_size: 50280 },
+  /** The model that the package carries. */
+  base: { hidden_size: 192, num_hidden_layers: 8, vocab_size: 4096 },
+} as const;
+export const SHAPE_NAMES = Object.keys(SHAPES) as (keyof typeof SHAPES)[];
+
+export const shapeConfig = (name: keyof typeof SHAPES): ModelConfig =>
+  parseConfig(
+    { model_type: 'mamba', use_bias: false, use_conv_bias: true, tie_word_embeddings: true, ...SHAPES[name] },
+    `shape ${name}`,
+  );
+
+/**
+ * A model with random weights, its matrices drawn on the device: in a moment, where `createModel` takes a minute for
+ * hundreds of millions. Not for training in earnest.
+ */
+export function randomModel(device: Device, config: ModelConfig, dtype: DType, seed = 0): LanguageModel {
+  const family = familyOf(config);
+  const weights = new Map<string, Tensor>();
+  family.weights(config).forEach((row, stream) => {
+    const bound = 1 / Math.sqrt(row.shape[row.shape.length - 1]);
+    const type = storageType(row, dtype);
+    const drawn = () => device.uniform(row.shape, { seed, stream }, -bound, bound, type);
+    const stated = () => device.from(row.initial(new HostRandom(seed, stream), sizeOf(row.shape)), row.shape, type);
+    weights.set(row.name, device.keep(row.isMatrix ? drawn() : stated()));
+  });
+  return family.build(device, config, weights, dtype);
+}
+
+/** Each `next` does a round of work and waits for it. */
+type Rounds = AsyncGenerator<void, void, undefined>;
+
+const PROMPT_TOKENS = 16; // before decoding
+
+function randomRows({ vocabSize }: LanguageModel, { tokens, batch }: WorkSize): number[][] {
+  const random = new HostRandom(1);
+  return Array.from({ length: batch }, () => Array.from({ length: tokens }, () => random.integer(vocabSize)));
+}
+
+/** Prompts, up to the logits after their last tokens. */
+async function* prefillRounds(model: LanguageModel, size: WorkSize): Rounds {
+  const rows = randomRows(model, size);
+  for (;;) {
+    const { hidden, state } = await prefill(model, rows);
+    const logits = model.device.noGrad(() => model.logits(hidden));
+    await logits.read();
+    for (const value of [hidden, state, logits]) value.dispose();
+    yield;
+  }
+}
+
+/** Tokens after a short prompt, the most probable each time. The first round reads the prompt too. */
+async function* decodeRounds(model: LanguageModel, { tokens, batch }: WorkSize): Rounds {
+  const prompts = randomRows(model, { tokens: PROMPT_TOKENS, batch });
+  const writing = generate(model, null, prompts, { maxTokens: Number.MAX_SAFE_INTEGER, eosTokens: [] });
+  try {
+    for (;;) {
+      for (let i = 0; i < tokens * batch; i++) await writing.next();
+      yield;
+    }
+  } finally {
+    await writing.return();
+  }
+}
+
+/** Optimiser steps, as the trainer takes them. */
+async function* stepRounds(
+  model: LanguageModel,
+  { tokens, batch }: WorkSize,
+  parameters: readonly TrainedParameter[],
+  mode: TrainingMode | null,
+): Rounds {
+  const train = randomRows(model, { tokens, batch }).map((ids) => ({
+    ids,
+    targets: [[1, ids.length] as const],
+    bytes: 0,
+  }));
+  const task = new LanguageTask({ model, parameters, train, batchSize: batch, maxLength: tokens, mode });
+  const optimizer = new AdamW(task.parameters);
+  const random = new RandomSource(0);
+  const settings = { learningRate: 1e-5, clipNorm: 1, gradScale: 1, checkpointing: false };
+  try {
+    for (;;) {
+      const { outcome } = await queueStep(task, optimizer, random, task.nextStep(), settings);
+      await outcome;
+      yield;
+    }
+  } finally {
+    optimizer.zeroGrad();
+    optimizer.dispose();
+    task.dispose();
+  }
+}
+
+async function* trainRounds(model: LanguageModel, size: WorkSize): Rounds {
+  try {
+    yield* stepRounds(model, size, allParameters(model), null);
+  } finally {
+    for (const tensor of model.parameters.values()) tensor.trainable(false);
+  }
+}
+
+async function* loraRounds(model: LanguageModel, size: WorkSize): Rounds {
+  const adapter = attachLora(model, { r: LORA_RANK, loraAlpha: 2 * LORA_RANK });
+  try {
+    yield* stepRounds(model, size, adapterParameters(adapter), adapter);
+  } finally {
+    detachLora(adapter);
+  }
+}
+
+const ROUNDS: Record<Work, (model: LanguageModel, size: WorkSize) => Rounds> = {
+  prefill: prefillRounds,
+  decode: decodeRounds,
+  train: trainRounds,
+  lora: loraRounds,
+};
+
+export interface SpeedOptions extends WorkSize {
+  /** Rounds that are timed. */
+  readonly rounds: number;
+  /** Whether one more round is profiled, which is not timed. */
+  readonly isProfiled: boolean;
+  readonly signal?: AbortSignal;
+  /** Called after each round, the first, which is not counted, too. */
+  readonly onRound?: () => void;
+}
+
+export interface SpeedResult extends WorkSize {
+  readonly work: Work;
+  /** Of each round. */
+  readonly seconds: readonly number[];
+  /** By the median of the rounds. */
+  readonly tokensPerSecond: number;
+  /** Most device memory in use at once. */
+  readonly peakBytes: number;
+  readonly profile: Profile | null;
+}
+
+function median(values: readonly number[]): number {
+  const sorted = [...values].sort((a, b) => a - b);
+  const middle = sorted.length >> 1;
+  return sorted.length % 2 ? sorted[middle] : (sorted[middle - 1] + sorted[middle]) / 2;
+}
+
+/**
+ * Times rounds of work. Training changes the model's weights.
+ * @throws the signal's reason once it fires, after the round that runs; KraitError, UsageError for sizes that cannot be
+ */
+export async function measureSpeed(model: LanguageModel, work: Work, options: SpeedOptions): Promise<SpeedResult> {
+  const { tokens, batch, rounds, isProfiled, signal, onRound } = options;
+  const { backend } = model.device;
+  backend.resetPeak();
+  const workload = ROUNDS[work](model, { tokens, batch });
+  const round = async () => {
+    const startedMs = performance.now();
+    await workload.next();
+    const seconds = (performance.now() - startedMs) / 1000;
+    onRound?.();
+    signal?.throwIfAborted();
+    return seconds;
+  };
+  try {
+    await round();
+    const seconds: number[] = [];
+    while (seconds.length < rounds) seconds.push(await round());
+    let profile: Profile | null = null;
+    if (isProfiled) {
+      backend.profiler.start();
+      await round().finally(async () => {
+        profile = await backend.profiler.stop();
+      });
+    }
+    const { peakBytes } = backend.memory();
+    const tokensPerSecond = (tokens * batch) / median(seconds);
+    return { work, tokens, batch, seconds, tokensPerSecond, peakBytes, profile };
+  } finally {
+    await workload.return();
+  }
+}
