@@ -6,6 +6,7 @@ import { before, describe, it } from 'node:test';
 import { krait, refuses, workFolder } from './cli-cases.ts';
 import { writeTinyModel } from './tiny-model.ts';
 
+process.env.NO_COLOR = '1'; // .ci/run sets CI, which asks for colours
 const work = workFolder('profile');
 const model = join(work, 'model');
 const data = join(work, 'data.jsonl');

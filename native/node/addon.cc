@@ -155,6 +155,8 @@ bool sound(const Command& command, int kernels) {
   return true;
 }
 
+const char* const kUnsound = "native device: a command has a size or address that is not a whole number";
+
 /** launch(device): takes the command buffer; 0, or 1 + the index of the tensor whose dtype is refused */
 napi_value jsLaunch(napi_env env, napi_callback_info info) {
   napi_value args[1], refused;
@@ -162,10 +164,65 @@ napi_value jsLaunch(napi_env env, napi_callback_info info) {
   if (!arguments(env, info, args) || !sessionOf(env, args[0], &session)) return nullptr;
   const Command& command = *reinterpret_cast<const Command*>(session->slots);
   if (!sound(command, session->device->catalogue().count)) {
-    return fail(env, "native device: a command has a size or address that is not a whole number");
+    return fail(env, kUnsound);
   }
   napi_create_int32(env, session->device->launch(command), &refused);
   return refused;
+}
+
+/**
+ * makeList(device, commands: Float64Array): the number of a list of packed commands; or below 0 where a dtype is refused:
+ * -(1 + 32 c + t) for tensor t of command c.
+ */
+napi_value jsMakeList(napi_env env, napi_callback_info info) {
+  napi_value args[2], result;
+  Session* session;
+  if (!arguments(env, info, args) || !sessionOf(env, args[0], &session)) return nullptr;
+  napi_typedarray_type type;
+  size_t slots = 0, id = 0, refused = 0;
+  void* data = nullptr;
+  const napi_status status = napi_get_typedarray_info(env, args[1], &type, &slots, &data, nullptr, nullptr);
+  if (status != napi_ok || type != napi_float64_array || slots % kSlots != 0) {
+    return fail(env, "native device: commands must be a Float64Array of whole commands");
+  }
+  const Command* commands = static_cast<const Command*>(data);
+  for (size_t i = 0; i < slots / kSlots; i++) {
+    if (!sound(commands[i], session->device->catalogue().count)) return fail(env, kUnsound);
+  }
+  const int tensor = session->device->makeList(commands, slots / kSlots, &id, &refused);
+  napi_create_double(env, tensor ? -double(1 + 32 * refused + size_t(tensor - 1)) : double(id), &result);
+  return result;
+}
+
+bool listOf(napi_env env, napi_value value, const Session& session, size_t* id) {
+  double number;
+  if (!wholeOf(env, value, "list", &number)) return false;
+  *id = size_t(number);
+  if (session.device->hasList(*id)) return true;
+  fail(env, "native device: no such list");
+  return false;
+}
+
+/** launchList(device, list) */
+napi_value jsLaunchList(napi_env env, napi_callback_info info) {
+  napi_value args[2];
+  Session* session;
+  size_t id;
+  if (!arguments(env, info, args) || !sessionOf(env, args[0], &session)) return nullptr;
+  if (!listOf(env, args[1], *session, &id)) return nullptr;
+  session->device->launchList(id);
+  return undefined(env);
+}
+
+/** dropList(device, list) */
+napi_value jsDropList(napi_env env, napi_callback_info info) {
+  napi_value args[2];
+  Session* session;
+  size_t id;
+  if (!arguments(env, info, args) || !sessionOf(env, args[0], &session)) return nullptr;
+  if (!listOf(env, args[1], *session, &id)) return nullptr;
+  session->device->dropList(id);
+  return undefined(env);
 }
 
 /** write(device, address, data: Uint8Array) */
@@ -256,7 +313,8 @@ napi_value exportAll(napi_env env, napi_value exports) {
       {"launch", jsLaunch},     {"write", jsWrite},
       {"read", jsRead},         {"sync", jsSync},
       {"close", jsClose},       {"setTiming", jsSetTiming},
-      {"takeTimes", jsTakeTimes},
+      {"takeTimes", jsTakeTimes}, {"makeList", jsMakeList},
+      {"launchList", jsLaunchList}, {"dropList", jsDropList},
   };
   for (const auto& row : table) {
     napi_value function;

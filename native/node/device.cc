@@ -74,14 +74,52 @@ int Device::launch(const Command& command) {
   Entry& entry = reserve();
   const Kernel& kernel = catalogue_.kernels[int(command.kernel)];
   entry.kind = Kind::Run;
-  entry.command = command;
-  entry.plan = Plan();
-  const int refused = kernel.plan(entry.command, &entry.plan);
+  entry.planned.command = command;
+  entry.planned.plan = Plan();
+  const int refused = kernel.plan(entry.planned.command, &entry.planned.plan);
   if (refused) return refused;
   entry.timed = timing_;
   if (timing_ && untaken_++ == 0) harvested_ = tail_.load(std::memory_order_relaxed);  // there is none before it
   publish();
   return 0;
+}
+
+int Device::makeList(const Command* commands, size_t count, size_t* id, size_t* refused) {
+  sweepLists();
+  auto list = std::make_unique<List>();
+  list->commands.resize(count);
+  for (size_t i = 0; i < count; i++) {
+    Planned& planned = list->commands[i];
+    planned.command = commands[i];
+    planned.plan = Plan();
+    *refused = i;
+    const int tensor = catalogue_.kernels[int(planned.command.kernel)].plan(planned.command, &planned.plan);
+    if (tensor) return tensor;
+  }
+  *id = size_t(std::find(lists_.begin(), lists_.end(), nullptr) - lists_.begin());
+  if (*id == lists_.size()) lists_.emplace_back();
+  lists_[*id] = std::move(list);
+  return 0;
+}
+
+void Device::launchList(size_t id) {
+  Entry& entry = reserve();
+  entry.kind = Kind::List;
+  entry.list = lists_[id].get();
+  lists_[id]->lastUse = tail_.load(std::memory_order_relaxed) + 1;
+  publish();
+}
+
+void Device::dropList(size_t id) {
+  lists_[id]->isDropped = true;
+  sweepLists();
+}
+
+void Device::sweepLists() {
+  const uint64_t head = head_.load(std::memory_order_seq_cst);
+  for (auto& list : lists_) {
+    if (list && list->isDropped && head >= list->lastUse) list.reset();
+  }
 }
 
 bool Device::write(void* to, const void* data, size_t bytes) {
@@ -132,7 +170,13 @@ void Device::execute(Entry& entry) {
       if (entry.timed) {
         runTimed(entry);
       } else {
-        runKernel(entry);
+        runKernel(entry.planned);
+      }
+      break;
+    case Kind::List:
+      for (const Planned& planned : entry.list->commands) {
+        if (stopping_.load(std::memory_order_relaxed)) break;
+        runKernel(planned);
       }
       break;
     case Kind::Write:
@@ -150,23 +194,23 @@ void Device::execute(Entry& entry) {
 void Device::runTimed(Entry& entry) {
   using std::chrono::steady_clock;
   const auto begin = steady_clock::now() - origin_;
-  runKernel(entry);
+  runKernel(entry.planned);
   const auto end = steady_clock::now() - origin_;
   entry.span.begin = std::chrono::duration_cast<std::chrono::nanoseconds>(begin).count();
   entry.span.end = std::chrono::duration_cast<std::chrono::nanoseconds>(end).count();
 }
 
-void Device::runKernel(const Entry& entry) {
-  const Plan& plan = entry.plan;
+void Device::runKernel(const Planned& planned) {
+  const Plan& plan = planned.plan;
   void* shared = plan.shared_scratch ? shared_.atLeast(plan.shared_scratch) : nullptr;
   if (plan.shared_scratch && !shared) failure_ = kNoMemory;
   for (int phase = 0; phase < plan.phases && !failure_; phase++) {
-    if (plan.units[phase] > 0) runPhase(entry, phase, shared);
+    if (plan.units[phase] > 0) runPhase(planned, phase, shared);
   }
 }
 
-void Device::runPhase(const Entry& entry, int phase, void* shared) {
-  const Plan& plan = entry.plan;
+void Device::runPhase(const Planned& planned, int phase, void* shared) {
+  const Plan& plan = planned.plan;
   const int64_t units = plan.units[phase];
   const int64_t worthwhile = std::max<int64_t>(1, units / std::max<int64_t>(1, plan.grain[phase]));
   const int parts = int(std::min<int64_t>(pool_.threads(), worthwhile));
@@ -177,8 +221,8 @@ void Device::runPhase(const Entry& entry, int phase, void* shared) {
     taken_[part].store(0, std::memory_order_relaxed);
   }
   if (failure_) return;
-  const Kernel* kernel = &catalogue_.kernels[int(entry.command.kernel)];
-  PhaseJob job{kernel, &entry.command, &pool_, taken_.get(), shared, units, phase, parts, chunks};
+  const Kernel* kernel = &catalogue_.kernels[int(planned.command.kernel)];
+  PhaseJob job{kernel, &planned.command, &pool_, taken_.get(), shared, units, phase, parts, chunks};
   pool_.run(parts, runPart, &job);
 }
 

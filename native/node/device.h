@@ -30,6 +30,17 @@ class Device {
 
   /** Queues a kernel. Returns 0, or 1 + the index of the tensor whose dtype the kernel does not take. */
   int launch(const Command& command);
+  /**
+   * Plans commands that are to be queued together, again and again. `id` names them. Returns 0, or 1 + the index of the
+   * tensor whose dtype the kernel of command `refused` does not take.
+   */
+  int makeList(const Command* commands, size_t count, size_t* id, size_t* refused);
+  /** Whether `id` names a list. */
+  bool hasList(size_t id) const { return id < lists_.size() && lists_[id] && !lists_[id]->isDropped; }
+  /** Queues all commands of a list, in order, as one entry. */
+  void launchList(size_t id);
+  /** Forgets a list. What is queued of it still runs. */
+  void dropList(size_t id);
   /** Copies `data` before it returns; the write takes its turn. False if there is no memory for the copy. */
   bool write(void* to, const void* data, size_t bytes);
   /** `to` must stay valid until `done(token)`. With 0 bytes it is a sync. */
@@ -48,7 +59,16 @@ class Device {
   void close();
 
  private:
-  enum class Kind { Run, Write, Read };
+  enum class Kind { Run, List, Write, Read };
+  struct Planned {
+    Command command;
+    Plan plan;
+  };
+  struct List {
+    std::vector<Planned> commands;
+    uint64_t lastUse = 0;  // entries before which all its uses stand
+    bool isDropped = false;
+  };
   struct Entry {
     Kind kind;
     const void* from;
@@ -57,8 +77,8 @@ class Device {
     void* token;
     bool timed;
     Span span;  // written by the queue's thread
-    Plan plan;
-    Command command;
+    const List* list;
+    Planned planned;
   };
   struct Block {
     void* address;
@@ -73,8 +93,9 @@ class Device {
   void serve();
   void execute(Entry& entry);
   void runTimed(Entry& entry);
-  void runKernel(const Entry& entry);
-  void runPhase(const Entry& entry, int phase, void* shared);
+  void runKernel(const Planned& planned);
+  void runPhase(const Planned& planned, int phase, void* shared);
+  void sweepLists();
   bool idle() const { return head_.load(std::memory_order_seq_cst) == tail_.load(std::memory_order_relaxed); }
 
   const Catalogue& catalogue_;
@@ -82,6 +103,7 @@ class Device {
   ThreadPool pool_;
   Scratch shared_;
   std::vector<Block> blocks_;
+  std::vector<std::unique_ptr<List>> lists_;  // by id; the JavaScript thread adds and deletes
   std::unique_ptr<std::atomic<int>[]> taken_;
   std::atomic<size_t> staged_{0};
   const char* failure_ = nullptr;  // written and read by the queue's thread

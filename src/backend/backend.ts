@@ -28,6 +28,15 @@ export interface MemoryStats {
   blocks: number;
 }
 
+/** Commands that were checked and planned once, to be queued again and again. */
+export interface CommandList {
+  readonly length: number;
+  /** Queues all of them, in order. */
+  launch(): void;
+  /** Forgets the list; what is queued of it still runs. Safe to call twice. */
+  close(): void;
+}
+
 export interface Backend {
   readonly name: DeviceName;
   /** Instruction set or engine that runs the kernels, such as `avx2` or `simd128`. */
@@ -43,6 +52,11 @@ export interface Backend {
   download(block: Allocation, byteOffset: number, bytes: number): Promise<Uint8Array>;
   /** Queues one kernel. Throws `UnsupportedOpError` at once if this device lacks the kernel or a dtype. */
   launch(command: Command): void;
+  /**
+   * A list of commands that costs one call to queue; their blocks must not be freed before it is closed.
+   * Throws as `launch` does.
+   */
+  list(commands: readonly Command[]): CommandList;
   supports(dtype: DType): boolean;
   /** Resolves when everything queued before has run. */
   sync(): Promise<void>;

@@ -16,6 +16,7 @@ import {
   sizeOf,
   viewAs,
 } from '../core/index.ts';
+import { Recorder, type Recording } from './recording.ts';
 import { Storage, Tensor } from './tensor.ts';
 
 export type { BinaryOp };
@@ -33,6 +34,7 @@ export class Device {
   private scopes: Set<Tensor>[] = [];
   private recording = true;
   private nextId = 1;
+  private recorder: Recorder | null = null;
 
   constructor(readonly backend: Backend) {}
 
@@ -54,8 +56,9 @@ export class Device {
 
   /** Uninitialised tensor of `shape`. */
   empty(shape: Shape, dtype: DType = 'f32'): Tensor {
-    const block = this.backend.alloc(sizeOf(shape) * dtypeBytes(dtype));
-    return new Tensor(this, new Storage(this.backend, block), [...shape], dtype);
+    const memory = this.recorder?.memory ?? this.backend;
+    const block = memory.alloc(sizeOf(shape) * dtypeBytes(dtype));
+    return new Tensor(this, new Storage(memory, block), [...shape], dtype);
   }
 
   full(shape: Shape, value: number, dtype: DType = 'f32'): Tensor {
@@ -80,10 +83,12 @@ export class Device {
     if (values.length !== sizeOf(shape)) {
       throw new ShapeError('from', 'values', `${sizeOf(shape)} numbers for shape [${shape}]`, `${values.length}`);
     }
-    const y = this.empty(shape, dtype);
     const raw = encode(dtype, values);
-    this.backend.upload(y.storage.block, 0, new Uint8Array(raw.buffer, raw.byteOffset, raw.byteLength));
-    return y;
+    const bytes = new Uint8Array(raw.buffer, raw.byteOffset, raw.byteLength);
+    const recording = this.recorder?.memory;
+    const block = recording ? recording.allocFixed(bytes.length) : this.backend.alloc(bytes.length);
+    this.backend.upload(block, 0, bytes);
+    return new Tensor(this, new Storage(recording ?? this.backend, block), [...shape], dtype);
   }
 
   /** Uniform numbers in [low, high) from stream `stream` of `seed`: the same on every device. */
@@ -167,10 +172,45 @@ export class Device {
       const t = tensors[name];
       args[name] = t ? { block: t.storage.use(), offset: t.offset, ld: t.ld, dtype: t.dtype } : null;
     }
-    this.backend.launch(command(kernel, args, dims, scalars));
+    const cmd = command(kernel, args, dims, scalars);
+    if (this.recorder) this.recorder.add(cmd, Object.values(tensors));
+    else this.backend.launch(cmd);
   }
 
+  /**
+   * Records the launches of `work` instead of queueing them. Tensors live as in `scope`; constants (`from`) are written
+   * once, now. Nothing may be read or written while recording.
+   * @throws KraitError inside another recording, and what `work` throws; nothing stays allocated then
+   */
+  record<T>(work: () => T): Recording<T> {
+    if (this.recorder) throw new KraitError('[record] a recording is under way; end it first');
+    const recorder = new Recorder(this.backend);
+    this.recorder = recorder;
+    let result: T;
+    try {
+      result = this.scope(work);
+    } catch (error) {
+      recorder.abandon();
+      throw error;
+    } finally {
+      this.recorder = null;
+    }
+    return recorder.finish(result);
+  }
+
+  private checkNotRecording(what: string): void {
+    if (this.recorder) throw new KraitError(`[${what}] not while work is being recorded; do it before or after`);
+  }
+
+  /** Writes bytes into a block, in order with queued kernels. */
+  upload(block: Allocation, byteOffset: number, bytes: Uint8Array): void {
+    this.checkNotRecording('write');
+    this.backend.upload(block, byteOffset, bytes);
+  }
+
+  /** Elements of a block as plain numbers, after everything that was queued before. */
   async download(block: Allocation, offset: number, length: number, dtype: DType) {
+    this.checkNotRecording('read');
     const size = dtypeBytes(dtype);
     const bytes = await this.backend.download(block, offset * size, length * size);
     const aligned = bytes.byteOffset % size === 0 ? bytes : bytes.slice();
@@ -178,7 +218,8 @@ export class Device {
   }
 
   /** Resolves when everything queued so far has run. */
-  sync(): Promise<void> {
+  async sync(): Promise<void> {
+    this.checkNotRecording('sync');
     return this.backend.sync();
   }
 

@@ -3,4 +3,5 @@ export * from './autograd.ts';
 export * from './device.ts';
 export * from './grad-check.ts';
 export * from './ops/index.ts';
+export { areExchangeable, type Recording } from './recording.ts';
 export * from './tensor.ts';

@@ -5,14 +5,15 @@
  * Lifetime: a tensor holds one reference to its storage until `dispose()`, or until the scope in which it was
  * made ends. Storage that is forgotten without either is given back when JavaScript collects it.
  */
-import type { Allocation, Backend } from '../backend/index.ts';
+import type { Allocation } from '../backend/index.ts';
 import { asMatrix, type DType, dtypeBytes, formatShape, KraitError, type Shape, sizeOf } from '../core/index.ts';
 import type { GraphNode } from './autograd.ts';
 import type { Device } from './device.ts';
+import type { Memory } from './recording.ts';
 
-const forgotten = new FinalizationRegistry<{ backend: Backend; block: Allocation }>(({ backend, block }) => {
+const forgotten = new FinalizationRegistry<{ memory: Memory; block: Allocation }>(({ memory, block }) => {
   try {
-    backend.free(block);
+    memory.free(block);
   } catch {
     // The backend was closed before: its memory is gone already.
   }
@@ -25,10 +26,10 @@ export class Storage {
   generation = 0;
 
   constructor(
-    private readonly backend: Backend,
+    private readonly memory: Memory,
     readonly block: Allocation,
   ) {
-    forgotten.register(this, { backend, block }, this);
+    forgotten.register(this, { memory, block }, this);
   }
 
   /** Whether one tensor alone holds this memory, so that it may be written in place. */
@@ -52,7 +53,7 @@ export class Storage {
   release(): void {
     if (--this.refs > 0) return;
     forgotten.unregister(this);
-    this.backend.free(this.block);
+    this.memory.free(this.block);
   }
 }
 
@@ -120,10 +121,13 @@ export class Tensor {
     return this;
   }
 
-  /** Writes raw values of the tensor's dtype from element `at` on; the tensor is dense. In order with queued kernels. */
+  /**
+   * Writes raw values of the tensor's dtype from element `at` on; the tensor is dense. In order with queued kernels.
+   * @throws KraitError while work is being recorded
+   */
   write(raw: ArrayBufferView, at = 0): void {
     const bytes = new Uint8Array(raw.buffer, raw.byteOffset, raw.byteLength);
-    this.device.backend.upload(this.storage.use(), (this.offset + at) * dtypeBytes(this.dtype), bytes);
+    this.device.upload(this.storage.use(), (this.offset + at) * dtypeBytes(this.dtype), bytes);
     this.storage.generation++;
   }
 

@@ -21,6 +21,11 @@ export interface Addon {
   alloc(device: Handle, bytes: number): number;
   /** 0, or 1 + the index of the tensor whose dtype the kernel does not take. */
   launch(device: Handle): number;
+  /** The number of a list of packed commands; or -(1 + 32 c + t) where the kernel of command c refuses the dtype of tensor t. */
+  makeList(device: Handle, commands: Float64Array): number;
+  launchList(device: Handle, list: number): void;
+  /** The number may then name another list. */
+  dropList(device: Handle, list: number): void;
   write(device: Handle, address: number, data: Uint8Array): void;
   read(device: Handle, address: number, bytes: number): Promise<Uint8Array>;
   sync(device: Handle): Promise<void>;

@@ -5,10 +5,10 @@
  */
 import { availableParallelism } from 'node:os';
 import { type DType, EnvironmentError, KraitError, UnsupportedOpError } from '../../core/index.ts';
-import type { Allocation, Backend, MemoryStats } from '../backend.ts';
+import type { Allocation, Backend, CommandList, MemoryStats } from '../backend.ts';
 import { BlockPool } from '../block-pool.ts';
 import { addressOf, checkSizes } from '../command-check.ts';
-import { argumentName, type Command, KERNELS, packCommand } from '../kernels.ts';
+import { argumentName, COMMAND, type Command, KERNELS, packCommand } from '../kernels.ts';
 import { Profiler } from '../profile.ts';
 import { measureFma } from '../profile-roofs.ts';
 import { type Addon, type Handle, loadAddon, nativeAvailability } from './addon.ts';
@@ -113,17 +113,45 @@ export class NativeBackend implements Backend {
 
   launch(cmd: Command): void {
     this.checkOpen();
-    const index = this.index.get(cmd.kernel);
-    const device = `native ${this.variant}`;
-    if (index === undefined) throw new UnsupportedOpError(cmd.kernel, 'this kernel', device);
-    checkSizes(cmd);
-    packCommand(cmd, index, this.slots);
+    this.pack(cmd, this.slots, 0);
     const refused = this.addon.launch(this.handle);
-    if (refused !== 0) {
-      const name = argumentName(KERNELS[cmd.kernel].tensors[refused - 1]);
-      throw new UnsupportedOpError(cmd.kernel, `${name} of ${cmd.tensors[refused - 1]?.dtype}`, device);
-    }
+    if (refused !== 0) throw this.refusal(cmd, refused - 1);
     if (this.profiler.isOn) this.profiler.add(cmd);
+  }
+
+  list(commands: readonly Command[]): CommandList {
+    this.checkOpen();
+    const { addon, handle } = this;
+    const slots = new Float64Array(commands.length * COMMAND.slots);
+    commands.forEach((cmd, i) => void this.pack(cmd, slots, i * COMMAND.slots));
+    const list = addon.makeList(handle, slots);
+    if (list < 0) throw this.refusal(commands[Math.floor((-list - 1) / 32)], (-list - 1) % 32);
+    let isClosed = false;
+    return {
+      length: commands.length,
+      launch: () => {
+        this.checkOpen();
+        if (isClosed) throw new KraitError('this list of commands is closed; make another one');
+        if (this.profiler.isOn) for (const cmd of commands) this.launch(cmd);
+        else addon.launchList(handle, list);
+      },
+      close: () => {
+        if (!isClosed && !this.closed) addon.dropList(handle, list);
+        isClosed = true;
+      },
+    };
+  }
+
+  private pack(cmd: Command, slots: Float64Array, at: number): void {
+    const index = this.index.get(cmd.kernel);
+    if (index === undefined) throw new UnsupportedOpError(cmd.kernel, 'this kernel', `native ${this.variant}`);
+    checkSizes(cmd);
+    packCommand(cmd, index, slots, at);
+  }
+
+  private refusal(cmd: Command, tensor: number): UnsupportedOpError {
+    const name = argumentName(KERNELS[cmd.kernel].tensors[tensor]);
+    return new UnsupportedOpError(cmd.kernel, `${name} of ${cmd.tensors[tensor]?.dtype}`, `native ${this.variant}`);
   }
 
   supports(dtype: DType): boolean {

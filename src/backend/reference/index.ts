@@ -4,7 +4,7 @@
  * the simplest queue there is.
  */
 import { type DType, KraitError } from '../../core/index.ts';
-import type { Allocation, Backend, MemoryStats } from '../backend.ts';
+import type { Allocation, Backend, CommandList, MemoryStats } from '../backend.ts';
 import { argumentName, type Command, KERNELS, type KernelName } from '../kernels.ts';
 import { HostTimes, Profiler } from '../profile.ts';
 import { adamw, clipControl } from './adamw.ts';
@@ -120,6 +120,21 @@ export class ReferenceBackend implements Backend {
     this.run(cmd);
     this.times.push(startedMs, performance.now() - startedMs);
     this.profiler.add(cmd);
+  }
+
+  list(commands: readonly Command[]): CommandList {
+    this.checkOpen();
+    let isClosed = false;
+    return {
+      length: commands.length,
+      launch: () => {
+        if (isClosed) throw new KraitError('this list of commands is closed; make another one');
+        for (const cmd of commands) this.launch(cmd);
+      },
+      close: () => {
+        isClosed = true;
+      },
+    };
   }
 
   private run({ kernel, tensors, dims, scalars }: Command): void {

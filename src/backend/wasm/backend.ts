@@ -1,6 +1,6 @@
 /** The WASM device: its memory, its kernels, and one of the two queues. */
 import { type DType, KraitError, UnsupportedOpError } from '../../core/index.ts';
-import type { Allocation, Backend, MemoryStats } from '../backend.ts';
+import type { Allocation, Backend, CommandList, MemoryStats } from '../backend.ts';
 import { BlockPool } from '../block-pool.ts';
 import { addressOf, checkSizes } from '../command-check.ts';
 import { argumentName, COMMAND, type Command, KERNELS, packCommand } from '../kernels.ts';
@@ -74,14 +74,50 @@ export class WasmBackend implements Backend {
 
   launch(cmd: Command): void {
     this.checkOpen();
-    const index = this.index.get(cmd.kernel);
-    if (index === undefined) throw new UnsupportedOpError(cmd.kernel, 'this kernel', `wasm ${this.variant}`);
-    checkSizes(cmd);
-    this.submit(cmd, index);
+    this.submit(cmd, this.indexOf(cmd));
     if (this.profiler.isOn) this.profiler.add(cmd);
   }
 
-  private submit(cmd: Command, index: number): void {
+  list(commands: readonly Command[]): CommandList {
+    this.checkOpen();
+    const { layout } = this.instance;
+    const needs: number[] = [];
+    // Entries wait in JavaScript: whatever the pool gives may still be written by what is queued.
+    const entries = commands.map((cmd) => {
+      needs.push(this.plan(cmd, this.indexOf(cmd)));
+      return this.draft.slice();
+    });
+    const scratch = this.pool.alloc(Math.max(0, ...needs)); // one for all: they run one after another
+    for (const entry of entries) new Uint32Array(entry.buffer)[layout.scratchAt / 4] = scratch.address;
+    let isClosed = false;
+    const launch = () => {
+      this.checkOpen();
+      if (isClosed) throw new KraitError('this list of commands is closed; make another one');
+      for (const entry of entries) this.queue.launch(entry);
+      if (this.profiler.isOn) for (const cmd of commands) this.profiler.add(cmd);
+    };
+    const close = () => {
+      if (!isClosed) this.free(scratch);
+      isClosed = true;
+    };
+    return { length: commands.length, launch, close };
+  }
+
+  /** The entry in which commands are planned. */
+  private get draft(): Uint8Array {
+    const { layout, memory } = this.instance;
+    return memory.bytes.subarray(layout.draft, layout.draft + layout.entryBytes);
+  }
+
+  private indexOf(cmd: Command): number {
+    const index = this.index.get(cmd.kernel);
+    if (index === undefined) throw new UnsupportedOpError(cmd.kernel, 'this kernel', `wasm ${this.variant}`);
+    checkSizes(cmd);
+    return index;
+  }
+
+  /** Plans a command in the draft entry; returns the bytes of scratch memory that it needs. */
+  private plan(cmd: Command, index: number): number {
     const { exports, layout, memory } = this.instance;
     packCommand(cmd, index, memory.doubles.subarray(layout.draft / 8, layout.draft / 8 + COMMAND.slots));
     const refused = exports.plan(layout.draft, this.threads);
@@ -89,12 +125,16 @@ export class WasmBackend implements Backend {
       const name = argumentName(KERNELS[cmd.kernel].tensors[refused - 1]);
       throw new UnsupportedOpError(cmd.kernel, `${name} of ${cmd.tensors[refused - 1]?.dtype}`, `wasm ${this.variant}`);
     }
-    const scratchBytes = memory.doubles[(layout.draft + layout.scratchBytesAt) / 8];
+    return memory.doubles[(layout.draft + layout.scratchBytesAt) / 8];
+  }
+
+  private submit(cmd: Command, index: number): void {
+    const { layout, memory } = this.instance;
     // Freed before the kernel runs: whoever gets it next comes after this kernel in the queue.
-    const scratch = this.pool.alloc(scratchBytes);
+    const scratch = this.pool.alloc(this.plan(cmd, index));
     memory.words[(layout.draft + layout.scratchAt) / 4] = scratch.address;
     this.pool.free(scratch);
-    this.queue.launch();
+    this.queue.launch(this.draft);
   }
 
   supports(dtype: DType): boolean {

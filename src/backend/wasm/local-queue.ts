@@ -149,11 +149,9 @@ export class LocalQueue implements Queue {
 
   // ---- Queue ---------------------------------------------------------------------------------------------------
 
-  launch(): void {
+  launch(entry: Uint8Array): void {
     this.checkRunning();
-    const { draft, entryBytes } = this.instance.layout;
-    const entry = this.instance.memory.bytes.slice(draft, draft + entryBytes);
-    this.queue({ kind: 'launch', entry, isTimed: this.times.isOn });
+    this.queue({ kind: 'launch', entry: entry.slice(), isTimed: this.times.isOn });
   }
 
   write(address: number, data: Uint8Array): void {

@@ -4,8 +4,8 @@ import { KraitError } from '../../core/index.ts';
 export interface Queue {
   /** Threads that share a kernel. */
   readonly threads: number;
-  /** Queues the kernel that stands planned in the draft entry. */
-  launch(): void;
+  /** Queues a kernel by its planned entry, which is copied. */
+  launch(entry: Uint8Array): void;
   /** Copies `data` before it returns; the write takes its turn. */
   write(address: number, data: Uint8Array): void;
   /** The bytes as they are after everything that was queued before. */

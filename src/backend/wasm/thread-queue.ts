@@ -20,7 +20,7 @@ const SLEEPS = 1;
 const LISTENS = 2;
 
 type Item =
-  | { kind: 'launch'; entry: Uint8Array }
+  | { kind: 'launch'; entry: Uint8Array; isTimed: boolean }
   | { kind: 'write'; address: number; data: Uint8Array; done: number }
   | { kind: 'read'; address: number; bytes: number; ticket: number };
 
@@ -181,9 +181,12 @@ export class ThreadQueue implements Queue {
   /** Moves an item into the ring; false if there is no room for all of it. */
   private place(item: Item): boolean {
     if (!this.hasRoom()) return false;
-    const { bytes } = this.instance.memory;
+    const { bytes, words } = this.instance.memory;
+    const { kindAt } = this.instance.layout;
     if (item.kind === 'launch') {
-      bytes.set(item.entry, this.slot());
+      const at = this.slot();
+      bytes.set(item.entry, at);
+      words[(at + kindAt) / 4 + WORDS.ticket] = item.isTimed ? 1 : 0;
       this.publish();
     } else if (item.kind === 'read') {
       this.publishWords(READ, { ticket: item.ticket, from: item.address, bytes: item.bytes });
@@ -229,19 +232,12 @@ export class ThreadQueue implements Queue {
 
   // ---- Queue ---------------------------------------------------------------------------------------------------
 
-  launch(): void {
+  launch(entry: Uint8Array): void {
     this.checkRunning();
-    const { bytes } = this.instance.memory;
-    const { draft, entryBytes, kindAt } = this.instance.layout;
-    this.instance.memory.words[(draft + kindAt) / 4 + WORDS.ticket] = this.times.isOn ? 1 : 0;
     // Entries before the first timed one have no times.
     if (this.times.isOn && this.untaken++ === 0) this.harvested = this.tail;
-    if (this.backlog.size === 0 && this.hasRoom()) {
-      bytes.copyWithin(this.slot(), draft, draft + entryBytes);
-      this.publish();
-    } else {
-      this.queue({ kind: 'launch', entry: bytes.slice(draft, draft + entryBytes) });
-    }
+    const item: Item = { kind: 'launch', entry, isTimed: this.times.isOn };
+    if (this.backlog.size > 0 || !this.place(item)) this.queue({ ...item, entry: entry.slice() });
   }
 
   write(address: number, data: Uint8Array): void {

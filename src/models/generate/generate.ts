@@ -4,11 +4,10 @@
  */
 import { HostRandom, UsageError } from '../../core/index.ts';
 import type { Tokenizer } from '../../io/index.ts';
-import { reshape, type Tensor } from '../../tensor/index.ts';
 import { checkTokenizer } from '../ids.ts';
 import type { CausalLM, ModelState } from '../model.ts';
 import { prefill } from '../prefill.ts';
-import { selectRows } from '../state.ts';
+import { Decoder, readLogits } from './decoder.ts';
 import { checkSampling, logProbability, type SamplingOptions, sampleToken } from './sampling.ts';
 import { StopStrings } from './stop-strings.ts';
 
@@ -120,29 +119,6 @@ function eosOf(
   return new Set(ids.filter((id) => typeof id === 'number'));
 }
 
-/** One step of every sequence: their last tokens and the state -> hidden [b, d] and the state after. */
-function step(model: CausalLM, tokens: readonly number[], state: ModelState): { hidden: Tensor; state: ModelState } {
-  const { device } = model;
-  return device.noGrad(() =>
-    device.scope(() => {
-      const ids = device.from(tokens, [tokens.length, 1], 'i32');
-      const after = model.forward(ids, { state, wantState: true });
-      return { hidden: reshape(after.hidden, [tokens.length, model.hiddenSize]), state: after.state! };
-    }),
-  );
-}
-
-/** Logits of each sequence on the host. Consumes `hidden`. */
-async function readLogits(model: CausalLM, hidden: Tensor): Promise<(Float32Array | Float64Array)[]> {
-  const { device, vocabSize } = model;
-  const rows = hidden.rows;
-  const logits = device.noGrad(() => device.scope(() => model.logits(hidden)));
-  hidden.dispose();
-  const values = (await logits.read()) as Float32Array;
-  logits.dispose();
-  return Array.from({ length: rows }, (_, i) => values.subarray(i * vocabSize, (i + 1) * vocabSize));
-}
-
 /** Whether it is a list of prompts, rather than one prompt as ids. */
 const isList = (prompts: Prompt | readonly Prompt[]): prompts is readonly Prompt[] =>
   typeof prompts !== 'string' && (prompts.length === 0 || typeof prompts[0] !== 'number');
@@ -172,10 +148,11 @@ export async function* generate(
   if (rows.length === 0 || maxTokens === 0) return;
 
   let active = rows.map((row, i) => new Sequence(i, row, tokenizer, options, eos));
-  let { hidden, state } = await prefill(model, rows, { ...options, onChunk: () => signal?.throwIfAborted() });
+  const { hidden, state } = await prefill(model, rows, { ...options, onChunk: () => signal?.throwIfAborted() });
+  const decoder = new Decoder(model, state);
   try {
+    let logits = await readLogits(model, hidden);
     for (;;) {
-      const logits = await readLogits(model, hidden);
       signal?.throwIfAborted();
       const written = active.map((sequence, i) => sequence.next(logits[i], maxTokens));
       yield* written;
@@ -183,22 +160,13 @@ export async function* generate(
       const going = written.flatMap(({ finish }, i) => (finish ? [] : [i]));
       if (going.length === 0) return;
       if (going.length < active.length) {
-        const fewer = selectRows(state, going);
-        state.dispose();
-        state = fewer;
+        decoder.select(going);
         active = going.map((i) => active[i]);
       }
-      const before = state;
-      ({ hidden, state } = step(
-        model,
-        going.map((i) => written[i].token),
-        before,
-      ));
-      before.dispose();
+      logits = await decoder.next(going.map((i) => written[i].token));
     }
   } finally {
-    hidden.dispose();
-    state.dispose();
+    decoder.dispose();
   }
 }
 
