@@ -41,7 +41,6 @@ interface Options extends CommonOptions {
 
 /** Tokens of a round, unless told. */
 const TOKENS: Record<Work, number> = { prefill: 512, decode: 32, train: 512, lora: 512 };
-const isTraining = (work: Work): boolean => work === 'train' || work === 'lora';
 
 /** A list of work with commas between, for an option. */
 function works(text: string): Work[] {
@@ -92,7 +91,7 @@ function figuresText(rows: readonly Figures[]): string {
   return table([head, ...cells]);
 }
 
-/** A model for each type that weights are stored in: training keeps them in f32, activations take the half type. */
+/** A model for each type that weights are stored in: those that are trained stay f32, activations take the half type. */
 class Models {
   private current: { dtype: DType; model: LanguageModel } | null = null;
 
@@ -104,7 +103,7 @@ class Models {
   ) {}
 
   async for(work: Work): Promise<LanguageModel> {
-    const dtype = isTraining(work) ? 'f32' : this.options.dtype;
+    const dtype = work === 'train' ? 'f32' : this.options.dtype;
     if (this.current?.dtype !== dtype) {
       this.dispose();
       this.current = { dtype, model: await this.make(dtype) };

@@ -106,9 +106,11 @@ async function run(options: Options, command: Command): Promise<void> {
   const out = config.output_dir!;
   await checkProfileFile(options.profile);
   await checkOutputFolder(out, { resume: options.resume ?? false, force: options.force });
-  // Under mixed precision the weights stay f32: the trainer keeps masters, activations take the half type.
-  const { model, device, folder } = await openModel({ ...options, dtype: 'f32', model: config.model! }, output);
-  model.activations = config.dtype ?? 'f32';
+  // Weights that are trained stay f32 under mixed precision; those that LoRA leaves alone take the half type too.
+  const precision = config.dtype ?? 'f32';
+  const stored = config.method === 'full' ? 'f32' : precision;
+  const { model, device, folder } = await openModel({ ...options, dtype: stored, model: config.model! }, output);
+  model.activations = precision;
   const tokenizer = await tokenizerFor(model, folder);
   let bar: Progress | null = null;
   const tune = (signal: AbortSignal) =>

@@ -143,8 +143,9 @@ class SpamExperiment {
     this.test = read(input.corpus.splits.test);
   }
 
-  open(activations: Precision): Promise<LanguageModel> {
-    return loadModel(this.input.device, this.input.files, this.input.base, { dtype: 'f32', activations });
+  /** @param dtype of stored weights: f32 where they are trained */
+  open(activations: Precision, dtype: Precision = activations): Promise<LanguageModel> {
+    return loadModel(this.input.device, this.input.files, this.input.base, { dtype, activations });
   }
 
   get classifier() {
@@ -181,7 +182,7 @@ class SpamExperiment {
     const { input, settings, tokenizer } = this;
     const { maxLength, batchSize, seed } = settings;
     const { steps, learningRate, precision } = settings[method];
-    const model = await this.open(precision);
+    const model = await this.open(precision, method === 'full' ? 'f32' : precision);
     const { rank: r, alpha: loraAlpha, targets: targetModules } = settings.lora;
     const adapter = method === 'lora' ? attachLora(model, { r, loraAlpha, targetModules }, { seed }) : null;
     const choices = LABELS.map((label) => answerToken(tokenizer, label));
