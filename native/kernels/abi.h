@@ -7,7 +7,7 @@
 
 namespace krait {
 
-enum DType : int { F32 = 0, BF16 = 1, F16 = 2, I32 = 3, F64 = 4 };  // F64 never reaches these kernels
+enum DType : int { F32 = 0, BF16 = 1, F16 = 2, I32 = 3, F64 = 4, I8 = 5 };  // F64 never reaches these kernels
 
 enum { MAX_TENSORS = 24, MAX_DIMS = 12, MAX_SCALARS = 6, MAX_PHASES = 4 };
 

@@ -105,6 +105,17 @@ describe('command()', () => {
     ['a dim too many', () => command('copy', { x: tensor(), y: tensor() }, { ...dims, n: 3 }), /\[copy\]/],
     ['a missing scalar', () => command('fill', { y: tensor() }, dims), /\[fill\].*value/],
     ['a wrong scalar', () => command('fill', { y: tensor() }, dims, { alpha: 1 }), /\[fill\] value is missing/],
+    [
+      'i8 without a scale',
+      () => command('embedding', { table: tensor(0, 8, 'i8'), ids: tensor(), y: tensor() }, { n: 1, d: 1, v: 1 }),
+      /\[embedding\] scale.*table of i8/,
+    ],
+    [
+      'a scale without i8',
+      () =>
+        command('embedding', { table: tensor(), ids: tensor(), y: tensor(), scale: tensor() }, { n: 1, d: 1, v: 1 }),
+      /\[embedding\] scale.*table of f32/,
+    ],
     ['a scalar too many', () => command('copy', { x: tensor(), y: tensor() }, dims, { alpha: 1 }), /\[copy\]/],
   ];
   for (const [what, make, message] of refusals) it(`refuses ${what}`, () => void assert.throws(make, message));

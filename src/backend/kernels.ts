@@ -7,6 +7,9 @@
  * A name with `?` may be null. `+=` marks outputs that are added to. Arithmetic is f32 (f64 on the reference)
  * whatever the storage type; outputs are rounded once. Outputs never alias inputs unless the row says so.
  *
+ * i8 is the type of quantised weights and of nothing else: one tensor of `QUANTISED` kernels may have it, if and only if
+ * its `scale` is given too.
+ *
  * Sequence kernels take `flags`, i32 [b, l]: bit 0 set means the state is zeroed before this position (a new
  * document starts), bit 1 set means the position is padding: it is skipped as if it were not there, its
  * outputs and gradients are 0.
@@ -165,26 +168,28 @@ export const KERNELS = {
   ),
   // --- matrix products --------------------------------------------------------------------------------------
   matmul: row(
-    'a b bias? c',
+    'a b bias? c scale?',
     'batch m n k transA transB strideA strideB strideC',
     'alpha beta',
     'c[i] = alpha * op(a[i]) op(b[i]) + beta * c[i] + bias; op(a) is m x k (a stored k x m if transA), op(b) is k x n ' +
       '(b stored n x k if transB); bias [n]; strides between batches in elements, 0 shares; beta 0 never reads c; ' +
-      'k = 0 gives beta * c + bias. Each of a, b, c may be f32, bf16 or f16',
+      'k = 0 gives beta * c + bias. Each of a, b, c may be f32, bf16 or f16; b may be i8, with scale f32 [n]: ' +
+      'c[i] = alpha * op(a[i]) op(b[i]) * scale (of each column) + beta * c[i] + bias',
     (d) => 2 * d.batch * d.m * d.n * d.k,
     (d, s) => {
       const [a, b] = [d.strideA, d.strideB].map((stride) => (stride === 0 ? Math.min(1, d.batch) : d.batch));
-      return [a * d.m * d.k, b * d.k * d.n, d.n, (s.beta === 0 ? 1 : 2) * d.batch * d.m * d.n];
+      return [a * d.m * d.k, b * d.k * d.n, d.n, (s.beta === 0 ? 1 : 2) * d.batch * d.m * d.n, d.n];
     },
   ),
   // --- embedding ------------------------------------------------------------------------------------------
   embedding: row(
-    'table ids y',
+    'table ids y scale?',
     'n d v',
     '',
-    'y[i] = table[ids[i]]; ids i32 [n, 1]; an id outside 0..v-1 gives zeros',
+    'y[i] = table[ids[i]]; ids i32 [n, 1]; an id outside 0..v-1 gives zeros. table may be i8, with scale f32 [v]: ' +
+      'y[i] = table[ids[i]] * scale[ids[i]]',
     none,
-    (d) => [d.n * d.d, d.n, d.n * d.d],
+    (d) => [d.n * d.d, d.n, d.n * d.d, d.n],
   ),
   embedding_bwd: row(
     'dy ids dtable',
@@ -313,6 +318,9 @@ export const KERNELS = {
 export type KernelName = keyof typeof KERNELS;
 export const KERNEL_NAMES = Object.keys(KERNELS) as KernelName[];
 
+/** The tensor of a kernel that may be i8: then, and only then, `scale` is given. */
+export const QUANTISED: { readonly [K in KernelName]?: string } = { matmul: 'b', embedding: 'table' };
+
 /** One tensor argument of a launch: `offset` and `ld` in elements. */
 export interface TensorArg {
   readonly block: Allocation;
@@ -352,6 +360,12 @@ export function command(
     throw new Error(
       `[${kernel}] arguments: expected (${spec.tensors} | ${spec.dims} | ${spec.scalars}), ` +
         `got (${Object.keys(tensors)} | ${Object.keys(dims)} | ${Object.keys(scalars)})`,
+    );
+  }
+  const quantised = QUANTISED[kernel];
+  if (quantised && (tensors[quantised]?.dtype === 'i8') !== Boolean(tensors.scale)) {
+    throw new Error(
+      `[${kernel}] scale: expected with ${quantised} of i8 alone, got ${quantised} of ${tensors[quantised]?.dtype}`,
     );
   }
   const pick = (from: Record<string, number>, name: string): number => {

@@ -6,7 +6,7 @@ import { command, type TensorArg } from './kernels.ts';
 import { costOf, shapeKey, shapeOf } from './profile-cost.ts';
 
 const of = (dtype: DType): TensorArg => ({ block: { address: 64, bytes: 1e6 }, offset: 0, ld: 100, dtype });
-const [f32, bf16, i32] = [of('f32'), of('bf16'), of('i32')];
+const [f32, bf16, i32, i8] = [of('f32'), of('bf16'), of('i32'), of('i8')];
 
 /** A product of [3, 7] and [7, 5]. */
 const product = (tensors: Record<string, TensorArg>, change = {}, beta = 0) => {
@@ -26,6 +26,12 @@ describe('costs', () => {
     assert.equal(costOf(product({ b: bf16 })).bytes, 4 * 21 + 2 * 35 + 4 * 15);
     assert.equal(costOf(product({ bias: f32 })).bytes, 4 * (21 + 35 + 5 + 15));
     assert.equal(costOf(product({}, {}, 1)).bytes, 4 * (21 + 35 + 2 * 15), 'c is read too');
+  });
+
+  it('of quantised weights: a byte an element, and their scales', () => {
+    assert.deepEqual(costOf(product({ b: i8, scale: f32 })), { flops: 210, bytes: 4 * 21 + 35 + 4 * (5 + 15) });
+    const lookup = command('embedding', { table: i8, ids: i32, y: f32, scale: f32 }, { n: 3, d: 8, v: 50 });
+    assert.equal(costOf(lookup).bytes, 3 * 8 + 4 * (3 + 3 * 8 + 3));
   });
 
   it('of a batch of products, whose operands may be shared', () => {

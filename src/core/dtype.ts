@@ -2,22 +2,23 @@
  * Element types, and the half-precision conversions that every device shares.
  * bf16 is the top 16 bits of an f32; f16 is IEEE 754 binary16. Both round to nearest, ties to even.
  * f64 exists on the reference device only: gradient checks run in it.
+ * i8 holds quantised weights: numbers that mean something only together with the scale of their row.
  */
 
-export const DTYPES = ['f32', 'bf16', 'f16', 'i32', 'f64'] as const;
+export const DTYPES = ['f32', 'bf16', 'f16', 'i32', 'f64', 'i8'] as const;
 export type DType = (typeof DTYPES)[number];
-export type FloatDType = Exclude<DType, 'i32'>;
+export type FloatDType = Exclude<DType, 'i32' | 'i8'>;
 
 /** Code of a dtype in the kernel ABI: its index in `DTYPES`. */
 export const dtypeCode = (dtype: DType): number => DTYPES.indexOf(dtype);
 
-const BYTES: Record<DType, number> = { f32: 4, bf16: 2, f16: 2, i32: 4, f64: 8 };
+const BYTES: Record<DType, number> = { f32: 4, bf16: 2, f16: 2, i32: 4, f64: 8, i8: 1 };
 /** Bytes of one element. */
 export const dtypeBytes = (dtype: DType): number => BYTES[dtype];
 
-export const isFloat = (dtype: DType): dtype is FloatDType => dtype !== 'i32';
+export const isFloat = (dtype: DType): dtype is FloatDType => dtype !== 'i32' && dtype !== 'i8';
 
-export type NumericArray = Float32Array | Float64Array | Int32Array | Uint16Array;
+export type NumericArray = Float32Array | Float64Array | Int32Array | Uint16Array | Int8Array;
 
 /** A typed array over `buffer` that holds elements of `dtype` (half types as raw bits). */
 export function viewAs(dtype: DType, buffer: ArrayBufferLike, byteOffset: number, length: number): NumericArray {
@@ -28,6 +29,8 @@ export function viewAs(dtype: DType, buffer: ArrayBufferLike, byteOffset: number
       return new Float64Array(buffer, byteOffset, length);
     case 'i32':
       return new Int32Array(buffer, byteOffset, length);
+    case 'i8':
+      return new Int8Array(buffer, byteOffset, length);
     default:
       return new Uint16Array(buffer, byteOffset, length);
   }
@@ -79,6 +82,9 @@ export function fromF16(bits: number): number {
   return sign * (1 + fraction / 1024) * 2 ** (exponent - 15);
 }
 
+/** Towards zero, saturating; NaN gives 0. */
+export const toI8 = (x: number): number => Math.max(-128, Math.min(127, Math.trunc(x) || 0));
+
 /** Raw elements of `dtype` from plain numbers. */
 export function encode(dtype: DType, values: ArrayLike<number>): NumericArray {
   switch (dtype) {
@@ -92,16 +98,20 @@ export function encode(dtype: DType, values: ArrayLike<number>): NumericArray {
       return Uint16Array.from(values, toBf16);
     case 'f16':
       return Uint16Array.from(values, toF16);
+    case 'i8':
+      return Int8Array.from(values, toI8);
   }
 }
 
-/** Plain numbers from raw elements of `dtype`: f64 for f64, f32 for the other floats, i32 as it is. */
+/** Plain numbers from raw elements of `dtype`: f64 for f64, f32 for the other floats, i32 and i8 as i32. */
 export function decode(dtype: DType, raw: NumericArray): Float32Array | Float64Array | Int32Array {
   switch (dtype) {
     case 'bf16':
       return Float32Array.from(raw, fromBf16);
     case 'f16':
       return Float32Array.from(raw, fromF16);
+    case 'i8':
+      return Int32Array.from(raw);
     default:
       return raw as Float32Array;
   }

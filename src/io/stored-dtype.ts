@@ -60,7 +60,14 @@ const isLoadable = (name: StoredDType): name is LoadableDType => (LOADABLE_DTYPE
 /** Bits of one element. */
 export const storedBits = (dtype: StoredDType): number => BITS[dtype];
 
-const SAME: Readonly<Record<DType, StoredDType>> = { f32: 'F32', bf16: 'BF16', f16: 'F16', i32: 'I32', f64: 'F64' };
+const SAME: Readonly<Record<DType, StoredDType>> = {
+  f32: 'F32',
+  bf16: 'BF16',
+  f16: 'F16',
+  i32: 'I32',
+  f64: 'F64',
+  i8: 'I8',
+};
 
 /** The name that an engine dtype has in files. */
 export const storedName = (dtype: DType): StoredDType => SAME[dtype];
@@ -155,7 +162,7 @@ function toI32(name: string, values: ArrayLike<number> | BigInt64Array): Int32Ar
  * Stored elements as raw elements of an engine dtype (half types as bits). Without a conversion the result is a view
  * of `bytes` where their address allows. Integers become floats by value; floats never become integers.
  * @param name the tensor, for errors
- * @throws DTypeError for a stored dtype that is not loadable, floats asked for as i32, integers beyond 32 bits
+ * @throws DTypeError for a stored dtype that is not loadable, floats asked for as i32, anything else as i8, integers beyond 32 bits
  */
 export function decodeStored(stored: StoredDType, bytes: Uint8Array, to: DType, name: string): NumericArray {
   if (!isLoadable(stored)) throw new DTypeError('load', name, `one of ${LOADABLE_DTYPES.join(', ')}`, stored);
@@ -165,6 +172,7 @@ export function decodeStored(stored: StoredDType, bytes: Uint8Array, to: DType, 
   }
   const raw = viewStored(stored, bytes);
   const isStoredFloat = stored === 'F32' || stored === 'F64' || stored === 'F16' || stored === 'BF16';
+  if (to === 'i8') throw new DTypeError('load', name, 'I8', stored);
   if (to === 'i32') {
     if (isStoredFloat) throw new DTypeError('load', name, 'an integer dtype', stored);
     return toI32(name, raw as ArrayLike<number>);
@@ -177,7 +185,7 @@ export function decodeStored(stored: StoredDType, bytes: Uint8Array, to: DType, 
 
 /** How many elements are NaN or infinite; raw elements of an engine dtype. */
 export function countNonFinite(dtype: DType, raw: NumericArray): number {
-  if (dtype === 'i32') return 0;
+  if (dtype === 'i32' || dtype === 'i8') return 0;
   let count = 0;
   if (dtype === 'bf16' || dtype === 'f16') {
     const exponent = dtype === 'bf16' ? 0x7f80 : 0x7c00;

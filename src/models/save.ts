@@ -31,6 +31,7 @@ const TORCH_NAMES: Readonly<Record<DType, string>> = {
   f16: 'float16',
   f64: 'float64',
   i32: 'int32',
+  i8: 'int8',
 };
 
 /** A tensor's bytes in another type, a piece at a time. */

@@ -1,14 +1,18 @@
 /**
- * Rows of a table by number: y[i] = table[ids[i]]; its gradient adds: dtable[ids[i]] += dy[i].
+ * Rows of a table by number: y[i] = table[ids[i]], times the scale of the row if there is one; its gradient adds: dtable[ids[i]] += dy[i].
  * An id outside 0..v-1 reads zeros and receives no gradient.
  */
 import type { Numbers, Tensors } from './view.ts';
 
-export function embedding({ table, ids, y }: Tensors<'table' | 'ids' | 'y'>, { n, d, v }: Numbers): void {
+export function embedding(
+  { table, ids, y, scale }: Tensors<'table' | 'ids' | 'y', 'scale'>,
+  { n, d, v }: Numbers,
+): void {
   for (let i = 0; i < n; i++) {
     const id = ids.get(i, 0);
     const isInside = id >= 0 && id < v;
-    for (let c = 0; c < d; c++) y.set(i, c, isInside ? table.get(id, c) : 0);
+    const factor = isInside ? (scale?.get(0, id) ?? 1) : 0;
+    for (let c = 0; c < d; c++) y.set(i, c, isInside ? factor * table.get(id, c) : 0);
   }
 }
 

@@ -1,6 +1,6 @@
 /**
  * Batched matrix product: c[i] = alpha op(a[i]) op(b[i]) + beta c[i] + bias, op = transpose or identity.
- * op(a) is m x k, op(b) k x n, c m x n; batches lie strideA, strideB, strideC elements apart (0 shares).
+ * op(a) is m x k, op(b) k x n, c m x n; a scale multiplies the columns of the product; batches lie strideA, strideB, strideC elements apart (0 shares).
  */
 import type { MatrixView, Numbers, Tensors } from './view.ts';
 
@@ -14,7 +14,7 @@ function read(x: MatrixView, start: number, rows: number, cols: number, isTransp
 }
 
 export function matmul(
-  { a, b, bias, c }: Tensors<'a' | 'b' | 'c', 'bias'>,
+  { a, b, bias, c, scale }: Tensors<'a' | 'b' | 'c', 'bias' | 'scale'>,
   { batch, m, n, k, transA, transB, strideA, strideB, strideC }: Numbers,
   { alpha, beta }: Numbers,
 ): void {
@@ -26,7 +26,7 @@ export function matmul(
         let sum = 0;
         for (let j = 0; j < k; j++) sum += left[row * k + j] * right[j * n + col];
         const old = beta === 0 ? 0 : beta * c.get(row, i * strideC + col);
-        c.set(row, i * strideC + col, alpha * sum + old + (bias?.get(0, col) ?? 0));
+        c.set(row, i * strideC + col, alpha * sum * (scale?.get(0, col) ?? 1) + old + (bias?.get(0, col) ?? 0));
       }
     }
   }

@@ -3,12 +3,22 @@
  * on `get` and rounded to it on `set`. Every access is checked against the block, so a kernel that is given a
  * wrong shape fails instead of touching its neighbours.
  */
-import { type DType, dtypeBytes, fromBf16, fromF16, KraitError, toBf16, toF16, viewAs } from '../../core/index.ts';
+import {
+  type DType,
+  dtypeBytes,
+  fromBf16,
+  fromF16,
+  KraitError,
+  toBf16,
+  toF16,
+  toI8,
+  viewAs,
+} from '../../core/index.ts';
 
 export interface MatrixView {
   readonly dtype: DType;
   get(row: number, col: number): number;
-  /** Rounds to the dtype: nearest even for floats; towards zero, saturating, NaN to 0 for i32. */
+  /** Rounds to the dtype: nearest even for floats; towards zero, saturating, NaN to 0 for i32 and i8. */
   set(row: number, col: number, value: number): void;
   /** `set(row, col, get(row, col) + value)`. */
   add(row: number, col: number, value: number): void;
@@ -30,8 +40,16 @@ const DECODE: Record<DType, (raw: number) => number> = {
   i32: same,
   bf16: fromBf16,
   f16: fromF16,
+  i8: same,
 };
-const ENCODE: Record<DType, (x: number) => number> = { f32: same, f64: same, i32: toI32, bf16: toBf16, f16: toF16 };
+const ENCODE: Record<DType, (x: number) => number> = {
+  f32: same,
+  f64: same,
+  i32: toI32,
+  bf16: toBf16,
+  f16: toF16,
+  i8: toI8,
+};
 
 /**
  * A view of `dtype` elements of `buffer` that starts at element `offset`, with rows `ld` elements apart.

@@ -176,7 +176,7 @@ function describeRefusals(get: () => Backend): void {
   });
 
   it('takes every other dtype', () => {
-    for (const dtype of ['f32', 'bf16', 'f16', 'i32'] as const) assert.equal(get().supports(dtype), true);
+    for (const dtype of ['f32', 'bf16', 'f16', 'i32', 'i8'] as const) assert.equal(get().supports(dtype), true);
   });
 
   it('refuses ranges outside a block', async () => {

@@ -27,6 +27,7 @@ const ROUNDING: Record<DType, { relative: number; smallest: number }> = {
   f16: { relative: 2 ** -11, smallest: 2 ** -25 },
   f64: { relative: 2 ** -53, smallest: 2 ** -1022 },
   i32: { relative: 0, smallest: 0 },
+  i8: { relative: 0, smallest: 0 },
 };
 
 function largestOf(values: Float64Array): number {

@@ -64,6 +64,8 @@ const FAULTS: readonly Fault[] = [
     (cmd, device) => device.launch({ ...cmd, scalars: [cmd.scalars[0], cmd.scalars[1] || 1e-30] }),
   ],
   ['forgets the bias', 'matmul', (cmd, device) => device.launch(changed(cmd, 'bias', () => null))],
+  ['forgets the scale', 'matmul', (cmd, device) => device.launch(changed(cmd, 'scale', () => null))],
+  ['forgets the scale', 'embedding', (cmd, device) => device.launch(changed(cmd, 'scale', () => null))],
   ['ignores flags', 'selective_scan', (cmd, device) => device.launch(changed(cmd, 'flags', () => null))],
   ['ignores flags', 'causal_conv_bwd', (cmd, device) => device.launch(changed(cmd, 'flags', () => null))],
   [

@@ -8,6 +8,7 @@ import {
   fromBf16,
   fromF16,
   HostRandom,
+  isFloat,
   type NumericArray,
   toBf16,
   toF16,
@@ -26,7 +27,7 @@ export interface Operand {
   readonly start?: number;
 }
 
-/** Byte of all memory that holds no value: NaN in every float dtype, -1 in i32. */
+/** Byte of all memory that holds no value: NaN in every float dtype, -1 in i32 and i8. */
 const GUARD = 0xff;
 /** Elements after the last row that must survive. */
 const TAIL = 4;
@@ -36,6 +37,7 @@ function toRaw(dtype: DType, values: ArrayLike<number>): NumericArray {
   if (dtype === 'f32') return new Float32Array(values);
   if (dtype === 'f64') return new Float64Array(values);
   if (dtype === 'i32') return new Int32Array(values);
+  if (dtype === 'i8') return new Int8Array(values);
   const toHalf = dtype === 'bf16' ? toBf16 : toF16;
   const raw = new Uint16Array(values.length);
   for (let i = 0; i < raw.length; i++) raw[i] = toHalf(values[i]);
@@ -58,7 +60,7 @@ export function operand(rows: number, cols: number, values: ArrayLike<number>, d
 }
 
 /** The same operand with floats stored as f64. */
-export const inDouble = (x: Operand): Operand => (x.dtype === 'i32' || x.dtype === 'f64' ? x : { ...x, dtype: 'f64' });
+export const inDouble = (x: Operand): Operand => (isFloat(x.dtype) ? { ...x, dtype: 'f64' } : x);
 
 /** Elements that the operand's block holds. */
 const extent = (x: Operand): number => x.offset + Math.max(0, x.rows - 1) * x.ld + x.cols + TAIL;
@@ -162,6 +164,16 @@ export class Draw {
   /** i32 in [low, high). */
   integers(rows: number, cols: number, low: number, high: number): Operand {
     return this.values(rows, cols, () => low + this.random.integer(high - low), 'i32');
+  }
+
+  /** i8, all of its values. */
+  quantised(rows: number, cols: number): Operand {
+    return this.values(rows, cols, () => this.random.integer(256) - 128, 'i8');
+  }
+
+  /** Scales of `n` quantised rows, from large to small; one of them 0. */
+  scales(n: number): Operand {
+    return this.values(1, n, (i) => (i === 1 ? 0 : 0.1 * this.random.uniform() ** 3), this.fixed());
   }
 
   /** Memory for an output: nothing in it yet. */

@@ -1,5 +1,5 @@
 /** Contract cases of the matrix product, and of embedding, its sparse sister. */
-import { EXACT, SUM } from '../comparison.ts';
+import { ELEMENT, EXACT, SUM } from '../comparison.ts';
 import type { Draw, Operand } from '../operands.ts';
 import type { Launch } from '../runner.ts';
 import { type CaseTable, type ContractCase, single, sized, variants } from './case.ts';
@@ -16,6 +16,8 @@ interface Product {
   readonly bias?: boolean;
   /** Operands that all batches share. */
   readonly share?: 'a' | 'b';
+  /** Whether b is i8 with scales. */
+  readonly quantised?: boolean;
 }
 
 /** `batch` matrices below one another, and the distance between them in elements. */
@@ -24,20 +26,29 @@ function stack(
   batch: number,
   rows: number,
   cols: number,
-  isShared = false,
+  { isShared = false, isQuantised = false } = {},
 ): { x: Operand; stride: number } {
-  const x = draw.normal(isShared ? rows : batch * rows, cols);
+  const total = isShared ? rows : batch * rows;
+  const x = isQuantised ? draw.quantised(total, cols) : draw.normal(total, cols);
   return { x, stride: isShared ? 0 : rows * x.ld };
 }
 
 function product(draw: Draw, p: Product): Launch {
   const { batch = 1, m, n, k, alpha = 1, beta = 0 } = p;
-  const a = stack(draw, batch, ...((p.transA ? [k, m] : [m, k]) as [number, number]), p.share === 'a');
-  const b = stack(draw, batch, ...((p.transB ? [n, k] : [k, n]) as [number, number]), p.share === 'b');
+  const [rowsA, colsA] = p.transA ? [k, m] : [m, k];
+  const [rowsB, colsB] = p.transB ? [n, k] : [k, n];
+  const a = stack(draw, batch, rowsA, colsA, { isShared: p.share === 'a' });
+  const b = stack(draw, batch, rowsB, colsB, { isShared: p.share === 'b', isQuantised: p.quantised });
   const c = beta === 0 ? draw.output(batch * m, n) : draw.normal(batch * m, n);
   return {
     kernel: 'matmul',
-    tensors: { a: a.x, b: b.x, bias: p.bias ? draw.normal(1, n) : null, c },
+    tensors: {
+      a: a.x,
+      b: b.x,
+      bias: p.bias ? draw.normal(1, n) : null,
+      c,
+      scale: p.quantised ? draw.scales(n) : null,
+    },
     dims: {
       batch,
       m,
@@ -86,18 +97,24 @@ const SPECIAL: readonly (readonly [label: string, p: Product])[] = [
   ['vector by matrix', { m: 1, n: 300, k: 257, transB: true, bias: true }],
   ['long sums', { m: 3, n: 5, k: 3000, transB: true }],
   ['large', { m: 130, n: 161, k: 197, transB: true }],
+  ['tall', { m: 301, n: 3, k: 65, transB: true, bias: true }],
 ];
 
-const matmul: ContractCase[] = [
+const productCases = (quantised: boolean, note: string): ContractCase[] => [
   ...TRANSPOSITIONS.flatMap((t) =>
     SIZES.flatMap(([m, n, k]) =>
-      variants(`${m}x${n}x${k} transA=${t.transA} transB=${t.transB}`, SUM, (draw) => product(draw, { ...t, m, n, k })),
+      variants(`${note}${m}x${n}x${k} transA=${t.transA} transB=${t.transB}`, SUM, (draw) =>
+        product(draw, { ...t, m, n, k, quantised }),
+      ),
     ),
   ),
   ...SPECIAL.flatMap(([label, p]) =>
-    sized((p.m * p.n * p.k * (p.batch ?? 1)) / 20, label, SUM, (draw) => product(draw, p)),
+    sized((p.m * p.n * p.k * (p.batch ?? 1)) / 20, `${note}${label}`, SUM, (draw) =>
+      product(draw, { ...p, quantised }),
+    ),
   ),
 ];
+const matmul = [...productCases(false, ''), ...productCases(true, 'i8 ')];
 
 /** Ids with repetitions, and with some outside the table. */
 const ids = (draw: Draw, n: number, v: number): Operand => draw.integers(n, 1, -1, v + 2);
@@ -112,14 +129,21 @@ const LOOKUPS: readonly (readonly [n: number, d: number, v: number])[] = [
 ];
 
 const embedding: ContractCase[] = [
-  ...LOOKUPS.flatMap(([n, d, v]) =>
-    sized(n * d, `${n}x${d} of ${v}`, EXACT, (draw) => ({
+  ...LOOKUPS.flatMap(([n, d, v]) => [
+    ...sized(n * d, `${n}x${d} of ${v}`, EXACT, (draw) => ({
       kernel: 'embedding',
       tensors: { table: draw.normal(v, d), ids: ids(draw, n, v), y: draw.output(n, d) },
       dims: { n, d, v },
       scalars: {},
     })),
-  ),
+    // Rounded to f32 before it is rounded to a half type.
+    ...sized(n * d, `i8 ${n}x${d} of ${v}`, ELEMENT, (draw) => ({
+      kernel: 'embedding',
+      tensors: { table: draw.quantised(v, d), ids: ids(draw, n, v), y: draw.output(n, d), scale: draw.scales(v) },
+      dims: { n, d, v },
+      scalars: {},
+    })),
+  ]),
   ...single('ids far outside', EXACT, (draw) => ({
     kernel: 'embedding',
     tensors: {
