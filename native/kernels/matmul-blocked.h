@@ -22,6 +22,7 @@ constexpr int64_t RESIDENT_BYTES = int64_t(4) << 20;  // of a block packed for a
 struct Product {
   Operand a, b;  // lanes of a: rows of c; lanes of b: columns of c
   const char* bias;
+  const float* scale;  // of each column of b, if that is I8
   char* c;
   int64_t batch, m, n, k, ldc, strideA, strideB, strideC;  // ldc in elements, strides in bytes
   int biasType, cType;
@@ -86,6 +87,9 @@ void loadBias(const Product& p, int64_t col, float* to) {
     to[j] = col + j < p.n ? loadAny(p.bias, col + j, p.biasType) : 0.0f;
   }
 }
+void loadScale(const Product& p, int64_t col, float* to) {
+  for (int64_t j = 0; j < TILE_COLS; j++) to[j] = col + j < p.n ? p.scale[col + j] * p.alpha : 0.0f;
+}
 
 /** Multiplies one block; between blocks of k the sums wait in `aside`. */
 void multiply(const Product& p, const Meeting& x, char* c, float* aside) {
@@ -94,18 +98,20 @@ void multiply(const Product& p, const Meeting& x, char* c, float* aside) {
       x.pairs ? tileOf<ByPair> :
 #endif
               tileOf<ByElement>;
-  alignas(64) float bias[TILE_COLS], spill[TILE_ROWS * TILE_COLS];
+  alignas(64) float bias[TILE_COLS], scale[TILE_COLS], spill[TILE_ROWS * TILE_COLS];
   for (int64_t col = x.col0; col < x.col1; col += TILE_COLS) {
     const float* b = x.b + (col - x.col0) / TILE_COLS * x.strideB;
     const int64_t cols = smaller(TILE_COLS, p.n - col);
     const bool direct = p.cType == F32 && cols == TILE_COLS;  // whole vectors of c itself
     const bool biased = p.bias && x.first;
     if (biased) loadBias(p, col, bias);
+    if (p.scale) loadScale(p, col, scale);
     for (int64_t row = x.row0; row < x.row1; row += TILE_ROWS, aside += TILE_ROWS * TILE_COLS) {
       const float* a = x.a + (row - x.row0) / TILE_ROWS * x.strideA;
       const int64_t rows = smaller(TILE_ROWS, p.m - row);
       float* own = reinterpret_cast<float*>(c) + row * p.ldc + col;
-      TileEnds ends = {p.alpha, 1.0f, biased ? bias : nullptr, aside, aside, TILE_COLS, TILE_COLS};
+      TileEnds ends = {p.alpha, 1.0f,  p.scale ? scale : nullptr, biased ? bias : nullptr,
+                       aside,   aside, TILE_COLS,                 TILE_COLS};
       if (x.first) {
         ends.beta = direct ? p.beta : 0.0f;
         ends.in = own;

@@ -123,7 +123,7 @@ inline void packPanelAlong(const Operand& x, int64_t panel, int64_t k0, int64_t 
 template <int WIDTH>
 void packPanels(const Operand& x, int64_t p0, int64_t p1, int64_t k0, int64_t k1, float* to, int64_t panelStride) {
   constexpr int64_t LINES = 8, GROUP = 32;  // few lines, so that a pitch of a power of two does not push them out
-  withDType(x.dtype, [&](auto dtype) {
+  withOperandType(x.dtype, [&](auto dtype) {
     constexpr int T = decltype(dtype)::value;
     if (x.across) {
       for (int64_t p = p0; p < p1; p++) packPanelAcross<T, WIDTH>(x, p, k0, k1, to + (p - p0) * panelStride);

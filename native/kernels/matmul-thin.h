@@ -13,6 +13,7 @@ namespace {
 
 constexpr int THIN = 8;           // rows or columns that count as few
 constexpr int64_t DOT_ROWS = 16;  // rows of the wide operand that one unit multiplies
+constexpr int64_t PREFETCH = 1024;  // bytes ahead in each row
 constexpr int64_t DOT_STEPS = 1024;  // of k at a time, so that the thin rows stay in the first cache
 constexpr int64_t SUM_COLS = 256;  // columns of the wide operand that one unit sums
 
@@ -23,7 +24,7 @@ struct Thin {
   int64_t outT, outW;      // elements of c from one t, one w to the next
   bool biasAlongW;
   int64_t pieces, pieceSteps;  // cuts of k
-  int64_t unitsOfW;            // groups of w: DOT_ROWS or SUM_COLS of them
+  int64_t group, unitsOfW;     // groups of w: at most DOT_ROWS or SUM_COLS of them
   bool converts;               // the thin operand goes to f32 rows in shared scratch first
 
   explicit Thin(const Product& p) {
@@ -39,7 +40,7 @@ struct Thin {
     outT = flat ? p.ldc : 1;
     outW = flat ? 1 : p.ldc;
     biasAlongW = flat;
-    const int64_t group = wide.across ? DOT_ROWS : SUM_COLS;
+    group = wide.across ? (w < 32 * DOT_ROWS ? 4 : DOT_ROWS) : SUM_COLS;
     unitsOfW = ceilDiv(w, group);
     const int64_t shortest = wide.across ? 4096 : 256;
     // Enough units for many threads, but no piece shorter than is worth the addition of its sums.
@@ -55,20 +56,25 @@ struct Thin {
 void storeThin(const Product& p, const Thin& x, int64_t item, int64_t t, int64_t w, float sum) {
   char* c = p.c + item * p.strideC;
   const int64_t at = t * x.outT + w * x.outW;
-  float value = sum * p.alpha;
+  float value = p.scale ? sum * (p.alpha * p.scale[x.biasAlongW ? w : t]) : sum * p.alpha;
   if (p.beta != 0.0f) value += loadAny(c, at, p.cType) * p.beta;
   if (p.bias) value += loadAny(p.bias, x.biasAlongW ? w : t, p.biasType);
   storeAny(c, at, p.cType, value);
 }
 
-/** Halves onto halves, whatever the compiler would like better. */
-KRAIT_OUTLINE float sumLanes(const float* lanes) {
-  float sum[LANES];
-  for (int i = 0; i < LANES; i++) sum[i] = lanes[i];
-  for (int width = LANES / 2; width > 0; width /= 2) {
-    for (int i = 0; i < width; i++) sum[i] += sum[i + width];
+/** Lanes of each of four vectors, summed: halves onto halves down to four, then in pairs. */
+inline Vectors<4>::F sumsOfFour(const Floats (&rows)[4]) {
+  typedef Vectors<4>::F Four;
+  Four r[4];
+  for (int i = 0; i < 4; i++) {
+    alignas(64) float lanes[LANES];
+    storeAs(lanes, rows[i]);
+    r[i] = loadAs<Four>(lanes);
+    if constexpr (LANES == 8) r[i] += loadAs<Four>(lanes + 4);
+    if constexpr (LANES == 16) r[i] = (r[i] + loadAs<Four>(lanes + 8)) + (loadAs<Four>(lanes + 4) + loadAs<Four>(lanes + 12));
   }
-  return sum[0];
+  transpose(r);
+  return (r[0] + r[2]) + (r[1] + r[3]);
 }
 
 /** As dots, for the steps that do not fill a vector. */
@@ -80,34 +86,44 @@ KRAIT_OUTLINE void dotEdge(const float* thin, int64_t thinPitch, int64_t t, cons
   }
 }
 
-/** sums[i * DOT_ROWS] += thin row i . one row of the wide operand, over k0..k1-1. Memory is read in one stream. */
+/** sums[i * DOT_ROWS + r] += thin row i . wide row r, over k0..k1-1, for TS thin rows and four or fewer wide rows. */
 template <int T, int TS>
-void dots(const float* thin, int64_t thinPitch, const char* row, int64_t k0, int64_t k1, float* sums) {
-  constexpr int CHAINS = TS >= 8 ? 1 : TS >= 4 ? 2 : TS >= 2 ? 4 : 8;  // eight sums in flight hide the latency
-  Floats sum[TS][CHAINS] = {};
+void dots(const float* thin, int64_t thinPitch, const char* memory, int64_t pitch, int64_t rows, int64_t k0, int64_t k1,
+          float* sums) {
+  constexpr int CHAINS = TS >= 2 ? 1 : 2;  // eight sums in flight hide the latency
+  const char* row[4];
+  for (int r = 0; r < 4; r++) row[r] = memory + smaller(r, rows - 1) * pitch;
+  Floats sum[TS][4][CHAINS] = {};
   int64_t k = k0;
   for (; k + CHAINS * LANES <= k1; k += CHAINS * LANES) {
-#pragma GCC unroll 8
+#pragma GCC unroll 4
+    for (int r = 0; r < 4; r++) __builtin_prefetch(row[r] + k * bytesOf(T) + PREFETCH);
+#pragma GCC unroll 2
     for (int c = 0; c < CHAINS; c++) {
-      const Floats y = loadFloats<T, LANES>(row, k + c * LANES);
-#pragma GCC unroll 8
-      for (int i = 0; i < TS; i++) sum[i][c] += loadAs<Floats>(thin + i * thinPitch + k + c * LANES) * y;
+#pragma GCC unroll 4
+      for (int r = 0; r < 4; r++) {
+        const Floats y = loadFloats<T, LANES>(row[r], k + c * LANES);
+#pragma GCC unroll 2
+        for (int i = 0; i < TS; i++) sum[i][r][c] += loadAs<Floats>(thin + i * thinPitch + k + c * LANES) * y;
+      }
     }
   }
   for (; k + LANES <= k1; k += LANES) {
-    const Floats y = loadFloats<T, LANES>(row, k);
-#pragma GCC unroll 8
-    for (int i = 0; i < TS; i++) sum[i][0] += loadAs<Floats>(thin + i * thinPitch + k) * y;
+#pragma GCC unroll 4
+    for (int r = 0; r < 4; r++) {
+      const Floats y = loadFloats<T, LANES>(row[r], k);
+#pragma GCC unroll 2
+      for (int i = 0; i < TS; i++) sum[i][r][0] += loadAs<Floats>(thin + i * thinPitch + k) * y;
+    }
   }
-#pragma GCC unroll 8
+#pragma GCC unroll 2
   for (int i = 0; i < TS; i++) {
-    Floats total = sum[i][0];
-    for (int c = 1; c < CHAINS; c++) total += sum[i][c];
-    alignas(64) float lanes[LANES];
-    storeAs(lanes, total);
-    sums[i * DOT_ROWS] += sumLanes(lanes);
+    Floats total[4];
+    for (int r = 0; r < 4; r++) total[r] = CHAINS == 2 ? sum[i][r][0] + sum[i][r][CHAINS - 1] : sum[i][r][0];
+    const Vectors<4>::F four = sumsOfFour(total);
+    for (int r = 0; r < rows; r++) sums[i * DOT_ROWS + r] += four[r];
   }
-  if (k < k1) dotEdge(thin, thinPitch, TS, row, T, k, k1, sums);
+  for (int r = 0; r < rows && k < k1; r++) dotEdge(thin, thinPitch, TS, row[r], T, k, k1, sums + r);
 }
 
 /** A group of wide rows against all thin rows: sums [t][DOT_ROWS]. */
@@ -116,13 +132,14 @@ void dotsOfGroup(const float* thin, int64_t pitch, int64_t t, const Operand& wid
                  int64_t k0, int64_t k1, float* sums) {
   for (int64_t k = k0; k < k1; k += DOT_STEPS) {
     const int64_t end = smaller(k + DOT_STEPS, k1);
-    for (int64_t r = 0; r < rows; r++) {
+    for (int64_t r = 0; r < rows; r += 4) {
       const char* memory = wide.data + (row + r) * wide.pitch;
+      const int64_t count = smaller(4, rows - r);
       int64_t i = 0;
-      if (t >= 8) dots<T, 8>(thin, pitch, memory, k, end, sums + r), i = 8;
-      if (t - i >= 4) dots<T, 4>(thin + i * pitch, pitch, memory, k, end, sums + i * DOT_ROWS + r), i += 4;
-      if (t - i >= 2) dots<T, 2>(thin + i * pitch, pitch, memory, k, end, sums + i * DOT_ROWS + r), i += 2;
-      if (t - i >= 1) dots<T, 1>(thin + i * pitch, pitch, memory, k, end, sums + i * DOT_ROWS + r);
+      for (; i + 2 <= t; i += 2) {
+        dots<T, 2>(thin + i * pitch, pitch, memory, wide.pitch, count, k, end, sums + i * DOT_ROWS + r);
+      }
+      if (i < t) dots<T, 1>(thin + i * pitch, pitch, memory, wide.pitch, count, k, end, sums + i * DOT_ROWS + r);
     }
   }
 }
@@ -189,12 +206,11 @@ void sumsOfGroup(const float* thin, int64_t pitch, int64_t t, const Operand& wid
 
 void planThin(const Product& p, Plan* plan) {
   const Thin x(p);
-  const int64_t group = x.wide.across ? DOT_ROWS : SUM_COLS;
   plan->phases = x.pieces > 1 ? 3 : 2;
   plan->units[0] = x.converts ? x.batch : 0;
   plan->grain[0] = 1 + 65536 / (1 + x.t * x.k);
   plan->units[1] = x.batch * x.pieces * x.unitsOfW;
-  plan->grain[1] = 1 + 32768 / (1 + group * x.pieceSteps);  // elements of the wide operand: a few microseconds
+  plan->grain[1] = 1 + 32768 / (1 + x.group * x.pieceSteps);  // elements of the wide operand: a few microseconds
   plan->units[2] = x.batch * x.t;
   plan->grain[2] = 1 + 16384 / (1 + x.w * x.pieces);
   plan->shared_scratch = size_t(x.thinWords() + (x.pieces > 1 ? x.batch * x.pieces * x.t * x.w : 0)) * 4;
@@ -203,7 +219,7 @@ void planThin(const Product& p, Plan* plan) {
 /** The thin rows of one product as f32, dense. */
 void convertThin(const Thin& x, int64_t item, float* to) {
   const char* data = x.thin.data + item * x.strideThin;
-  withDType(x.thin.dtype, [&](auto dtype) {
+  withOperandType(x.thin.dtype, [&](auto dtype) {
     constexpr int T = decltype(dtype)::value;
     for (int64_t i = 0; i < x.t; i++, to += x.k) {
       int64_t k = 0;
@@ -221,8 +237,8 @@ void convertThin(const Thin& x, int64_t item, float* to) {
 /** One unit of phase 1: a group of w, one piece of k. */
 void multiplyThin(const Product& p, const Thin& x, int64_t unit, const float* converted, float* partial) {
   const int64_t item = unit / (x.pieces * x.unitsOfW), rest = unit % (x.pieces * x.unitsOfW);
-  const int64_t piece = rest / x.unitsOfW, group = x.wide.across ? DOT_ROWS : SUM_COLS;
-  const int64_t w0 = rest % x.unitsOfW * group, ws = smaller(group, x.w - w0);
+  const int64_t piece = rest / x.unitsOfW, line = x.wide.across ? DOT_ROWS : SUM_COLS;
+  const int64_t w0 = rest % x.unitsOfW * x.group, ws = smaller(x.group, x.w - w0);
   const int64_t k0 = piece * x.pieceSteps, k1 = smaller(k0 + x.pieceSteps, x.k);
   Operand wide = x.wide;
   wide.data += item * x.strideWide;
@@ -231,15 +247,15 @@ void multiplyThin(const Product& p, const Thin& x, int64_t unit, const float* co
   const int64_t pitch = x.converts ? x.k : x.thin.pitch / 4;
 
   alignas(64) float sums[THIN * SUM_COLS];
-  __builtin_memset(sums, 0, sizeof(float) * size_t(x.t * group));
-  withDType(wide.dtype, [&](auto dtype) {
+  __builtin_memset(sums, 0, sizeof(float) * size_t(x.t * line));
+  withOperandType(wide.dtype, [&](auto dtype) {
     constexpr int T = decltype(dtype)::value;
     if (wide.across) dotsOfGroup<T>(thin, pitch, x.t, wide, w0, ws, k0, k1, sums);
     else sumsOfGroup<T>(thin, pitch, x.t, wide, w0, ws, k0, k1, sums);
   });
   for (int64_t i = 0; i < x.t; i++) {
     for (int64_t j = 0; j < ws; j++) {
-      const float sum = sums[i * group + j];
+      const float sum = sums[i * line + j];
       if (x.pieces > 1) partial[((item * x.pieces + piece) * x.t + i) * x.w + w0 + j] = sum;
       else storeThin(p, x, item, i, w0 + j, sum);
     }

@@ -1,4 +1,4 @@
-// The register tile: out = alpha * (panel of a) (panel of b) + beta * in + bias for up to TILE_ROWS x TILE_COLS
+// The register tile: out = alpha * (panel of a) (panel of b) * scale + beta * in + bias for up to TILE_ROWS x TILE_COLS
 // elements in f32, and the rounding of finished rows into c's dtype.
 #pragma once
 #include "matmul-vector.h"
@@ -22,6 +22,7 @@ struct ByPair {
 
 struct TileEnds {
   float alpha, beta;  // beta 0 does not read `in`
+  const float* scale;  // TILE_COLS values in place of alpha, or null
   const float* bias;  // TILE_COLS values or null
   const float* in;
   float* out;
@@ -51,11 +52,11 @@ KRAIT_OUTLINE void tile(int64_t steps, const float* a, const float* b, const Til
     b += TILE_COLS;
   }
   const float beta = ends.beta;
-  const Floats alpha = splat(ends.alpha);
-#pragma GCC unroll 16
-  for (int r = 0; r < ROWS; r++) {
 #pragma GCC unroll 4
-    for (int v = 0; v < VECTORS; v++) sum[r][v] *= alpha;
+  for (int v = 0; v < VECTORS; v++) {
+    const Floats factor = ends.scale ? loadAs<Floats>(ends.scale + v * LANES) : splat(ends.alpha);
+#pragma GCC unroll 16
+    for (int r = 0; r < ROWS; r++) sum[r][v] *= factor;
   }
   if (beta != 0.0f) {
 #pragma GCC unroll 16

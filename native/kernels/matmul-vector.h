@@ -37,6 +37,7 @@ struct Vectors {
   typedef uint32_t U __attribute__((vector_size(N * 4)));
   typedef int32_t I __attribute__((vector_size(N * 4)));
   typedef uint16_t H __attribute__((vector_size(N * 2)));
+  typedef int8_t B __attribute__((vector_size(N)));
 };
 typedef Vectors<LANES>::F Floats;
 
@@ -65,7 +66,7 @@ inline V bitsAs(W w) {
 
 constexpr int64_t ceilDiv(int64_t a, int64_t b) { return (a + b - 1) / b; }
 constexpr int64_t smaller(int64_t a, int64_t b) { return a < b ? a : b; }
-constexpr int bytesOf(int dtype) { return dtype == F32 ? 4 : 2; }
+constexpr int bytesOf(int dtype) { return dtype == F32 ? 4 : dtype == I8 ? 1 : 2; }
 
 // ---- N elements of a dtype as f32, and back, rounded to nearest even --------------------------------------------
 
@@ -146,10 +147,27 @@ inline typename Vectors<N>::H toBf16(typename Vectors<N>::F x) {
   return __builtin_convertvector((isNaN & ((bits >> 16) | 0x40u)) | (~isNaN & rounded), typename Vectors<N>::H);
 }
 
+/** Whole numbers of a quantised weight, which f32 holds as they are. */
+template <int N>
+inline typename Vectors<N>::F fromI8(const int8_t* from) {
+  typedef typename Vectors<N>::F F;
+#if defined(__AVX512F__)
+  if constexpr (N == 16) return bitsAs<F>(_mm512_cvtepi32_ps(_mm512_cvtepi8_epi32(loadAs<__m128i>(from))));
+#endif
+#if defined(__AVX2__)
+  if constexpr (N == 8) {
+    const __m128i bytes = _mm_loadl_epi64(reinterpret_cast<const __m128i*>(from));
+    return bitsAs<F>(_mm256_cvtepi32_ps(_mm256_cvtepi8_epi32(bytes)));
+  }
+#endif
+  return __builtin_convertvector(loadAs<typename Vectors<N>::B>(from), F);
+}
+
 template <int T, int N>
 inline typename Vectors<N>::F loadFloats(const void* base, int64_t index) {
   typedef typename Vectors<N>::F F;
   if constexpr (T == F32) return loadAs<F>(static_cast<const float*>(base) + index);
+  if constexpr (T == I8) return fromI8<N>(static_cast<const int8_t*>(base) + index);
   typedef typename Vectors<N>::H H;
   const H half = loadAs<H>(static_cast<const uint16_t*>(base) + index);
   if constexpr (T == BF16) return fromBf16<N>(half);
@@ -178,6 +196,7 @@ KRAIT_OUTLINE uint16_t floatToHalf(float x) {
 template <int T>
 inline float loadOne(const void* base, int64_t index) {
   if constexpr (T == F32) return static_cast<const float*>(base)[index];
+  if constexpr (T == I8) return float(static_cast<const int8_t*>(base)[index]);
   return halfToFloat<T>(static_cast<const uint16_t*>(base)[index]);
 }
 template <int T>
@@ -187,6 +206,7 @@ inline void storeOne(void* base, int64_t index, float x) {
 }
 inline float loadAny(const void* base, int64_t index, int dtype) {
   if (dtype == F32) return loadOne<F32>(base, index);
+  if (dtype == I8) return loadOne<I8>(base, index);
   return dtype == BF16 ? loadOne<BF16>(base, index) : loadOne<F16>(base, index);
 }
 inline void storeAny(void* base, int64_t index, int dtype, float x) {
@@ -194,7 +214,7 @@ inline void storeAny(void* base, int64_t index, int dtype, float x) {
   return dtype == BF16 ? storeOne<BF16>(base, index, x) : storeOne<F16>(base, index, x);
 }
 
-/** Calls body with the dtype as a constant: withDType(t, [&](auto dtype) { f<dtype.value>(); }). */
+/** Calls body with the dtype as a constant: withDType(t, [&](auto dtype) { f<dtype.value>(); }). Not of I8. */
 template <int T>
 struct Constant {
   static constexpr int value = T;
@@ -204,6 +224,12 @@ inline void withDType(int dtype, Body body) {
   if (dtype == F32) body(Constant<F32>());
   if (dtype == BF16) body(Constant<BF16>());
   if (dtype == F16) body(Constant<F16>());
+}
+/** The same for an operand, which may be I8. */
+template <class Body>
+inline void withOperandType(int dtype, Body body) {
+  if (dtype == I8) body(Constant<I8>());
+  else withDType(dtype, body);
 }
 
 }  // namespace

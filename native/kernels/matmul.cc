@@ -1,5 +1,5 @@
 // matmul: c[i] = alpha * op(a[i]) op(b[i]) + beta * c[i] + bias, in any mix of f32, bf16 and f16, summed in f32 and
-// rounded once. Three ways, chosen by shape alone: thin (matmul-thin.h), small (each product of the batch by itself,
+// rounded once. b may be I8 with a scale for each of its columns (rows of a stored weight). Three ways, chosen by shape alone: thin (matmul-thin.h), small (each product of the batch by itself,
 // on one thread), blocked (matmul-blocked.h).
 #include "matmul-peak.h"
 #include "matmul-thin.h"
@@ -29,6 +29,7 @@ Product read(const Command& cmd) {
   p.b = operand(1, p.n, dim(5) != 0);
   p.bias = at(2);
   p.biasType = type(2);
+  p.scale = reinterpret_cast<const float*>(at(4));
   p.c = at(3);
   p.cType = type(3);
   p.ldc = int64_t(cmd.tensors[3].ld);
@@ -68,10 +69,13 @@ void scaleOnly(const Product& p, int64_t item, int64_t row) {
 }
 
 int plan(const Command& cmd, Plan* plan) {
+  const bool scaled = cmd.tensors[4].address != 0;
   for (int i = 0; i < 4; i++) {
     const double type = cmd.tensors[i].dtype;
-    if (cmd.tensors[i].address != 0 && type != F32 && type != BF16 && type != F16) return 1 + i;
+    const bool taken = i == 1 && scaled ? type == I8 : type == F32 || type == BF16 || type == F16;
+    if (cmd.tensors[i].address != 0 && !taken) return 1 + i;
   }
+  if (scaled && cmd.tensors[4].dtype != F32) return 5;
   const Product p = read(cmd);
   *plan = Plan();
   switch (wayOf(p)) {
