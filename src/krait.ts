@@ -27,7 +27,10 @@ import type { TuneOptions } from './tune-options.ts';
 import { tuneModel } from './tuning.ts';
 
 export interface OpenOptions extends DeviceOptions {
-  /** Type of weights and activations; f32 unless given. */
+  /**
+   * Type of weights and activations; f32 unless given. i8: weights quantised to 8 bits, activations f32; such a model
+   * generates and scores, with an adapter too, but is not tuned, merged or saved.
+   */
   dtype?: DType;
   /** Branch, tag or commit on the hub. */
   revision?: string;

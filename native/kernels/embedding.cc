@@ -1,4 +1,4 @@
-// Rows of a table by number: y[i] = table[ids[i]]; its gradient adds: dtable[ids[i]] += dy[i].
+// Rows of a table by number: y[i] = table[ids[i]], times the row's scale where the table is i8; its gradient adds: dtable[ids[i]] += dy[i].
 // An id outside 0..v-1 reads zeros and receives no gradient.
 //
 // The gradient first links the positions of each id into a chain, in order; then whoever holds the first position of a
@@ -13,11 +13,23 @@ namespace {
 int planEmbedding(const Command& cmd, Plan* plan) {
   *plan = Plan();
   planUnits(plan, 0, dim(cmd, 0), dim(cmd, 1));
-  return checkTypes(cmd, "hih");
+  const bool isQuantised = int(cmd.tensors[0].dtype) == I8, isScaled = cmd.tensors[3].address != 0;
+  return isQuantised != isScaled ? 1 : checkTypes(cmd, "qihf");
+}
+
+/** A row of an i8 table, times its scale, rounded to y's type. */
+void scaledRow(const Matrix& table, int64_t id, float scale, int64_t d, const Matrix& y, int64_t row) {
+  alignas(64) float room[TILE];
+  eachTile(d, [&](int64_t col, int64_t n) {
+    toFloats(I8, table.at(id, col), n, room);
+    float* to = target(y, row, col, room);
+    eachVector(n, [&](auto where) { store(to, where, load(room, where) * scale); });
+    write(y, row, col, n, to);
+  });
 }
 
 void runEmbedding(const Command& cmd, int, int64_t begin, int64_t end, void*, void*) {
-  const Matrix table = matrix(cmd, 0), ids = matrix(cmd, 1), y = matrix(cmd, 2);
+  const Matrix table = matrix(cmd, 0), ids = matrix(cmd, 1), y = matrix(cmd, 2), scale = matrix(cmd, 3);
   const int64_t d = dim(cmd, 1), v = dim(cmd, 2);
   alignas(64) float room[TILE];
   for (int64_t i = begin; i < end; i++) {
@@ -25,6 +37,8 @@ void runEmbedding(const Command& cmd, int, int64_t begin, int64_t end, void*, vo
     const size_t bytes = size_t(d * bytesOf(y.type));
     if (id < 0 || id >= v) {
       __builtin_memset(y.at(i, 0), 0, bytes);
+    } else if (scale) {
+      scaledRow(table, id, *scale.floats(0, id), d, y, i);
     } else if (table.type == y.type) {
       __builtin_memcpy(y.at(i, 0), table.at(id, 0), bytes);
     } else {

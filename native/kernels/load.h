@@ -101,6 +101,9 @@ inline void toFloats(int type, const void* from, int64_t n, float* to) {
   if (type == I32) {
     for (int64_t i = 0; i < n; i++) to[i] = float(static_cast<const int32_t*>(from)[i]);
   }
+  if (type == I8) {
+    for (int64_t i = 0; i < n; i++) to[i] = float(static_cast<const int8_t*>(from)[i]);
+  }
 }
 
 /** Towards zero, saturating; NaN gives 0. */
@@ -120,7 +123,7 @@ inline void fromFloats(int type, const float* from, int64_t n, void* to) {
 
 // ---- Tensor arguments ----------------------------------------------------------------------------------------------
 
-constexpr int bytesOf(int type) { return type == BF16 || type == F16 ? 2 : 4; }
+constexpr int bytesOf(int type) { return type == I8 ? 1 : type == BF16 || type == F16 ? 2 : 4; }
 
 /** Bits of the flags of sequence kernels. */
 enum Flag { RESET = 1, PAD = 2 };
@@ -159,7 +162,8 @@ inline void write(const Matrix& m, int64_t row, int64_t col, int64_t n, const fl
 }
 
 /**
- * Checks dtypes against one letter a tensor: h any float but f64, f f32, i i32, a any but f64. Absent tensors pass.
+ * Checks dtypes against one letter a tensor: h any float but f64, q as h or i8, f f32, i i32, a as h or i32. Absent
+ * tensors pass.
  * Returns what a plan returns: 0, or 1 + the index of the first that does not fit.
  */
 inline int checkTypes(const Command& cmd, const char* letters) {
@@ -167,6 +171,7 @@ inline int checkTypes(const Command& cmd, const char* letters) {
     const int type = int(cmd.tensors[i].dtype);
     const bool isHalf = type == BF16 || type == F16;
     const bool isTaken = letters[i] == 'h'   ? type == F32 || isHalf
+                         : letters[i] == 'q' ? type == F32 || isHalf || type == I8
                          : letters[i] == 'f' ? type == F32
                          : letters[i] == 'i' ? type == I32
                                              : type == F32 || isHalf || type == I32;

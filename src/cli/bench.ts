@@ -19,12 +19,14 @@ import { withInterrupt } from './interrupt.ts';
 import { formatBytes, table } from './output.ts';
 import { checkProfileFile, type ProfileFlag, reportProfiles, roofsText, withProfileOption } from './profile.ts';
 import {
+  activationsOf,
   type CommonOptions,
   integer,
   modelFolder,
   nodeFiles,
   Output,
   openDevice,
+  storageOf,
   withCommonOptions,
 } from './session.ts';
 
@@ -103,13 +105,13 @@ class Models {
   ) {}
 
   async for(work: Work): Promise<LanguageModel> {
-    const dtype = work === 'train' ? 'f32' : this.options.dtype;
+    const dtype = work === 'train' ? 'f32' : storageOf(this.options.dtype);
     if (this.current?.dtype !== dtype) {
       this.dispose();
       this.current = { dtype, model: await this.make(dtype) };
     }
     const { model } = this.current!;
-    model.activations = this.options.dtype;
+    model.activations = activationsOf(this.options.dtype);
     return model;
   }
 
@@ -162,6 +164,10 @@ async function measureAll(device: Device, options: Options, models: Models, outp
 
 async function run(options: Options, output: Output): Promise<void> {
   if (options.model && options.shape) throw new UsageError('--shape: the model has a shape of its own; leave it out');
+  const training = options.dtype === 'int8' ? options.what.find(isTraining) : undefined;
+  if (training) {
+    throw new UsageError(`--what ${training}: weights in int8 cannot be trained; give --dtype f32, bf16 or f16`);
+  }
   await checkProfileFile(options.profile);
   const { model: name, revision } = options;
   const folder = name === undefined ? null : await modelFolder({ model: name, revision }, output);
@@ -199,7 +205,7 @@ export function define(command: Command): Command {
     .option('--tokens <n>', 'of each sequence in a round: 512, for decode 32', integer(2))
     .option('--batch <b>', 'sequences at the same time', integer(1), 1)
     .option('--rounds <n>', 'that are timed', integer(1), 5);
-  return withCommonOptions(withProfileOption(own)).action((options: Options) =>
+  return withCommonOptions(withProfileOption(own), { takesInt8: true }).action((options: Options) =>
     run(options, new Output(options.json ?? false)),
   );
 }

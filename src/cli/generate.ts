@@ -90,7 +90,7 @@ async function run(options: Options, output: Output): Promise<void> {
 }
 
 export function define(command: Command): Command {
-  return withModelOptions(withProfileOption(command))
+  return withModelOptions(withProfileOption(command), { takesInt8: true })
     .requiredOption('--prompt <text|->', 'text to continue; - reads standard input')
     .option('--max-tokens <n>', 'most tokens to write', integer(0), 128)
     .option('--temperature <t>', '0 takes the most probable token', number(0), 0)

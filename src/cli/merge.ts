@@ -11,6 +11,7 @@ import {
   nodeFiles,
   Output,
   openDevice,
+  storageOf,
   withModelOptions,
 } from './session.ts';
 
@@ -25,7 +26,7 @@ async function run(options: Options, output: Output): Promise<void> {
   const folder = await modelFolder(options, output);
   const device = await openDevice(options, output);
   const model = await loadModel(device, nodeFiles, folder, {
-    dtype: options.dtype,
+    dtype: storageOf(options.dtype),
     onWarning: (line) => output.warn(line),
   });
   const adapter = await loadAdapter(model, nodeFiles, options.adapter);

@@ -59,6 +59,9 @@ async function run(options: Options, output: Output): Promise<void> {
   const given = [options.text, options.file, options.tokens].filter((x) => x !== undefined);
   if (given.length !== 1)
     throw new UsageError(`krait score takes one of --text, --file and --tokens, got ${given.length}`);
+  if (options.gradients && options.dtype === 'int8') {
+    throw new UsageError('--gradients: weights in int8 have none; give --dtype f32, bf16 or f16');
+  }
   const { model, device, folder } = await openModel(options, output);
   const { ids, bytes } = await readInput(options, model, folder);
   if (ids.length < 2)
@@ -86,7 +89,7 @@ function tokenList(text: string): number[] {
 }
 
 export function define(command: Command): Command {
-  return withModelOptions(command)
+  return withModelOptions(command, { takesInt8: true })
     .option('--text <text>', 'text to score')
     .option('--file <path>', 'text file to score')
     .option('--tokens <ids>', 'token ids, such as 1,2,3; needs no tokenizer', tokenList)

@@ -15,10 +15,19 @@ const MOST_THREADS = 128;
 /** Real files. */
 export const nodeFiles = new NodeFileSystem();
 
+const FLOATS = ['f32', 'bf16', 'f16'] as const;
+/** What `--dtype` may say: int8 quantises the weights and leaves activations in f32. */
+export type TypeName = (typeof FLOATS)[number] | 'int8';
+
+/** The storage type of weights that `--dtype` asks for. */
+export const storageOf = (name: TypeName): DType => (name === 'int8' ? 'i8' : name);
+/** The type of activations that `--dtype` asks for. */
+export const activationsOf = (name: TypeName): DType => (name === 'int8' ? 'f32' : name);
+
 export interface CommonOptions {
   json?: boolean;
   device: DeviceName | 'auto';
-  dtype: DType;
+  dtype: TypeName;
   threads?: number;
 }
 
@@ -53,8 +62,25 @@ export const number =
     return value;
   };
 
+/** `--dtype`, with int8 for commands that only read the weights. */
+function dtypeOption(takesInt8: boolean): Option {
+  const choices: readonly string[] = takesInt8 ? [...FLOATS, 'int8'] : FLOATS;
+  const about = takesInt8
+    ? 'type of weights and activations; int8: of weights, activations stay f32'
+    : 'type of weights and activations';
+  return new Option('--dtype <type>', about)
+    .choices(choices)
+    .default('f32')
+    .argParser((text) => {
+      if (choices.includes(text)) return text;
+      if (text === 'int8')
+        throw new InvalidArgumentError('Weights in int8 are for generate, score and bench; give f32, bf16 or f16.');
+      throw new InvalidArgumentError(`Allowed choices are ${choices.join(', ')}.`);
+    });
+}
+
 /** `--json --device --dtype --threads`, which every command takes. */
-export function withCommonOptions(command: Command): Command {
+export function withCommonOptions(command: Command, { takesInt8 = false } = {}): Command {
   return command
     .option('--json', 'print one JSON document on stdout')
     .addOption(
@@ -62,19 +88,18 @@ export function withCommonOptions(command: Command): Command {
         .choices(['auto', 'native', 'wasm', 'reference'])
         .default('auto'),
     )
-    .addOption(
-      new Option('--dtype <type>', 'type of weights and activations').choices(['f32', 'bf16', 'f16']).default('f32'),
-    )
+    .addOption(dtypeOption(takesInt8))
     .option('--threads <n>', 'threads that share a kernel', integer(1, MOST_THREADS));
 }
 
 /** `--model --adapter --revision` and the common options. */
-export function withModelOptions(command: Command): Command {
+export function withModelOptions(command: Command, common: { takesInt8?: boolean } = {}): Command {
   return withCommonOptions(
     command
       .requiredOption('--model <dir|id>', 'folder of a model, or its id on the hub')
       .option('--revision <name>', 'branch, tag or commit on the hub')
       .option('--adapter <dir>', 'LoRA adapter in PEFT format'),
+    common,
   );
 }
 
@@ -118,7 +143,7 @@ export async function openModel(options: ModelOptions, output: Output): Promise<
   const device = await openDevice(options, output);
   const startedMs = performance.now();
   const onWarning = (line: string) => output.warn(line);
-  const model = await loadModel(device, nodeFiles, folder, { dtype: options.dtype, onWarning });
+  const model = await loadModel(device, nodeFiles, folder, { dtype: storageOf(options.dtype), onWarning });
   if (options.adapter) await loadAdapter(model, nodeFiles, options.adapter);
   return { folder, device, model, loadSeconds: (performance.now() - startedMs) / 1000 };
 }

@@ -27,7 +27,7 @@ import {
 import { type MambaConfig, parseConfigText } from './config.ts';
 import { ggufMetadata, ggufWarnings } from './gguf-metadata.ts';
 import type { LanguageModel } from './registry.ts';
-import { tensorEntry } from './save.ts';
+import { checkSavable, tensorEntry } from './save.ts';
 import { EMBEDDING_NAME, HEAD_NAME, matchWeights, settleConfig, type WeightRow, weightTable } from './weight-table.ts';
 import { CONFIG_FILE } from './weights.ts';
 
@@ -215,6 +215,7 @@ export async function saveGguf(
   path: string,
   options: GgufOptions = {},
 ): Promise<GgufSummary> {
+  checkSavable(model, path);
   const { parameters } = model;
   const config = { ...model.config, tieWordEmbeddings: model.head === null };
   checkRunnable(config, parameters.keys());

@@ -1,5 +1,5 @@
 /**
- * The loss of an output head: fused where the head is a plain matrix, composed where an adapter or bias changes it; and
+ * The loss of an output head: fused where the head is a plain matrix, composed where an adapter, bias or scale changes it; and
  * that of a choice among a few tokens.
  */
 import type { Linear } from '../nn/index.ts';
@@ -29,7 +29,7 @@ function scaleGradient(x: Tensor, factor: number): Tensor {
  * @throws ShapeError, DTypeError if hidden or targets do not fit
  */
 export function headLoss(head: Linear, hidden: Tensor, targets: Tensor, options: HeadLossOptions): Tensor {
-  if (!head.adapter && !head.bias) return linearCrossEntropy(hidden, head.weight, targets, options);
+  if (!head.adapter && !head.bias && !head.scale) return linearCrossEntropy(hidden, head.weight, targets, options);
   const { device } = hidden;
   return device.scope(() => {
     const logits = head.forward(hidden, { dtype: hidden.dtype === 'f64' ? 'f64' : 'f32' });

@@ -12,4 +12,5 @@ export { scoreTokens } from './score.ts';
 export * from './sequence-flags.ts';
 export * from './state.ts';
 export * from './weight-table.ts';
+export { scaleName } from './weighted-layers.ts';
 export * from './weights.ts';

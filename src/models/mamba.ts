@@ -21,7 +21,7 @@
  *   stream += out_proj(scan(conv(x), ...) * silu(z)),  [x, z] = in_proj(rmsNorm(stream))
  */
 import type { DType } from '../core/index.ts';
-import { type AdaptableLayer, DepthwiseConv, Embedding, Linear, RMSNorm } from '../nn/index.ts';
+import { type AdaptableLayer, DepthwiseConv, type Embedding, type Linear, RMSNorm } from '../nn/index.ts';
 import {
   checkpoint,
   type Device,
@@ -38,6 +38,7 @@ import { headLoss } from './head-loss.ts';
 import type { CausalLM, ForwardOptions, ModelState } from './model.ts';
 import { checkLayerCount, stateOf } from './state.ts';
 import { EMBEDDING_NAME, HEAD_NAME } from './weight-table.ts';
+import { embeddingOf, linearOf, scalesOf, tiedHead, untiedHead } from './weighted-layers.ts';
 
 type Weights = ReadonlyMap<string, Tensor>;
 
@@ -66,13 +67,12 @@ class MambaBlock {
     weights: Weights,
   ) {
     const get = (name: string) => weights.get(`${path}.${name}`) ?? null;
-    const linear = (name: string) => new Linear(`${path}.${name}`, get(`${name}.weight`)!, get(`${name}.bias`));
     this.norm = new RMSNorm(`${path}.norm`, get('norm.weight'), config.layerNormEpsilon);
-    this.inProj = linear('mixer.in_proj');
+    this.inProj = linearOf(weights, `${path}.mixer.in_proj`);
     this.conv = new DepthwiseConv(`${path}.mixer.conv1d`, get('mixer.conv1d.weight')!, get('mixer.conv1d.bias'));
-    this.xProj = linear('mixer.x_proj');
-    this.dtProj = linear('mixer.dt_proj');
-    this.outProj = linear('mixer.out_proj');
+    this.xProj = linearOf(weights, `${path}.mixer.x_proj`);
+    this.dtProj = linearOf(weights, `${path}.mixer.dt_proj`);
+    this.outProj = linearOf(weights, `${path}.mixer.out_proj`);
     this.aLog = get('mixer.A_log')!;
     this.skip = get('mixer.D')!;
   }
@@ -142,12 +142,11 @@ export class MambaModel implements CausalLM {
     this.vocabSize = config.vocabSize;
     this.hiddenSize = config.hiddenSize;
     this.layerCount = config.numHiddenLayers;
-    this.embeddings = new Embedding('backbone.embeddings', weights.get(EMBEDDING_NAME)!);
-    const block = (i: number) => new MambaBlock(config, `backbone.layers.${i}`, weights);
-    this.blocks = Array.from({ length: this.layerCount }, (_, i) => block(i));
+    this.embeddings = embeddingOf(weights, 'backbone.embeddings');
+    const paths = Array.from({ length: this.layerCount }, (_, i) => `backbone.layers.${i}`);
+    this.blocks = paths.map((path) => new MambaBlock(config, path, weights));
     this.finalNorm = new RMSNorm('backbone.norm_f', weights.get('backbone.norm_f.weight')!, config.layerNormEpsilon);
-    const head = weights.get(HEAD_NAME);
-    this.head = head ? new Linear('lm_head', head) : null;
+    this.head = weights.has(HEAD_NAME) ? linearOf(weights, 'lm_head') : null;
   }
 
   get parameters(): ReadonlyMap<string, Tensor> {
@@ -164,6 +163,10 @@ export class MambaModel implements CausalLM {
     if (this.head) all.set(HEAD_NAME, this.head.weight);
     if (this.head?.bias) all.set('lm_head.bias', this.head.bias);
     return all;
+  }
+
+  get scales(): ReadonlyMap<string, Tensor> {
+    return scalesOf(this.adaptable.values());
   }
 
   get adaptable(): ReadonlyMap<string, AdaptableLayer> {
@@ -220,15 +223,12 @@ export class MambaModel implements CausalLM {
 
   /** Gives a tied head a copy of the table to itself, so that it can be trained or merged apart. Returns the head. */
   untieHead(): Linear {
-    if (this.head) return this.head;
-    const { weight } = this.embeddings;
-    const copy = this.device.noGrad(() => permute(weight, [0, 1])); // the identity order: a plain copy
-    this.head = new Linear('lm_head', this.device.keep(copy).trainable(weight.requiresGrad));
+    this.head ??= untiedHead(this.embeddings);
     return this.head;
   }
 
   private get headLayer(): Linear {
-    return this.head ?? new Linear(this.embeddings.name, this.embeddings.weight);
+    return this.head ?? tiedHead(this.embeddings);
   }
 
   logits(hidden: Tensor): Tensor {
@@ -245,6 +245,6 @@ export class MambaModel implements CausalLM {
 
   dispose(): void {
     for (const block of this.blocks) block.dispose();
-    for (const weight of this.parameters.values()) weight.dispose();
+    for (const tensor of [...this.parameters.values(), ...this.scales.values()]) tensor.dispose();
   }
 }

@@ -35,6 +35,8 @@ export interface CausalLM {
   readonly layerCount: number;
   /** Every parameter under its checkpoint name (a tied head is listed once, as the embedding). */
   readonly parameters: ReadonlyMap<string, Tensor>;
+  /** Scales of the rows of weights that are i8, under the weights' names; of a model in floats, none. */
+  readonly scales: ReadonlyMap<string, Tensor>;
   /** Layers that adapters can attach to, under their module path (`backbone.layers.0.mixer.in_proj`). */
   readonly adaptable: ReadonlyMap<string, AdaptableLayer>;
   /** Parameters whose checkpoint names the decay of AdamW leaves alone (A_log, D, norms, biases). */

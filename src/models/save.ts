@@ -1,5 +1,5 @@
 /** Models to folders that Hugging Face's loaders read: `config.json` and safetensors, in shards where they are large. */
-import { type DType, dtypeBytes } from '../core/index.ts';
+import { ConfigError, type DType, dtypeBytes } from '../core/index.ts';
 import {
   decodeStored,
   type FileSystem,
@@ -50,6 +50,13 @@ async function* bytesOf(tensor: Tensor, to: DType, name: string): AsyncGenerator
 /** A tensor to be written in `dtype`. It must be dense, as weights are. */
 export function tensorEntry(name: string, tensor: Tensor, dtype: DType = tensor.dtype): TensorEntry {
   return { name, dtype: storedName(dtype), shape: tensor.shape, data: () => bytesOf(tensor, dtype, name) };
+}
+
+/** @throws ConfigError for quantised weights: what was rounded away would be missing for good */
+export function checkSavable(model: LanguageModel, path: string, dtype?: DType): void {
+  if (model.scales.size === 0 && dtype !== 'i8') return;
+  const remedy = 'load the model in f32 or bf16 to save it';
+  throw new ConfigError(`${path}: int8 weights are for inference and are not saved as a model; ${remedy}`);
 }
 
 function entriesOf(model: LanguageModel, dtype: DType | undefined): TensorEntry[] {
@@ -133,7 +140,7 @@ const configText = (config: Record<string, unknown>): string =>
 /**
  * Writes a model's own weights (not its adapters) with its configuration. Each file is written whole or not at all,
  * `config.json` last; weights in the folder that are not part of the model any more are removed.
- * @throws FileFormatError for a full disk and the like
+ * @throws FileFormatError for a full disk and the like; ConfigError for quantised weights
  */
 export async function saveModel(
   model: LanguageModel,
@@ -141,6 +148,7 @@ export async function saveModel(
   folder: string,
   options: SaveOptions = {},
 ): Promise<void> {
+  checkSavable(model, folder, options.dtype);
   const entries = entriesOf(model, options.dtype);
   const shards = shardsOf(model, entries, options.shardBytes ?? DEFAULT_SHARD_BYTES);
   let written: Set<string>;

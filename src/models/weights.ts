@@ -1,5 +1,13 @@
 /** Models from checkpoints and from nothing. Weights stream from the file into device memory, a piece at a time. */
-import { type DType, HostRandom, sizeOf, UnsupportedOpError } from '../core/index.ts';
+import {
+  ConfigError,
+  type DType,
+  encode,
+  HostRandom,
+  quantiseRows,
+  sizeOf,
+  UnsupportedOpError,
+} from '../core/index.ts';
 import {
   countNonFinite,
   decodeStored,
@@ -7,19 +15,24 @@ import {
   joinPath,
   openCheckpoint,
   STREAM_CHUNK_BYTES,
+  storedBits,
   type TensorSource,
 } from '../io/index.ts';
 import type { Device, Tensor } from '../tensor/index.ts';
 import { parseConfigText } from './config.ts';
 import { familyOf, type LanguageModel, type ModelConfig } from './registry.ts';
 import { matchWeights, settleConfig, storageType, type WeightRow } from './weight-table.ts';
+import { scaleName } from './weighted-layers.ts';
 
 export const CONFIG_FILE = 'config.json';
 
 export interface ModelOptions {
-  /** Storage type of the weights that feed matrix products; f32 unless given. The others are f32 always. */
+  /**
+   * Storage type of the weights that feed matrix products; f32 unless given. The others are f32 always. i8 quantises
+   * them, a scale a row: for inference alone.
+   */
   dtype?: DType;
-  /** Type of the activations; that of the storage unless given. */
+  /** Type of the activations; that of the storage unless given, f32 where that is i8. */
   activations?: DType;
   /** Whether gradients of all weights are wanted. */
   trainable?: boolean;
@@ -32,26 +45,49 @@ export interface LoadOptions extends ModelOptions {
   onProgress?: (share: number) => void;
 }
 
-/** @throws UnsupportedOpError if the device cannot hold a dtype */
+/** @throws UnsupportedOpError if the device cannot hold a dtype, ConfigError for quantised weights that are to learn */
 function typesOf(
   device: Device,
-  { dtype = 'f32', activations = dtype }: ModelOptions,
+  { dtype = 'f32', activations = dtype === 'i8' ? 'f32' : dtype, trainable }: ModelOptions,
 ): { dtype: DType; activations: DType } {
   for (const type of [dtype, activations]) {
-    if (!device.backend.supports(type) || type === 'i32') throw new UnsupportedOpError('model', type, device.name);
+    const isFit = type !== 'i32' && (type !== 'i8' || type === dtype);
+    if (!isFit || !device.backend.supports(type)) throw new UnsupportedOpError('model', type, device.name);
+  }
+  if (trainable && dtype === 'i8') {
+    throw new ConfigError(
+      'dtype: i8 weights cannot be trained; give f32, with bf16 activations if they are to be small',
+    );
   }
   return { dtype, activations };
 }
 
+/** Uninitialised memory for a row of the table, and for the scales of its rows if it is quantised. */
+function allocate(device: Device, row: WeightRow, dtype: DType): { weight: Tensor; scale: Tensor | null } {
+  const weight = device.keep(device.empty(row.shape, storageType(row, dtype)));
+  return { weight, scale: weight.dtype === 'i8' ? device.keep(device.empty([weight.rows])) : null };
+}
+
+/** Writes values that are whole rows, from element `at` on, quantised. */
+function writeQuantised(weight: Tensor, scale: Tensor, values: ArrayLike<number>, at: number): void {
+  const rows = quantiseRows(values, weight.cols);
+  weight.write(rows.values, at);
+  scale.write(rows.scales, at / weight.cols);
+}
+
 /** Streams one tensor to the device; returns how many of its values are not finite. */
-async function readWeight(source: TensorSource, name: string, target: Tensor): Promise<number> {
+async function readWeight(source: TensorSource, name: string, target: Tensor, scale: Tensor | null): Promise<number> {
   const { dtype } = source.info(name);
+  const rowBytes = (target.cols * storedBits(dtype)) / 8;
+  const chunk = scale ? Math.max(1, Math.floor(STREAM_CHUNK_BYTES / rowBytes)) * rowBytes : STREAM_CHUNK_BYTES;
+  const type = scale ? 'f32' : target.dtype;
   let at = 0;
   let odd = 0;
-  for await (const bytes of source.stream(name, STREAM_CHUNK_BYTES)) {
-    const raw = decodeStored(dtype, bytes, target.dtype, name);
-    odd += countNonFinite(target.dtype, raw);
-    target.write(raw, at);
+  for await (const bytes of source.stream(name, chunk)) {
+    const raw = decodeStored(dtype, bytes, type, name);
+    odd += countNonFinite(type, raw);
+    if (scale) writeQuantised(target, scale, raw, at);
+    else target.write(raw, at);
     at += raw.length;
   }
   return odd;
@@ -92,9 +128,10 @@ export async function loadModel(
     const total = matched.reduce((sum, { row }) => sum + sizeOf(row.shape), 0);
     let done = 0;
     for (const { row, storedName } of matched) {
-      const weight = device.keep(device.empty(row.shape, storageType(row, dtype)));
+      const { weight, scale } = allocate(device, row, dtype);
       weights.set(row.name, weight);
-      const odd = await readWeight(source, storedName, weight);
+      if (scale) weights.set(scaleName(row.name), scale);
+      const odd = await readWeight(source, storedName, weight, scale);
       if (odd > 0) {
         const what = `${odd} of ${weight.size} values are NaN or infinite`;
         options.onWarning?.(`${source.fileOf(storedName)}: tensor ${storedName}: ${what}; its outputs will be NaN`);
@@ -110,10 +147,6 @@ export async function loadModel(
   } finally {
     await source.close();
   }
-}
-
-function initialWeight(device: Device, row: WeightRow, dtype: DType, random: HostRandom): Tensor {
-  return device.keep(device.from(row.initial(random, sizeOf(row.shape)), row.shape, storageType(row, dtype)));
 }
 
 /**
@@ -136,8 +169,12 @@ export function createModel(
   const family = familyOf(settled);
   const weights = new Map<string, Tensor>();
   family.weights(settled).forEach((row, stream) => {
-    const weight = initialWeight(device, row, dtype, new HostRandom(seed, stream));
+    const { weight, scale } = allocate(device, row, dtype);
+    const values = row.initial(new HostRandom(seed, stream), weight.size);
+    if (scale) writeQuantised(weight, scale, values, 0);
+    else weight.write(encode(weight.dtype, values));
     weights.set(row.name, weight.trainable(options.trainable ?? false));
+    if (scale) weights.set(scaleName(row.name), scale);
   });
   return family.build(device, settled, weights, activations);
 }

@@ -17,7 +17,7 @@ import {
 } from '../tensor/index.ts';
 import type { EmbeddingAdapter, LinearAdapter, WeightAdapter } from './adapter.ts';
 
-/** y = x W^T + bias; weight [n, k]. */
+/** y = x W^T + bias; weight [n, k]. A quantised weight, i8, has a scale for each of its rows, f32 [n]. */
 export class Linear {
   readonly kind = 'linear';
   adapter: LinearAdapter | null = null;
@@ -26,16 +26,17 @@ export class Linear {
     readonly name: string,
     public weight: Tensor,
     public bias: Tensor | null = null,
+    public scale: Tensor | null = null,
   ) {}
 
   /** x [..., k] -> [..., n] in `dtype` (x's unless given). `useBias: false` leaves the bias to a later kernel. */
   forward(x: Tensor, { dtype, useBias = true }: { dtype?: DType; useBias?: boolean } = {}): Tensor {
-    const y = linear(x, this.weight, useBias ? this.bias : null, { dtype });
+    const y = linear(x, this.weight, useBias ? this.bias : null, { dtype, scale: this.scale });
     return this.adapter ? this.adapter.apply(x, y) : y;
   }
 }
 
-/** Rows of a table; weight [v, d]. */
+/** Rows of a table; weight [v, d]. A quantised table, i8, has a scale for each of its rows, f32 [v]. */
 export class Embedding {
   readonly kind = 'embedding';
   adapter: EmbeddingAdapter | null = null;
@@ -43,11 +44,12 @@ export class Embedding {
   constructor(
     readonly name: string,
     public weight: Tensor,
+    public scale: Tensor | null = null,
   ) {}
 
-  /** ids i32 [...] -> [..., d] in `dtype` (the table's unless given). */
+  /** ids i32 [...] -> [..., d] in `dtype` (the table's unless given, f32 where that is i8). */
   forward(ids: Tensor, { dtype }: { dtype?: DType } = {}): Tensor {
-    const y = embedding(this.weight, ids, { dtype });
+    const y = embedding(this.weight, ids, { dtype, scale: this.scale });
     return this.adapter ? this.adapter.apply(ids, y) : y;
   }
 }

@@ -5,7 +5,15 @@
 import type { Profile } from '../backend/index.ts';
 import { type DType, HostRandom, RandomSource, sizeOf } from '../core/index.ts';
 import { generate } from '../models/generate/index.ts';
-import { familyOf, type LanguageModel, type ModelConfig, parseConfig, prefill, storageType } from '../models/index.ts';
+import {
+  familyOf,
+  type LanguageModel,
+  type ModelConfig,
+  parseConfig,
+  prefill,
+  scaleName,
+  storageType,
+} from '../models/index.ts';
 import { AdamW, type TrainedParameter } from '../optim/index.ts';
 import type { Device, Tensor } from '../tensor/index.ts';
 import {
@@ -34,6 +42,17 @@ export const shapeConfig = (name: keyof typeof SHAPES): ModelConfig =>
     `shape ${name}`,
   );
 
+/** Random whole numbers of 8 bits: a prime number of them, so that rows that repeat them are not alike. */
+function quantisedNoise(seed: number): Int8Array {
+  const random = new HostRandom(seed);
+  return Int8Array.from({ length: 65_537 }, () => random.integer(255) - 127);
+}
+
+/** Fills a weight with the same numbers over and over. */
+function repeat(noise: Int8Array, weight: Tensor): void {
+  for (let at = 0; at < weight.size; at += noise.length) weight.write(noise.subarray(0, weight.size - at), at);
+}
+
 /**
  * A model with random weights, its matrices drawn on the device: in a moment, where `createModel` takes a minute for
  * hundreds of millions. Not for training in earnest.
@@ -41,14 +60,21 @@ export const shapeConfig = (name: keyof typeof SHAPES): ModelConfig =>
 export function randomModel(device: Device, config: ModelConfig, dtype: DType, seed = 0): LanguageModel {
   const family = familyOf(config);
   const weights = new Map<string, Tensor>();
+  const noise = quantisedNoise(seed);
   family.weights(config).forEach((row, stream) => {
     const bound = 1 / Math.sqrt(row.shape[row.shape.length - 1]);
     const type = storageType(row, dtype);
     const drawn = () => device.uniform(row.shape, { seed, stream }, -bound, bound, type);
     const stated = () => device.from(row.initial(new HostRandom(seed, stream), sizeOf(row.shape)), row.shape, type);
-    weights.set(row.name, device.keep(row.isMatrix ? drawn() : stated()));
+    if (type !== 'i8') {
+      weights.set(row.name, device.keep(row.isMatrix ? drawn() : stated()));
+      return;
+    }
+    const weight = device.keep(device.empty(row.shape, type));
+    repeat(noise, weight);
+    weights.set(row.name, weight).set(scaleName(row.name), device.keep(device.full([weight.rows], bound / 127)));
   });
-  return family.build(device, config, weights, dtype);
+  return family.build(device, config, weights, dtype === 'i8' ? 'f32' : dtype);
 }
 
 /** Each `next` does a round of work and waits for it. */

@@ -12,6 +12,7 @@ import {
   type LoraAdapter,
   saveAdapter,
 } from './lora/index.ts';
+import { checkChangeable } from './quantised-model.ts';
 import { type TokenizedRecords, type TuneRecord, tokenizeFile, tokenizeValues } from './records.ts';
 import { stepsFor, type TrainInput, type TrainingResult, train } from './trainer/index.ts';
 
@@ -103,6 +104,7 @@ async function readData(input: FineTuneInput): Promise<Pick<FineTunePlan, 'train
  */
 export async function fineTune(input: FineTuneInput): Promise<FineTuneResult> {
   const { model, config } = input;
+  checkChangeable('tune', model);
   const records = await readData(input);
   const attach = () => attachLora(model, loraConfigOf(config), { seed: config.seed });
   const adapter = config.method === 'full' ? null : (input.adapter ?? attach());

@@ -5,6 +5,7 @@ import type { TrainedParameter } from '../optim/index.ts';
 import type { Tensor } from '../tensor/index.ts';
 import { type BatchSource, PackedBatches, StreamBatches, type TokenBatch, type TokenExample } from './batches/index.ts';
 import { batchTensors, blockLoss, evaluateLanguage } from './language-loss.ts';
+import { checkChangeable } from './quantised-model.ts';
 import type { Evaluation, LossOptions, StepBatches, TaskState, TrainingTask } from './trainer/index.ts';
 
 /**
@@ -47,13 +48,15 @@ export interface LanguageTaskInput {
   measure?: () => Promise<Record<string, number>>;
 }
 
-/** All parameters of a model, marked as trainable. */
-export const allParameters = (model: CausalLM): TrainedParameter[] =>
-  [...model.parameters].map(([name, tensor]) => ({
+/** All parameters of a model, marked as trainable. @throws ConfigError for a model with int8 weights */
+export function allParameters(model: CausalLM): TrainedParameter[] {
+  checkChangeable('training', model);
+  return [...model.parameters].map(([name, tensor]) => ({
     name,
     tensor: tensor.trainable(),
     isDecayed: model.isDecayed(name),
   }));
+}
 
 export class LanguageTask implements TrainingTask<TokenBatch> {
   readonly parameters: readonly TrainedParameter[];
@@ -63,8 +66,12 @@ export class LanguageTask implements TrainingTask<TokenBatch> {
   private readonly input: Required<Pick<LanguageTaskInput, 'batchSize' | 'maxLength' | 'gradAccumulation'>> &
     LanguageTaskInput;
 
-  /** @throws KraitError for empty data, or examples that are longer than a row where they may not be */
+  /**
+   * @throws KraitError for empty data, or examples that are longer than a row where they may not be; ConfigError for a
+   * model with int8 weights
+   */
   constructor(input: LanguageTaskInput) {
+    checkChangeable('training', input.model);
     this.input = { batchSize: 8, maxLength: 512, gradAccumulation: 1, ...defined(input) };
     this.parameters = input.parameters ?? allParameters(input.model);
     const { batching = 'packing', batchSize, maxLength, seed = 0, isShuffled = true } = this.input;

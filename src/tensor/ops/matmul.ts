@@ -3,6 +3,7 @@ import { type DType, formatShape, ShapeError, sameShape, sizeOf } from '../../co
 import { record } from '../autograd.ts';
 import type { Tensor } from '../tensor.ts';
 import { cast } from './elementwise.ts';
+import { checkRowScale } from './row-scale.ts';
 import { contiguous } from './shape.ts';
 
 export interface ProductOptions {
@@ -123,20 +124,28 @@ const isHalf = (dtype: DType) => dtype === 'bf16' || dtype === 'f16';
  *
  * Mixed precision: where x is a half type and the weight is f32 (a master weight), the product is taken in x's
  * type, and the weight's gradient is accumulated and returned in f32 without being rounded on the way.
- * @throws ShapeError if the weight's columns are not x's.
+ *
+ * A weight of i8 comes with `scale` f32 [n]: y = (x W^T) * scale + bias. It has no gradient, nor has x through it.
+ * @throws ShapeError if the weight's columns are not x's; as `checkRowScale`.
  */
-export function linear(x: Tensor, weight: Tensor, bias: Tensor | null = null, options: { dtype?: DType } = {}): Tensor {
+export function linear(
+  x: Tensor,
+  weight: Tensor,
+  bias: Tensor | null = null,
+  { dtype = x.dtype, scale = null }: { dtype?: DType; scale?: Tensor | null } = {},
+): Tensor {
   const [n, k] = weight.shape;
   if (weight.rank !== 2 || k !== x.cols) throw new ShapeError('linear', 'weight', `[n, ${x.cols}]`, weight.shape);
   if (bias && bias.size !== n) throw new ShapeError('linear', 'bias', `[${n}]`, bias.shape);
+  checkRowScale('linear', 'weight', weight, scale, [x]);
   const { device } = x;
   const m = x.rows;
-  const y = device.empty([...x.shape.slice(0, -1), n], options.dtype ?? x.dtype);
+  const y = device.empty([...x.shape.slice(0, -1), n], dtype);
   const inComputeType = (w: Tensor) => (isHalf(x.dtype) && w.dtype === 'f32' ? cast(w, x.dtype) : w);
   const flat = { batch: 1, strideA: 0, strideB: 0, strideC: 0 };
   device.noGrad(() =>
     device.scope(() => {
-      const tensors = { a: x, b: inComputeType(weight), bias, c: y };
+      const tensors = { a: x, b: inComputeType(weight), bias, c: y, scale };
       device.launch('matmul', tensors, { ...flat, m, n, k, transA: 0, transB: 1 }, { alpha: 1, beta: 0 });
     }),
   );

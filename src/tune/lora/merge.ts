@@ -1,5 +1,6 @@
 /** Merging: the change becomes part of the weights, so that a layer costs what it did. The base weights are kept. */
 import { KraitError } from '../../core/index.ts';
+import { checkChangeable } from '../quantised-model.ts';
 import type { LoraAdapter } from './attach.ts';
 import { activate, deactivate, mergedWeight } from './factors.ts';
 import { untie } from './targets.ts';
@@ -7,11 +8,12 @@ import { untie } from './targets.ts';
 /**
  * Adds every change to its layer's weight (W + s B A in f32, rounded once to the weight's type). A head tied to an
  * adapted table first gets a copy of the table to itself: the adapter never changed the head.
- * @throws KraitError if it is merged already
+ * @throws KraitError if it is merged already; ConfigError for a model with int8 weights: the change would be rounded away
  */
 export function mergeLora(adapter: LoraAdapter): void {
   const { factors, model } = adapter;
   if (adapter.mergedBases) throw new KraitError('the adapter is merged already; unmerge it first');
+  checkChangeable('merge', model);
   if (factors.some(({ layer }) => layer.kind === 'embedding')) untie(model, 'merging LoRA on embeddings');
   adapter.mergedBases = factors.map((pair) => {
     const base = pair.layer.weight;

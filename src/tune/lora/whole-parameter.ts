@@ -3,7 +3,7 @@
  * that the adapter can be taken off again without a trace.
  */
 import type { CausalLM } from '../../models/index.ts';
-import { cast, permute, type Tensor } from '../../tensor/index.ts';
+import { cast, dequantise, permute, type Tensor } from '../../tensor/index.ts';
 
 export interface WholeParameter {
   /** Checkpoint name. */
@@ -16,14 +16,15 @@ export interface WholeParameter {
   restore(): void;
 }
 
-/** A copy of a tensor, at least in f32. */
-function copyOf(tensor: Tensor): Tensor {
+/** A copy of a tensor, at least in f32, by its scale if it is quantised. */
+function copyOf(tensor: Tensor, scale: Tensor | null): Tensor {
   const { device, shape } = tensor;
   const type = tensor.dtype === 'f64' ? 'f64' : 'f32';
-  const plain = [...shape.keys()];
-  return device.noGrad(() =>
-    device.scope(() => device.keep(tensor.dtype === type ? permute(tensor, plain) : cast(tensor, type))),
-  );
+  const copy = () => {
+    if (scale) return dequantise(tensor, scale);
+    return tensor.dtype === type ? permute(tensor, [...shape.keys()]) : cast(tensor, type);
+  };
+  return device.noGrad(() => device.scope(() => device.keep(copy())));
 }
 
 /** Gives the adapter its own copy of a parameter, or keeps a copy of the base where the model holds on to its tensor. */
@@ -31,10 +32,15 @@ export function ownParameter(model: CausalLM, name: string): WholeParameter {
   const dot = name.lastIndexOf('.');
   const layer = model.adaptable.get(name.slice(0, dot));
   const base = model.parameters.get(name)!;
-  const own = copyOf(base);
+  const scale = model.scales.get(name) ?? null;
+  const own = copyOf(base, scale);
   if (layer && name.endsWith('.weight')) {
-    layer.weight = own;
-    return { name, tensor: own, isInPlace: false, restore: () => swapBack(own, () => (layer.weight = base)) };
+    const use = (weight: Tensor, rowScale: Tensor | null) => {
+      layer.weight = weight;
+      if (layer.kind !== 'conv') layer.scale = rowScale;
+    };
+    use(own, null);
+    return { name, tensor: own, isInPlace: false, restore: () => swapBack(own, () => use(base, scale)) };
   }
   if (layer && layer.kind !== 'embedding' && name.endsWith('.bias')) {
     layer.bias = own;
