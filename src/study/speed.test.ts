@@ -4,7 +4,7 @@ import { describe, it } from 'node:test';
 import type { Profile } from '../backend/index.ts';
 import { createReferenceBackend } from '../backend/reference/index.ts';
 import { createModel, type ModelConfig, parameterCount, parseConfig } from '../models/index.ts';
-import { Device } from '../tensor/index.ts';
+import { Device, type Tensor } from '../tensor/index.ts';
 import { decodeBytes, LORA_RANK, WORKS, workFlops } from './model-cost.ts';
 import { measureSpeed, randomModel, SHAPE_NAMES, shapeConfig } from './speed.ts';
 
@@ -108,6 +108,25 @@ describe('models for measuring', () => {
     );
     const state = 2 * 32 * (4 + 3) * 4; // layers, channels, state and inputs of the convolution, f32
     assert.equal(decodeBytes(model, 3), half + 2 * 3 * state);
+    device.close();
+  });
+
+  it('are quantised, too, and decode', async () => {
+    const device = new Device(createReferenceBackend());
+    const model = randomModel(device, config, 'i8');
+    assert.deepEqual([model.embeddings.weight.dtype, model.activations], ['i8', 'f32']);
+    const stored = (tensors: Iterable<Tensor>) =>
+      [...tensors].reduce((sum, { size, dtype }) => sum + size * (dtype === 'i8' ? 1 : 4), 0);
+    const state = 2 * 32 * (4 + 3) * 4;
+    assert.equal(
+      decodeBytes(model, 3),
+      stored(model.parameters.values()) + stored(model.scales.values()) + 2 * 3 * state,
+    );
+    assert.equal(model.scales.size, 1 + 2 * 4);
+    const { seconds } = await measureSpeed(model, 'decode', { ...size, rounds: 1, isProfiled: false });
+    assert.equal(seconds.length, 1);
+    const hidden = device.scope(() => model.forward(device.from([1, 2, 3], [1, 3], 'i32')).hidden);
+    assert.ok(Array.from(await model.logits(hidden).read()).every(Number.isFinite));
     device.close();
   });
 });
