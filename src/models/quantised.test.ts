@@ -199,7 +199,7 @@ function checkBase({ name, skip, open }: TestDevice): void {
       );
       t.diagnostic(`bits per byte: f32 ${expected.toFixed(4)}, int8 ${got.toFixed(4)}`);
       assert.ok(mean > 1e-4, 'int8 was not used');
-      assert.ok(mean < 0.1 && worst < 1.5, `logits: mean difference ${mean}, largest ${worst}`);
+      assert.ok(mean < 0.08 && worst < 1, `logits: mean difference ${mean}, largest ${worst}`);
       assert.ok(Math.abs(got - expected) < 0.02, `bits per byte: ${got}, not ${expected}`);
     });
 
@@ -211,7 +211,7 @@ function checkBase({ name, skip, open }: TestDevice): void {
       const [a, b] = [best(await run(plain, ids)), best(await run(model, ids))];
       const agreed = a.filter((token, i) => token === b[i]).length;
       t.diagnostic(`the most probable token agrees at ${agreed} of ${ids.length} positions`);
-      assert.ok(agreed / ids.length > 0.9, `${agreed} of ${ids.length}`);
+      assert.ok(agreed / ids.length > 0.95, `${agreed} of ${ids.length}`);
     });
 
     it('says the same in pieces and in a batch as at once and alone', async () => {
