@@ -164,7 +164,8 @@ async function measureAll(device: Device, options: Options, models: Models, outp
 
 async function run(options: Options, output: Output): Promise<void> {
   if (options.model && options.shape) throw new UsageError('--shape: the model has a shape of its own; leave it out');
-  const training = options.dtype === 'int8' ? options.what.find(isTraining) : undefined;
+  const training =
+    options.dtype === 'int8' ? options.what.find((work) => work === 'train' || work === 'lora') : undefined;
   if (training) {
     throw new UsageError(`--what ${training}: weights in int8 cannot be trained; give --dtype f32, bf16 or f16`);
   }
