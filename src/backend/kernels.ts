@@ -343,6 +343,13 @@ export const isOptional = (mark: string): boolean => mark.endsWith('?');
 
 const NAMES = new Map<KernelName, string[]>(KERNEL_NAMES.map((k) => [k, KERNELS[k].tensors.map(argumentName)]));
 
+/** Properties of a plain object, counted without a list of them: this runs for every launch. */
+function count(o: object): number {
+  let n = 0;
+  for (const _ in o) n++;
+  return n;
+}
+
 /**
  * A command from named arguments. Names that a row does not have, and required ones that are missing, throw.
  * @throws Error naming the kernel and the argument (a mistake in Krait, never in user input).
@@ -355,7 +362,6 @@ export function command(
 ): Command {
   const spec: KernelSpec = KERNELS[kernel];
   const names = NAMES.get(kernel)!;
-  const count = (o: object) => Object.keys(o).length;
   if (count(tensors) > names.length || count(dims) !== spec.dims.length || count(scalars) !== spec.scalars.length) {
     throw new Error(
       `[${kernel}] arguments: expected (${spec.tensors} | ${spec.dims} | ${spec.scalars}), ` +

@@ -207,7 +207,7 @@ export class MambaModel implements CausalLM {
     const work = (...given: Tensor[]) => {
       const [first, before, conv, scan, flags] = inputs.map((t) => (t ? given.shift()! : null));
       const from = { stream: first!, pending: before, state: conv && scan && { conv, scan } };
-      return block.run(from, this.activations, { ...options, flags });
+      return block.run(from, this.activations, { flags, wantState: options.wantState });
     };
     const present = inputs.filter((t) => t != null);
     return this.device.scope(() =>

@@ -69,7 +69,7 @@ export class DepthwiseConv {
   forward(x: Tensor, options: Omit<ConvOptions, 'bias'> = {}): { y: Tensor; state: Tensor | null } {
     const whole = this.adapter ? this.adapter.weight(this.weight) : this.weight;
     const [d, , k] = whole.shape;
-    return causalConv(x, reshape(whole, [d, k]), { ...options, bias: this.bias });
+    return causalConv(x, reshape(whole, [d, k]), { bias: this.bias, ...options });
   }
 }
 
@@ -84,7 +84,7 @@ export class RMSNorm {
   ) {}
 
   forward(x: Tensor, options: Omit<NormOptions, 'eps'> = {}): NormResult {
-    return rmsNorm(x, this.weight, { ...options, eps: this.eps });
+    return rmsNorm(x, this.weight, { eps: this.eps, ...options });
   }
 }
 
@@ -100,7 +100,7 @@ export class LayerNorm {
   ) {}
 
   forward(x: Tensor, options: Omit<NormOptions, 'eps'> = {}): NormResult {
-    return layerNorm(x, this.weight, this.bias, { ...options, eps: this.eps });
+    return layerNorm(x, this.weight, this.bias, { eps: this.eps, ...options });
   }
 }
 

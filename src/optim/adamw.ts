@@ -110,9 +110,9 @@ export class AdamW {
   private apply({ tensor, master, m, v, isDecayed }: Slot, control: Tensor, learningRate: number): void {
     const { betas, eps, weightDecay } = this.options;
     const tensors = { param: master ?? tensor, grad: tensor.grad, m, v, control, half: master ? tensor : null };
-    const scalars = { lr: learningRate, beta1: betas[0], beta2: betas[1], eps, step: this.step };
-    const decay = isDecayed ? weightDecay : 0;
-    this.device.launch('adamw', tensors, { n: tensor.size }, { ...scalars, weightDecay: decay });
+    const decay = { weightDecay: isDecayed ? weightDecay : 0 };
+    const scalars = { lr: learningRate, beta1: betas[0], beta2: betas[1], eps, step: this.step, ...decay };
+    this.device.launch('adamw', tensors, { n: tensor.size }, scalars);
   }
 
   /** Takes back the count of an update that its report says was not applied, so that bias correction stays right. */

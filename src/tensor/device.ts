@@ -21,12 +21,12 @@ import { Storage, Tensor } from './tensor.ts';
 
 export type { BinaryOp };
 
-/** Tensors inside a value: a tensor, an array or a plain object of such values. */
-export function* tensorsIn(value: unknown): Generator<Tensor> {
-  if (value instanceof Tensor) yield value;
-  else if (Array.isArray(value)) for (const item of value) yield* tensorsIn(item);
+/** Visits the tensors inside a value: a tensor, an array or a plain object of such values. */
+function visitTensors(value: unknown, visit: (tensor: Tensor) => void): void {
+  if (value instanceof Tensor) visit(value);
+  else if (Array.isArray(value)) for (const item of value) visitTensors(item, visit);
   else if (value && typeof value === 'object' && Object.getPrototypeOf(value) === Object.prototype) {
-    for (const item of Object.values(value)) yield* tensorsIn(item);
+    for (const name in value) visitTensors((value as Record<string, unknown>)[name], visit);
   }
 }
 
@@ -117,9 +117,9 @@ export class Device {
     } finally {
       this.scopes.pop();
       const outer = this.scopes.at(-1);
-      for (const kept of tensorsIn(result)) {
+      visitTensors(result, (kept) => {
         if (mine.delete(kept)) outer?.add(kept);
-      }
+      });
       for (const tensor of mine) tensor.dispose();
     }
   }

@@ -7,6 +7,7 @@ import { DTypeError, ShapeError } from '../../core/index.ts';
 import { record, willRecord } from '../autograd.ts';
 import type { Tensor } from '../tensor.ts';
 import { cast, mul, scale } from './elementwise.ts';
+import { productDims } from './matmul.ts';
 import { sum } from './reduce.ts';
 import { reshape } from './shape.ts';
 
@@ -76,31 +77,24 @@ export function linearCrossEntropy(x: Tensor, weight: Tensor, targets: Tensor, o
       for (let at = 0; at < rows; at += block) {
         const m = Math.min(block, rows - at);
         const part = (t: Tensor, cols: number) => t.alias([m, cols], t.offset + at * t.ld, t.ld);
-        const flat = { batch: 1, strideA: 0, strideB: 0, strideC: 0, transA: 0, transB: 0 };
         const xs = part(x, d);
-        device.launch(
-          'matmul',
-          { a: xs, b: w, c: logits },
-          { ...flat, m, n: v, k: d, transB: 1 },
-          { alpha: 1, beta: 0 },
-        );
+        device.launch('matmul', { a: xs, b: w, c: logits }, productDims({ m, n: v, k: d, transB: true }), {
+          alpha: 1,
+          beta: 0,
+        });
         const t = targets.alias([m, 1], targets.offset + at);
         const tensors = { logits, targets: t, losses: part(losses, 1), dlogits: recording ? logits : null };
         device.launch('cross_entropy', tensors, { rows: m, cols: v, ignore: IGNORE_INDEX }, { gradScale });
         if (dx)
-          device.launch(
-            'matmul',
-            { a: logits, b: w, c: part(dx, d) },
-            { ...flat, m, n: d, k: v },
-            { alpha: 1, beta: 0 },
-          );
+          device.launch('matmul', { a: logits, b: w, c: part(dx, d) }, productDims({ m, n: d, k: v }), {
+            alpha: 1,
+            beta: 0,
+          });
         if (dw)
-          device.launch(
-            'matmul',
-            { a: logits, b: xs, c: dw },
-            { ...flat, m: v, n: d, k: m, transA: 1 },
-            { alpha: 1, beta: 1 },
-          );
+          device.launch('matmul', { a: logits, b: xs, c: dw }, productDims({ m: v, n: d, k: m, transA: true }), {
+            alpha: 1,
+            beta: 1,
+          });
       }
     }),
   );

@@ -15,6 +15,31 @@ export interface ProductOptions {
   alpha?: number;
 }
 
+/** Rows and columns of the result, the inner size, and which operands are read transposed. */
+export interface ProductSizes {
+  m: number;
+  n: number;
+  k: number;
+  transA?: boolean;
+  transB?: boolean;
+}
+
+/**
+ * Dims of a launch of `matmul` that is not batched. Written out in one literal: V8 makes a new hidden class of every
+ * object that is a spread with more after it, and hidden classes stay on the heap until it is collected as a whole.
+ */
+export const productDims = ({ m, n, k, transA = false, transB = false }: ProductSizes): Record<string, number> => ({
+  batch: 1,
+  m,
+  n,
+  k,
+  transA: Number(transA),
+  transB: Number(transB),
+  strideA: 0,
+  strideB: 0,
+  strideC: 0,
+});
+
 interface Layout {
   batch: number;
   m: number;
@@ -142,11 +167,10 @@ export function linear(
   const m = x.rows;
   const y = device.empty([...x.shape.slice(0, -1), n], dtype);
   const inComputeType = (w: Tensor) => (isHalf(x.dtype) && w.dtype === 'f32' ? cast(w, x.dtype) : w);
-  const flat = { batch: 1, strideA: 0, strideB: 0, strideC: 0 };
   device.noGrad(() =>
     device.scope(() => {
       const tensors = { a: x, b: inComputeType(weight), bias, c: y, scale };
-      device.launch('matmul', tensors, { ...flat, m, n, k, transA: 0, transB: 1 }, { alpha: 1, beta: 0 });
+      device.launch('matmul', tensors, productDims({ m, n, k, transB: true }), { alpha: 1, beta: 0 });
     }),
   );
   record('linear', bias ? [x, weight, bias] : [x, weight], [y], [x, weight], ([dy], [input, w], needs) => {
@@ -157,16 +181,14 @@ export function linear(
     if (needs[0]) {
       dx = device.empty(input.shape, input.dtype);
       const tensors = { a: g, b: inComputeType(w), c: dx };
-      device.launch('matmul', tensors, { ...flat, m, n: k, k: n, transA: 0, transB: 0 }, { alpha: 1, beta: 0 });
+      device.launch('matmul', tensors, productDims({ m, n: k, k: n }), { alpha: 1, beta: 0 });
     }
     if (needs[1]) {
       dw = device.empty(w.shape, w.dtype);
-      device.launch(
-        'matmul',
-        { a: g, b: input, c: dw },
-        { ...flat, m: n, n: k, k: m, transA: 1, transB: 0 },
-        { alpha: 1, beta: 0 },
-      );
+      device.launch('matmul', { a: g, b: input, c: dw }, productDims({ m: n, n: k, k: m, transA: true }), {
+        alpha: 1,
+        beta: 0,
+      });
     }
     if (needs[2]) {
       db = device.empty([n], bias!.dtype);

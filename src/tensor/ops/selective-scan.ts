@@ -81,8 +81,8 @@ export function selectiveScan(inputs: ScanInputs, options: ScanOptions = {}): { 
   const stateOut = wantState ? device.empty(scanStateShape(b, d, n), stateType) : null;
   const differentiable = [u, dt, A, B, C, D, z, dtBias, stateIn];
   const checkpoints = willRecord(...differentiable) ? device.empty([b * Math.ceil(l / CHUNK) * n, d], stateType) : null;
-  const tensors = { u, dt, a: A, b: B, c: C, d: D, z, dtBias, flags, stateIn };
-  device.launch('selective_scan', { ...tensors, y, stateOut, checkpoints }, dims);
+  const tensors = { u, dt, a: A, b: B, c: C, d: D, z, dtBias, flags, stateIn, y, stateOut, checkpoints };
+  device.launch('selective_scan', tensors, dims);
   if (!checkpoints) return { y, state: stateOut };
   const optional = [D, z, dtBias, flags];
   const saved = [u, dt, A, B, C, checkpoints, ...optional.filter((t) => t !== null)];

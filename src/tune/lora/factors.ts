@@ -22,6 +22,7 @@ import {
   linear,
   matmul,
   permute,
+  productDims,
   record,
   reshape,
   type Tensor,
@@ -51,18 +52,17 @@ function addProduct(y: Tensor, h: Tensor, b: Tensor, scale: number): Tensor {
   const { device } = y;
   const [n, r] = b.shape;
   const m = y.rows;
-  const flat = { batch: 1, strideA: 0, strideB: 0, strideC: 0 };
   const out = y.alias();
-  const forward = { ...flat, m, n, k: r, transA: 0, transB: 1 };
+  const forward = productDims({ m, n, k: r, transB: true });
   device.launch('matmul', { a: h, b, c: out }, forward, { alpha: scale, beta: 1 });
   record('addProduct', [y, h, b], [out], [h, b], ([dy], [hidden, factor], needs) => {
     const g = dy!;
     const alpha = { alpha: scale, beta: 0 };
     const dh = needs[1] ? device.empty(hidden.shape, hidden.dtype) : null;
     const db = needs[2] ? device.empty(factor.shape, factor.dtype) : null;
-    const toHidden = { ...flat, m, n: r, k: n, transA: 0, transB: 0 };
+    const toHidden = productDims({ m, n: r, k: n });
     if (dh) device.launch('matmul', { a: g, b: factor, c: dh }, toHidden, alpha);
-    const toFactor = { ...flat, m: n, n: r, k: m, transA: 1, transB: 0 };
+    const toFactor = productDims({ m: n, n: r, k: m, transA: true });
     if (db) device.launch('matmul', { a: g, b: hidden, c: db }, toFactor, alpha);
     return [needs[0] ? g.alias() : null, dh, db];
   });

@@ -55,7 +55,8 @@ export async function queueStep<B>(
   const settle = async (): Promise<StepOutcome> => {
     const values = await Promise.all(losses);
     const loss = values.reduce((sum, value) => sum + value, 0);
-    return { ...(await report), loss, tokens: data.tokens };
+    const { gradNorm, isApplied } = await report;
+    return { gradNorm, isApplied, loss, tokens: data.tokens };
   };
   return { outcome: quiet(settle()) };
 }
