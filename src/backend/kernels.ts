@@ -350,15 +350,29 @@ function count(o: object): number {
   return n;
 }
 
+function valuesOf(kernel: KernelName, names: readonly string[], from: Readonly<Record<string, number>>): number[] {
+  const values: number[] = [];
+  for (const name of names) {
+    const value = from[name];
+    if (value === undefined) throw new Error(`[${kernel}] ${name} is missing`);
+    values.push(value);
+  }
+  return values;
+}
+
+const NONE: Readonly<Record<string, number>> = {};
+
 /**
  * A command from named arguments. Names that a row does not have, and required ones that are missing, throw.
+ * @param argument describes a tensor to the device
  * @throws Error naming the kernel and the argument (a mistake in Krait, never in user input).
  */
-export function command(
+export function commandOf<T>(
   kernel: KernelName,
-  tensors: Record<string, TensorArg | null | undefined>,
-  dims: Record<string, number> = {},
-  scalars: Record<string, number> = {},
+  tensors: Readonly<Record<string, T | null | undefined>>,
+  dims: Readonly<Record<string, number>>,
+  scalars: Readonly<Record<string, number>>,
+  argument: (tensor: T) => TensorArg,
 ): Command {
   const spec: KernelSpec = KERNELS[kernel];
   const names = NAMES.get(kernel)!;
@@ -368,28 +382,35 @@ export function command(
         `got (${Object.keys(tensors)} | ${Object.keys(dims)} | ${Object.keys(scalars)})`,
     );
   }
+  const args: (TensorArg | null)[] = [];
+  for (let i = 0; i < names.length; i++) {
+    const tensor = tensors[names[i]] ?? null;
+    if (tensor === null && !isOptional(spec.tensors[i])) throw new Error(`[${kernel}] ${names[i]} is missing`);
+    args.push(tensor === null ? null : argument(tensor));
+  }
   const quantised = QUANTISED[kernel];
-  if (quantised && (tensors[quantised]?.dtype === 'i8') !== Boolean(tensors.scale)) {
+  const weights = quantised && args[names.indexOf(quantised)];
+  if (quantised && (weights?.dtype === 'i8') !== Boolean(tensors.scale)) {
     throw new Error(
-      `[${kernel}] scale: expected with ${quantised} of i8 alone, got ${quantised} of ${tensors[quantised]?.dtype}`,
+      `[${kernel}] scale: expected with ${quantised} of i8 alone, got ${quantised} of ${weights?.dtype}`,
     );
   }
-  const pick = (from: Record<string, number>, name: string): number => {
-    const value = from[name];
-    if (value === undefined) throw new Error(`[${kernel}] ${name} is missing`);
-    return value;
-  };
+  const { dims: dimNames, scalars: scalarNames } = spec;
   return {
     kernel,
-    tensors: names.map((name, i) => {
-      const tensor = tensors[name] ?? null;
-      if (!tensor && !isOptional(spec.tensors[i])) throw new Error(`[${kernel}] ${name} is missing`);
-      return tensor;
-    }),
-    dims: spec.dims.map((name) => pick(dims, name)),
-    scalars: spec.scalars.map((name) => pick(scalars, name)),
+    tensors: args,
+    dims: valuesOf(kernel, dimNames, dims),
+    scalars: valuesOf(kernel, scalarNames, scalars),
   };
 }
+
+/** As `commandOf`, of tensors that are described already. */
+export const command = (
+  kernel: KernelName,
+  tensors: Readonly<Record<string, TensorArg | null | undefined>>,
+  dims: Readonly<Record<string, number>> = NONE,
+  scalars: Readonly<Record<string, number>> = NONE,
+): Command => commandOf(kernel, tensors, dims, scalars, (tensor) => tensor);
 
 /** Limits and layout of a command in memory: 8-byte floats throughout (see native/kernels/abi.h). */
 export const COMMAND = {

@@ -3,7 +3,7 @@
  * the scope that owns new tensors and whether gradients are recorded. Nothing here is global to the process.
  */
 import type { Allocation, Backend, BinaryOp, KernelName, MemoryStats, TensorArg } from '../backend/index.ts';
-import { command } from '../backend/index.ts';
+import { commandOf } from '../backend/index.ts';
 import {
   asMatrix,
   type DType,
@@ -29,6 +29,8 @@ function visitTensors(value: unknown, visit: (tensor: Tensor) => void): void {
     for (const name in value) visitTensors((value as Record<string, unknown>)[name], visit);
   }
 }
+
+const argumentOf = (t: Tensor): TensorArg => ({ block: t.storage.use(), offset: t.offset, ld: t.ld, dtype: t.dtype });
 
 export class Device {
   private scopes: Set<Tensor>[] = [];
@@ -167,12 +169,7 @@ export class Device {
     dims: Record<string, number> = {},
     scalars: Record<string, number> = {},
   ): void {
-    const args: Record<string, TensorArg | null> = {};
-    for (const name in tensors) {
-      const t = tensors[name];
-      args[name] = t ? { block: t.storage.use(), offset: t.offset, ld: t.ld, dtype: t.dtype } : null;
-    }
-    const cmd = command(kernel, args, dims, scalars);
+    const cmd = commandOf(kernel, tensors, dims, scalars, argumentOf);
     if (this.recorder) this.recorder.add(cmd, Object.values(tensors));
     else this.backend.launch(cmd);
   }
