@@ -389,11 +389,9 @@ export function commandOf<T>(
     args.push(tensor === null ? null : argument(tensor));
   }
   const quantised = QUANTISED[kernel];
-  const weights = quantised && args[names.indexOf(quantised)];
+  const weights = quantised ? args[names.indexOf(quantised)] : null;
   if (quantised && (weights?.dtype === 'i8') !== Boolean(tensors.scale)) {
-    throw new Error(
-      `[${kernel}] scale: expected with ${quantised} of i8 alone, got ${quantised} of ${weights?.dtype}`,
-    );
+    throw new Error(`[${kernel}] scale: expected with ${quantised} of i8 alone, got ${quantised} of ${weights?.dtype}`);
   }
   const { dims: dimNames, scalars: scalarNames } = spec;
   return {
