@@ -7,16 +7,11 @@
  * one alone. Thin shapes (decoding) are judged by bytes: `GB/s` counts each operand once.
  */
 import { parseArgs } from 'node:util';
-import { type Allocation, type Command, command, type TensorArg } from '../src/backend/index.ts';
 import { createNativeBackend } from '../src/backend/native/index.ts';
 import { type DType, dtypeBytes } from '../src/core/index.ts';
+import { launchSeconds, type ProductShape, productFlops, productLaunch } from './lanes/product.ts';
 
-interface Shape {
-  m: number;
-  n: number;
-  k: number;
-  transA?: boolean;
-  transB?: boolean;
+interface Shape extends ProductShape {
   what: string;
 }
 
@@ -42,40 +37,17 @@ const dtype = (values.dtype ?? 'f32') as DType;
 const rounds = Number(values.rounds ?? 12);
 const device = createNativeBackend({ threads: values.threads ? Number(values.threads) : undefined });
 
-function operand(rows: number, cols: number): TensorArg {
-  const block: Allocation = device.alloc(rows * cols * dtypeBytes(dtype));
-  // 0x3f003f00 is 0.50 as f32, two halves of 0.5 as bf16, of 1.75 as f16.
-  device.upload(
-    block,
-    0,
-    new Uint8Array(new Uint32Array(Math.ceil(block.bytes / 4)).fill(0x3f003f00).buffer, 0, block.bytes),
-  );
-  return { block, offset: 0, ld: cols, dtype };
-}
-
-function launchOf({ m, n, k, transA, transB }: Shape): Command {
-  const a = transA ? operand(k, m) : operand(m, k);
-  const b = transB ? operand(n, k) : operand(k, n);
-  const dims = { batch: 1, m, n, k, transA: +!!transA, transB: +!!transB, strideA: 0, strideB: 0, strideC: 0 };
-  return command('matmul', { a, b, c: operand(m, n) }, dims, { alpha: 1, beta: 0 });
-}
-
-async function secondsFor(launch: Command, repeats: number): Promise<number> {
-  await device.sync();
-  const started = performance.now();
-  for (let i = 0; i < repeats; i++) device.launch(launch);
-  await device.sync();
-  return (performance.now() - started) / 1000 / repeats;
-}
-
-const work = SHAPES.map((shape) => ({ shape, launch: launchOf(shape), best: Number.POSITIVE_INFINITY }));
+const work = SHAPES.map((shape) => ({
+  shape,
+  launch: productLaunch(device, dtype, shape),
+  best: Number.POSITIVE_INFINITY,
+}));
 let peak = 0;
 for (let round = 0; round < rounds; round++) {
   peak = Math.max(peak, await device.measurePeak(3));
   for (const item of work) {
-    const { m, n, k } = item.shape;
-    const repeats = Math.min(1000, Math.max(1, Math.round(2e8 / (m * n * k))));
-    item.best = Math.min(item.best, await secondsFor(item.launch, repeats));
+    const repeats = Math.min(1000, Math.max(1, Math.round(4e8 / productFlops(item.shape))));
+    item.best = Math.min(item.best, await launchSeconds(device, item.launch, repeats));
   }
 }
 
@@ -84,7 +56,7 @@ console.log(
 );
 for (const { shape, best } of work) {
   const { m, n, k, transA, transB, what } = shape;
-  const rate = (2 * m * n * k) / best;
+  const rate = productFlops(shape) / best;
   const bytes = (m * k + k * n + m * n) * dtypeBytes(dtype);
   const name = `[${m}, ${k}]${transA ? ' (transposed)' : ''} x [${transB ? `${n}, ${k}]^T` : `${k}, ${n}]`}`;
   const figures = [

@@ -10,6 +10,7 @@ import {
   SHAPE_NAMES,
   type SpeedResult,
   shapeConfig,
+  storedType,
   WORKS,
   type Work,
   workFlops,
@@ -105,7 +106,7 @@ class Models {
   ) {}
 
   async for(work: Work): Promise<LanguageModel> {
-    const dtype = work === 'train' ? 'f32' : storageOf(this.options.dtype);
+    const dtype = storedType(work, storageOf(this.options.dtype));
     if (this.current?.dtype !== dtype) {
       this.dispose();
       this.current = { dtype, model: await this.make(dtype) };

@@ -77,12 +77,18 @@ export function randomModel(device: Device, config: ModelConfig, dtype: DType, s
   return family.build(device, config, weights, dtype === 'i8' ? 'f32' : dtype);
 }
 
-/** Each `next` does a round of work and waits for it. */
-type Rounds = AsyncGenerator<void, void, undefined>;
+/** Each `next` does a round of work and waits for it; gives the loss of a step in nats, null where there is none. */
+export type Rounds = AsyncGenerator<number | null, void, undefined>;
+
+export interface WorkloadSize extends WorkSize {
+  /** Whether a step of training computes activations twice rather than keep them; not unless given. */
+  readonly checkpointing?: boolean;
+}
 
 const PROMPT_TOKENS = 16; // before decoding
 
-function randomRows({ vocabSize }: LanguageModel, { tokens, batch }: WorkSize): number[][] {
+/** The ids that every kind of work reads: the same for the same size. */
+export function randomRows({ vocabSize }: Pick<LanguageModel, 'vocabSize'>, { tokens, batch }: WorkSize): number[][] {
   const random = new HostRandom(1);
   return Array.from({ length: batch }, () => Array.from({ length: tokens }, () => random.integer(vocabSize)));
 }
@@ -95,7 +101,7 @@ async function* prefillRounds(model: LanguageModel, size: WorkSize): Rounds {
     const logits = model.device.noGrad(() => model.logits(hidden));
     await logits.read();
     for (const value of [hidden, state, logits]) value.dispose();
-    yield;
+    yield null;
   }
 }
 
@@ -106,7 +112,7 @@ async function* decodeRounds(model: LanguageModel, { tokens, batch }: WorkSize):
   try {
     for (;;) {
       for (let i = 0; i < tokens * batch; i++) await writing.next();
-      yield;
+      yield null;
     }
   } finally {
     await writing.return();
@@ -116,7 +122,7 @@ async function* decodeRounds(model: LanguageModel, { tokens, batch }: WorkSize):
 /** Optimiser steps, as the trainer takes them. */
 async function* stepRounds(
   model: LanguageModel,
-  { tokens, batch }: WorkSize,
+  { tokens, batch, checkpointing = false }: WorkloadSize,
   parameters: readonly TrainedParameter[],
   mode: TrainingMode | null,
 ): Rounds {
@@ -128,12 +134,11 @@ async function* stepRounds(
   const task = new LanguageTask({ model, parameters, train, batchSize: batch, maxLength: tokens, mode });
   const optimizer = new AdamW(task.parameters);
   const random = new RandomSource(0);
-  const settings = { learningRate: 1e-5, clipNorm: 1, gradScale: 1, checkpointing: false };
+  const settings = { learningRate: 1e-5, clipNorm: 1, gradScale: 1, checkpointing };
   try {
     for (;;) {
       const { outcome } = await queueStep(task, optimizer, random, task.nextStep(), settings);
-      await outcome;
-      yield;
+      yield (await outcome).loss;
     }
   } finally {
     optimizer.zeroGrad();
@@ -142,7 +147,7 @@ async function* stepRounds(
   }
 }
 
-async function* trainRounds(model: LanguageModel, size: WorkSize): Rounds {
+async function* trainRounds(model: LanguageModel, size: WorkloadSize): Rounds {
   try {
     yield* stepRounds(model, size, allParameters(model), null);
   } finally {
@@ -150,7 +155,7 @@ async function* trainRounds(model: LanguageModel, size: WorkSize): Rounds {
   }
 }
 
-async function* loraRounds(model: LanguageModel, size: WorkSize): Rounds {
+async function* loraRounds(model: LanguageModel, size: WorkloadSize): Rounds {
   const adapter = attachLora(model, { r: LORA_RANK, loraAlpha: 2 * LORA_RANK });
   try {
     yield* stepRounds(model, size, adapterParameters(adapter), adapter);
@@ -159,12 +164,18 @@ async function* loraRounds(model: LanguageModel, size: WorkSize): Rounds {
   }
 }
 
-const ROUNDS: Record<Work, (model: LanguageModel, size: WorkSize) => Rounds> = {
+const ROUNDS: Record<Work, (model: LanguageModel, size: WorkloadSize) => Rounds> = {
   prefill: prefillRounds,
   decode: decodeRounds,
   train: trainRounds,
   lora: loraRounds,
 };
+
+/** Work without an end; `return` gives back what it holds. Training changes the model's weights. */
+export const workRounds = (model: LanguageModel, work: Work, size: WorkloadSize): Rounds => ROUNDS[work](model, size);
+
+/** What weights are stored in where work is done in `dtype`: those that are trained stay f32. */
+export const storedType = (work: Work, dtype: DType): DType => (work === 'train' ? 'f32' : dtype);
 
 export interface SpeedOptions extends WorkSize {
   /** Rounds that are timed. */
@@ -201,7 +212,7 @@ export async function measureSpeed(model: LanguageModel, work: Work, options: Sp
   const { tokens, batch, rounds, isProfiled, signal, onRound } = options;
   const { backend } = model.device;
   backend.resetPeak();
-  const workload = ROUNDS[work](model, { tokens, batch });
+  const workload = workRounds(model, work, { tokens, batch });
   const round = async () => {
     const startedMs = performance.now();
     await workload.next();
