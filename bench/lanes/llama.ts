@@ -9,11 +9,13 @@ export interface LlamaLaneOptions {
   readonly tokens: number;
 }
 
+const WARM_UP = 64; // tokens
+
 async function open({ file, threads, work, tokens }: LlamaLaneOptions): Promise<Contestant> {
   const rival = await LlamaRival.open(file, { threads, contextTokens: tokens + 512 });
   const prompt = somePrompt(tokens);
   const once = () => (work === 'prefill' ? rival.prefillSeconds(prompt) : rival.decodeSeconds(tokens));
-  await once();
+  await (work === 'prefill' ? rival.prefillSeconds(somePrompt(WARM_UP)) : rival.decodeSeconds(WARM_UP));
   const round = async () => {
     const seconds = await once();
     return { seconds, tokensPerSecond: tokens / seconds };

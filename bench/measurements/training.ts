@@ -1,4 +1,5 @@
 /** Steps of training: how much of the machine a full one uses, what LoRA saves, what the scan reaches. */
+import { formatBytes } from '../../src/cli/output.ts';
 import { figure, krait, lastNumber, profileOf, roofShare, speedRatio } from '../suite/figures.ts';
 import type { Figure, Measurement, ProfileLine } from '../suite/measurement.ts';
 import { type Entry, race } from '../suite/race.ts';
@@ -22,8 +23,6 @@ export const fullStep: Measurement = {
   },
 };
 
-const gibibytes = (bytes: number): string => `${(bytes / 2 ** 30).toFixed(2)} GiB`;
-
 /** Memory of LoRA over that of full fine-tuning, by one of two counters. */
 function memoryRatio(
   what: string,
@@ -33,7 +32,7 @@ function memoryRatio(
 ): Figure {
   return figure({ row: 'lora', what, unit: '%', most: 0.3 }, () => {
     const [ours, theirs] = [lora, full].map((entry) => lastNumber(entry, request, key));
-    return { value: ours / theirs, from: `LoRA ${gibibytes(ours)}, full ${gibibytes(theirs)}` };
+    return { value: ours / theirs, from: `LoRA ${formatBytes(ours)}, full ${formatBytes(theirs)}` };
   });
 }
 
