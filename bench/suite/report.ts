@@ -4,8 +4,14 @@ import { type Figure, holds, type ProfileLine, type Unit } from './measurement.t
 import { ROW_IDS, ROWS, type RowId } from './rows.ts';
 import type { Result, Results } from './store.ts';
 
-/** What people wrote about rows: why one falls short, and what holds it. */
-export type Notes = Readonly<Partial<Record<RowId, string>>>;
+/** What people wrote about a row. */
+export interface Note {
+  /** How it is measured, whatever comes out. */
+  readonly about?: string;
+  /** Where it falls short: what holds it. */
+  readonly why?: string;
+}
+export type Notes = Readonly<Partial<Record<RowId, Note>>>;
 
 const FORMATS: Readonly<Record<Unit, (value: number) => string>> = {
   x: (value) => `${value.toFixed(2)}x`,
@@ -61,11 +67,11 @@ function rowSection(id: RowId, figures: readonly Figure[], notes: Notes): string
   const reached = rows.length
     ? markdownTable(['case', 'asked', 'reached', 'holds', 'from'], rows)
     : 'Not measured in this run.';
-  const note = notes[id];
+  const { about, why } = notes[id] ?? {};
   const isShort = figures.some((figure) => holds(figure) === false);
-  const why = note ?? (isShort ? 'What holds it: not written yet (bench/notes.json).' : undefined);
+  const missing = isShort && 'What holds it: not written yet (bench/notes.json).';
   const head = `### ${what[0].toUpperCase()}${what.slice(1)}\n\nAsked: ${asked}. What the hardware allows: ${limit}.`;
-  return [head, reached, why].filter(Boolean).join('\n\n');
+  return [head, about, reached, why ?? missing].filter(Boolean).join('\n\n');
 }
 
 function profileSection(name: string, lines: readonly ProfileLine[]): string {
