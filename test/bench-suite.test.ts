@@ -156,7 +156,7 @@ describe('report', () => {
     assert.equal(text.match(/^### /gm)!.length, ROW_IDS.length + 1);
     assert.match(text, /\| f32 \| >= 4\.50x \| 5\.00x \| yes \| this \\\| that \|/);
     assert.match(text, /\| f32 \| <= 0\.60 s \| 2\.00 s \| NO \|/);
-    assert.match(text, /\| int8 \| >= 2\.00x \| not measured: not available \| - \|/);
+    assert.match(text, /\| int8 \| >= 2\.00x \| not measured \| - \| not available \|/);
     assert.match(text, /1 of 2 figures hold what was asked/);
     assert.match(text, /Not measured in this run\./);
   });

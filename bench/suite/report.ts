@@ -20,11 +20,12 @@ const FORMATS: Readonly<Record<Unit, (value: number) => string>> = {
   'tok/s': (value) => `${value.toFixed(1)} tok/s`,
 };
 
-/** A figure's value, or why there is none. */
-export const valueText = ({ value, unit, problem }: Figure): string =>
-  value === null ? `not measured: ${problem ?? 'no reason given'}` : FORMATS[unit](value);
+const valueText = ({ value, unit }: Figure): string => (value === null ? 'not measured' : FORMATS[unit](value));
 
-export function askedText({ unit, least, most }: Figure): string {
+/** What a figure was computed from, or why there is none. */
+const fromText = ({ from, problem }: Figure): string => problem ?? from ?? '';
+
+function askedText({ unit, least, most }: Figure): string {
   if (least !== undefined) return `>= ${FORMATS[unit](least)}`;
   return most === undefined ? '-' : `<= ${FORMATS[unit](most)}`;
 }
@@ -42,7 +43,7 @@ export function figuresTable(results: Results): string {
   const lines = ROW_IDS.flatMap((id) =>
     figures
       .filter(({ row }) => row === id)
-      .map((figure) => [id, figure.what, askedText(figure), valueText(figure), verdict(figure), figure.from ?? '']),
+      .map((figure) => [id, figure.what, askedText(figure), valueText(figure), verdict(figure), fromText(figure)]),
   );
   return table([['row', 'what', 'asked', 'reached', 'holds', 'from'], ...lines]);
 }
@@ -62,7 +63,7 @@ function rowSection(id: RowId, figures: readonly Figure[], notes: Notes): string
     askedText(figure),
     valueText(figure),
     verdict(figure),
-    figure.from ?? '',
+    fromText(figure),
   ]);
   const reached = rows.length
     ? markdownTable(['case', 'asked', 'reached', 'holds', 'from'], rows)
