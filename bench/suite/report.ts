@@ -71,8 +71,11 @@ function rowSection(id: RowId, figures: readonly Figure[], notes: Notes): string
   const { about, why } = notes[id] ?? {};
   const isShort = figures.some((figure) => holds(figure) === false);
   const missing = isShort && 'What holds it: not written yet (bench/notes.json).';
-  const head = `### ${what[0].toUpperCase()}${what.slice(1)}\n\nAsked: ${asked}. What the hardware allows: ${limit}.`;
-  return [head, about, reached, why ?? missing].filter(Boolean).join('\n\n');
+  const sentences = [asked !== '-' && `Asked: ${asked}.`, limit !== '-' && `What the hardware allows: ${limit}.`]
+    .filter(Boolean)
+    .join(' ');
+  const head = `### ${what[0].toUpperCase()}${what.slice(1)}`;
+  return [head, sentences, about, reached, why ?? missing].filter(Boolean).join('\n\n');
 }
 
 function profileSection(name: string, lines: readonly ProfileLine[]): string {
