@@ -13,7 +13,6 @@ namespace {
 
 constexpr int THIN = 8;           // rows or columns that count as few
 constexpr int64_t DOT_ROWS = 16;  // rows of the wide operand that one unit multiplies
-constexpr int64_t PREFETCH = 1024;  // bytes ahead in each row
 constexpr int64_t DOT_STEPS = 1024;  // of k at a time, so that the thin rows stay in the first cache
 constexpr int64_t SUM_COLS = 256;  // columns of the wide operand that one unit sums
 
@@ -86,25 +85,31 @@ KRAIT_OUTLINE void dotEdge(const float* thin, int64_t thinPitch, int64_t t, cons
   }
 }
 
-/** sums[i * DOT_ROWS + r] += thin row i . wide row r, over k0..k1-1, for TS thin rows and four or fewer wide rows. */
+/**
+ * sums[i * DOT_ROWS + r] += thin row i . wide row r, over k0..k1-1, for TS thin rows and four or fewer wide rows. On the
+ * way, the four rows after them are fetched: hardware does not see that they follow.
+ */
 template <int T, int TS>
 void dots(const float* thin, int64_t thinPitch, const char* memory, int64_t pitch, int64_t rows, int64_t k0, int64_t k1,
           float* sums) {
   constexpr int CHAINS = TS >= 2 ? 1 : 2;  // eight sums in flight hide the latency
+  constexpr int LINE = 64 / (LANES * bytesOf(T)) > CHAINS ? 64 / (LANES * bytesOf(T)) : CHAINS;  // vectors of a line
   const char* row[4];
   for (int r = 0; r < 4; r++) row[r] = memory + smaller(r, rows - 1) * pitch;
   Floats sum[TS][4][CHAINS] = {};
   int64_t k = k0;
-  for (; k + CHAINS * LANES <= k1; k += CHAINS * LANES) {
+  for (; k + LINE * LANES <= k1; k += LINE * LANES) {
 #pragma GCC unroll 4
-    for (int r = 0; r < 4; r++) __builtin_prefetch(row[r] + k * bytesOf(T) + PREFETCH);
-#pragma GCC unroll 2
-    for (int c = 0; c < CHAINS; c++) {
+    for (int r = 0; r < 4; r++) __builtin_prefetch(row[r] + 4 * pitch + k * bytesOf(T));
+#pragma GCC unroll 8
+    for (int v = 0; v < LINE; v++) {
 #pragma GCC unroll 4
       for (int r = 0; r < 4; r++) {
-        const Floats y = loadFloats<T, LANES>(row[r], k + c * LANES);
+        const Floats y = loadFloats<T, LANES>(row[r], k + v * LANES);
 #pragma GCC unroll 2
-        for (int i = 0; i < TS; i++) sum[i][r][c] += loadAs<Floats>(thin + i * thinPitch + k + c * LANES) * y;
+        for (int i = 0; i < TS; i++) {
+          sum[i][r][v % CHAINS] += loadAs<Floats>(thin + i * thinPitch + k + v * LANES) * y;
+        }
       }
     }
   }
@@ -119,6 +124,7 @@ void dots(const float* thin, int64_t thinPitch, const char* memory, int64_t pitc
 #pragma GCC unroll 2
   for (int i = 0; i < TS; i++) {
     Floats total[4];
+#pragma GCC unroll 4
     for (int r = 0; r < 4; r++) total[r] = CHAINS == 2 ? sum[i][r][0] + sum[i][r][CHAINS - 1] : sum[i][r][0];
     const Vectors<4>::F four = sumsOfFour(total);
     for (int r = 0; r < rows; r++) sums[i * DOT_ROWS + r] += four[r];
