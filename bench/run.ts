@@ -11,7 +11,7 @@
  * KRAIT_ORACLE_PYTHON needs torch, transformers and safetensors. Exit codes: 0 done, 1 a measurement failed, 2 wrong usage.
  */
 import { existsSync, mkdirSync, readFileSync } from 'node:fs';
-import { tmpdir } from 'node:os';
+import { loadavg, tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { parseArgs } from 'node:util';
@@ -62,7 +62,13 @@ async function measure(measurement: Measurement, context: Context): Promise<Resu
   const startedMs = performance.now();
   const found = await measurement.measure(context);
   const seconds = Math.round((performance.now() - startedMs) / 1000);
-  return { krait: kraitVersion(), finished: new Date().toISOString(), seconds, isQuick: context.isQuick, ...found };
+  const about = {
+    krait: kraitVersion(),
+    finished: new Date().toISOString(),
+    isQuick: context.isQuick,
+    load: loadavg()[0],
+  };
+  return { ...about, seconds, ...found };
 }
 
 /** Runs what is to be run, writing after each; whether all of it could be. */

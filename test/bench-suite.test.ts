@@ -29,6 +29,7 @@ const resultOf = (figures: Figure[], more: Partial<Result> = {}): Result => ({
   finished: '2026-01-02T03:04:05.000Z',
   seconds: 90,
   isQuick: false,
+  load: 2,
   ...more,
 });
 
@@ -146,7 +147,7 @@ describe('report', () => {
     ...noResults(MACHINE),
     results: {
       prefill: resultOf([GOOD], { programs: ['rival 1.0'], remarks: ['same loss'], profiles: { reading: [profile] } }),
-      rest: resultOf([SHORT, MISSING], { isQuick: true }),
+      rest: resultOf([SHORT, MISSING], { isQuick: true, load: 8 }),
     },
   };
   const notes: Notes = { decode: { why: 'Waits for the kernels.' }, 'cold-start': { about: 'A new process.' } };
@@ -179,6 +180,7 @@ describe('report', () => {
       assert.ok(text.includes(part), `the report lacks ${part}`);
     }
     assert.match(text, /QUICK, .*: rest$/m);
+    assert.match(text, /DISTURBED .*: rest \(8\.0\)$/m);
     assert.match(text, /\| matmul \| 3 \| 50\.0 \| 10\.0 \| 2\.0 \| 25 \|/);
   });
 

@@ -97,11 +97,16 @@ function aboutRun(results: Results): string[] {
   const unique = (of: (result: Result) => string) =>
     [...new Set(all.map(([, result]) => of(result)))].sort().join(', ');
   const quick = all.filter(([, { isQuick }]) => isQuick).map(([name]) => name);
+  const isDisturbed = ({ load }: Result) => load > results.machine.cores + 1;
+  const disturbed = all
+    .filter(([, result]) => isDisturbed(result))
+    .map(([name, { load }]) => `${name} (${load.toFixed(1)})`);
   const minutes = all.reduce((sum, [, { seconds }]) => sum + seconds, 0) / 60;
   return [
     `- Date: ${unique(({ finished }) => finished.slice(0, 10))}; ${minutes.toFixed(0)} minutes in all`,
     `- Krait ${unique(({ krait }) => krait)}`,
     ...(quick.length ? [`- QUICK, fewer rounds and cases, not for the record: ${quick.join(', ')}`] : []),
+    ...(disturbed.length ? [`- DISTURBED by other work on the machine (load): ${disturbed.join(', ')}`] : []),
   ];
 }
 

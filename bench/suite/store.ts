@@ -15,6 +15,8 @@ export interface Result extends Measured {
   readonly finished: string;
   readonly seconds: number;
   readonly isQuick: boolean;
+  /** Processes that wanted a core in the last minute, at the end: the suite's own are no more than there are cores. */
+  readonly load: number;
 }
 
 export interface Results {
