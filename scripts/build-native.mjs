@@ -67,7 +67,7 @@ const COMMON = [
   '-Wno-maybe-uninitialized', // g++ 12 finds some, and with AVX-512 the other kind too, in its own headers
   '-Wno-psabi',
 ];
-// Contraction is off so that scans and elementwise kernels give the same bits in every variant; products want FMA.
+// Contraction is off so that elementwise kernels give the same bits in every variant; products want FMA, and scans ask for it.
 const kernelFlags = (file) => [
   ...COMMON,
   '-fno-exceptions',

@@ -1,5 +1,5 @@
-// Elementary functions on vectors, in f32 without fused multiply-adds: each gives the same bits in every variant.
-// Maximum errors against the true value were measured over all of their range (relative unless said otherwise).
+// Elementary functions on vectors, in f32. Each gives the same bits in every variant, but where a file asks for fused
+// multiply-adds (vec.h). Maximum errors against the true value were measured over all of their range (relative unless said otherwise).
 #pragma once
 #include "vec.h"
 
@@ -11,7 +11,7 @@ namespace {
 template <int N>
 KRAIT_INLINE F horner(F x, const float (&c)[N]) {
   F y = splat(c[N - 1]);
-  for (int i = N - 2; i >= 0; i--) y = y * x + c[i];
+  for (int i = N - 2; i >= 0; i--) y = multiplyAdd(y, x, splat(c[i]));
   return y;
 }
 
@@ -21,11 +21,11 @@ KRAIT_INLINE F polynomial(F x, const float (&c)[N]) {
   const F square = x * x;
   F last = splat(c[N - 1]), other = splat(c[N - 2]);
   for (int i = N - 3; i >= 0; i--) {
-    const F next = last * square + c[i];
+    const F next = multiplyAdd(last, square, splat(c[i]));
     last = other;
     other = next;
   }
-  return last * x + other;
+  return multiplyAdd(last, x, other);
 }
 
 /** 1.5 * 2^23: adding it rounds a small number to an integer, and leaves that in the lowest bits. */
@@ -43,10 +43,10 @@ struct Exponential {
   F shifted, p;
 };
 KRAIT_INLINE Exponential reduce(F x) {
-  const F shifted = x * LOG2E + TO_INTEGER, k = shifted - TO_INTEGER;
-  const F r = x - k * LN2_HIGH - k * LN2_LOW;
+  const F shifted = multiplyAdd(x, splat(LOG2E), splat(TO_INTEGER)), k = shifted - TO_INTEGER;
+  const F r = multiplyAdd(k, splat(-LN2_LOW), multiplyAdd(k, splat(-LN2_HIGH), x));
   const F tail = polynomial(r, {0.499999933f, 0.166665189f, 0.0416684076f, 0.00836892165f, 0.00138142024f});
-  return {shifted, r * r * tail + r + 1.0f};
+  return {shifted, multiplyAdd(r * r, tail, r) + 1.0f};
 }
 
 /**
@@ -71,7 +71,8 @@ KRAIT_INLINE F decayingExponential(F x) {
  */
 KRAIT_INLINE F powerOf2Near(F x) {
   const F shifted = x + TO_INTEGER, f = x - (shifted - TO_INTEGER);
-  const F p = f * horner(f, {0.693146974f, 0.240222388f, 0.0555073767f, 0.00967173019f, 0.00132641561f}) + 1.0f;
+  const F tail = horner(f, {0.693146974f, 0.240222388f, 0.0555073767f, 0.00967173019f, 0.00132641561f});
+  const F p = multiplyAdd(f, tail, splat(1));
   return (F)((I)p + ((I)shifted << 23));
 }
 /** The same for every x: 2^-126 instead of anything smaller, infinity from 128. */
@@ -97,7 +98,8 @@ KRAIT_INLINE F logarithm(F x) {
 /** log(1 + u) for 0 <= u <= 1: 2 artanh(s) with s = u/(2+u). Error 2e-7. */
 KRAIT_INLINE F logOnePlus(F u) {
   const F s = u / (u + 2.0f), square = s * s;
-  return s * square * polynomial(square, {0.666664165f, 0.400215217f, 0.280018409f, 0.280119913f}) + 2.0f * s;
+  const F tail = polynomial(square, {0.666664165f, 0.400215217f, 0.280018409f, 0.280119913f});
+  return multiplyAdd(s * square, tail, 2.0f * s);
 }
 
 /** log(1 + e^x). Error 2e-7 above -87.3. Above 20 it is x: what the sum adds is below half a unit of x. */

@@ -4,11 +4,11 @@
 //   db = dh delta u;  du = dpre skip + sum_n dh delta b;  dh = dh e      with e = exp(delta a), dpre = dy silu(z).
 // At a reset e is 0: nothing flows across.
 //
-// A unit is a set of groups of one batch. db and dc are sums over channels: over the lanes of a group (in halves), over
-// the groups of a set, and in a second phase over at most 32 sets. da, dd and ddtBias are summed over positions by
+// A unit is a set of groups of one batch. db and dc are sums over channels: over the vectors of a set, over the lanes
+// of a vector, and in a second phase over at most 32 sets. da, dd and ddtBias are summed over positions by
 // chunks, then over batches in the second phase. All in an order that depends on the shape alone.
 #pragma once
-#include "scan-common.h"
+#include "scan-walk.h"
 
 namespace krait {
 namespace KRAIT_VARIANT {
@@ -19,7 +19,7 @@ constexpr int64_t ROWS_PER_UNIT = 64;  // of db and dc in the second phase
 
 struct BackwardScan : Scan {
   Matrix checkpoints, dy, dstateOut, du, ddt, da, db, dc, dskip, dz, dbias, dstateIn;
-  int64_t groupsPerSet, sets, paddedN;
+  int64_t groupsPerSet, sets;
 
   explicit BackwardScan(const Command& cmd) : Scan(cmd) {
     const auto m = [&](int i) { return matrix(cmd, i); };
@@ -29,7 +29,6 @@ struct BackwardScan : Scan {
     while (groupsPerSet > 1 && batches * ceilDiv(groups, groupsPerSet) < ENOUGH_SETS) groupsPerSet /= 2;
     if (groupsPerSet < ceilDiv(groups, MOST_SETS)) groupsPerSet = ceilDiv(groups, MOST_SETS);
     sets = ceilDiv(groups, groupsPerSet);
-    paddedN = ceilDiv(n, 4) * 4;
   }
   int64_t stretch() const { return chunk < l ? chunk : l; }
   /** Floats of a batch's sums over positions: da [n, d], dd [d], ddtBias [d]. */
@@ -40,31 +39,26 @@ struct BackwardScan : Scan {
 
 /** Memory of a thread; `take` hands out the next part. */
 struct BackwardRoom {
-  // Of every group of the set: [n, 16].
-  float *slopes, *rates, *dh, *da;
-  float *dskip, *dbias;  // [16]
-  // Of the group at work, for each position: [16].
-  float *delta, *input, *u, *dpre, *stepSlope, *dgate, *sum;
-  // The same, [n, 16]: decays, states (one more: before the first), and the da of the chunk.
-  float *decay, *state, *daChunk;
-  // Products whose lanes are to be summed, [paddedN, LANES]; sums over channels for each position, [paddedN].
-  float *productB, *productC, *sumB, *sumC;
+  float *slopes, *rates, *state, *dh, *da;  // of every group of the set: [states, 16]
+  float *dskip, *dbias, *largestRate;       // [16], [16], 1
+  float* steps;                             // of every group of the set
+  float *kept, *products;                   // of the block and the vector at work (scan-walk.h)
   char* positions;
+  int64_t most;
 
-  BackwardRoom(void* from, const BackwardScan& scan) : next_(uintptr_t(from)) {
-    const int64_t most = scan.stretch(), perSet = scan.groupsPerSet, size = scan.n * WIDTH;
-    slopes = take(perSet * size), rates = take(perSet * size), dh = take(perSet * size), da = take(perSet * size);
-    dskip = take(perSet * WIDTH), dbias = take(perSet * WIDTH);
-    delta = take(most * WIDTH), input = take(most * WIDTH), u = take(most * WIDTH), dpre = take(most * WIDTH);
-    stepSlope = take(most * WIDTH), dgate = take(most * WIDTH), sum = take(most * WIDTH);
-    decay = take(most * size), state = take((most + 1) * size), daChunk = take(size);
-    productB = take(scan.paddedN * LANES), productC = take(scan.paddedN * LANES);
-    sumB = take(most * scan.paddedN), sumC = take(most * scan.paddedN);
+  BackwardRoom(void* from, const BackwardScan& scan) : most(scan.stretch()), next_(uintptr_t(from)) {
+    const int64_t groups = scan.groupsPerSet, size = scan.states * WIDTH;
+    slopes = take(groups * size), rates = take(groups * size), state = take(groups * size);
+    dh = take(groups * size), da = take(groups * size);
+    dskip = take(groups * WIDTH), dbias = take(groups * WIDTH), largestRate = take(groups);
+    steps = take(groups * Steps::ARRAYS * most * WIDTH);
+    kept = take((most + 1) * KEPT), products = take(most * KEPT);
     positions = reinterpret_cast<char*>(next_);
   }
   static size_t bytes(const BackwardScan& scan) {
-    return size_t(BackwardRoom(nullptr, scan).next_) + Positions::bytes(scan.stretch(), scan.n);
+    return size_t(BackwardRoom(nullptr, scan).next_) + Positions::bytes(scan.stretch(), scan.states);
   }
+  Steps stepsOf(int64_t g) const { return {steps + g * Steps::ARRAYS * most * WIDTH, most}; }
 
  private:
   uintptr_t next_;
@@ -87,196 +81,130 @@ inline int planSelectiveScanBwd(const Command& cmd, Plan* plan) {
 }
 
 /** Everything of a position that does not depend on the state. */
-inline void prepareGradients(const BackwardScan& scan, const Positions& positions, Group group,
-                             const BackwardRoom& room) {
-  loadPositions(scan.dt, positions, group, room.delta);
-  loadPositions(scan.u, positions, group, room.u);
-  loadPositions(scan.dy, positions, group, room.dpre);
-  addBias(scan, group, positions.count, room.delta);
-  if (scan.hasSoftplus) decaySizes(room.delta, positions.count * WIDTH, room.stepSlope);
-  eachVector(positions.count * WIDTH, [&](auto where) {
-    const F raw = load(room.delta, where), decayed = load(room.stepSlope, where);
-    const F delta = scan.hasSoftplus ? softplus(raw, decayed) : raw;
-    store(room.delta, where, delta);
-    store(room.input, where, delta * load(room.u, where));
-    store(room.stepSlope, where, scan.hasSoftplus ? sigmoids(raw, decayed).value : splat(1));
-  });
-  if (!scan.z) return;
-  loadPositions(scan.z, positions, group, room.dgate);
-  decaySizes(room.dgate, positions.count * WIDTH, room.sum);
-  eachVector(positions.count * WIDTH, [&](auto where) {
-    const F z = load(room.dgate, where), dy = load(room.dpre, where);
-    const Sigmoid s = sigmoids(z, load(room.sum, where));
-    const F gate = z * s.value;
-    store(room.dpre, where, dy * gate);
-    store(room.dgate, where, dy * (s.value + gate * s.rest));
-  });
-}
-
-/** Decays and states of every position; state[i] is what position i is handed. Sums c h where the gate needs it. */
-template <int N, bool isNear>
-void recompute(int64_t n, const Positions& positions, const float* rates, bool isGated, const BackwardRoom& room) {
-  if (N) n = N;
-  for (int64_t i = 0; i < positions.count; i++) {
-    const Lanes16 delta = load16(room.delta + i * WIDTH), input = load16(room.input + i * WIDTH);
-    const float *b = positions.b[i], *c = positions.c[i];
-    float *decays = room.decay + i * n * WIDTH, *before = room.state + i * n * WIDTH;
-    const bool isReset = positions.isReset[i];
-    if (isReset) __builtin_memset(decays, 0, size_t(n) * WIDTH * 4);
-    Lanes16 sum = splat16(0);
-    for (int64_t j = 0; j < n; j++) {
-      for (int q = 0; q < PARTS; q++) {
-        const Whole where = {j * WIDTH + q * LANES};
-        F h = input.part[q] * b[j];
-        if (!isReset) {
-          const F decay = decayOf<isNear>(delta.part[q] * load(rates, where));
-          store(decays, where, decay);
-          h += decay * load(before, where);
-        }
-        store(before + n * WIDTH, where, h);
-        if (isGated) sum.part[q] += h * c[j];
-      }
-    }
-    if (isGated) store16(room.sum + i * WIDTH, sum);
-  }
-}
-
-/** Lane i of part q belongs to channel q*LANES + i: folds the parts in halves, to one vector. */
-KRAIT_INLINE F foldParts(Lanes16 lanes) {
-  for (int half = PARTS / 2; half > 0; half /= 2) {
-    for (int q = 0; q < half; q++) lanes.part[q] += lanes.part[q + half];
-  }
-  return lanes.part[0];
-}
-
-/** sums[j] += the lanes of row j, folded in halves, for rows of LANES, four at a time. */
-inline void addLaneSums(const float* rows, int64_t paddedN, float* sums) {
-  for (int64_t j = 0; j < paddedN; j += 4) {
-    const auto row = [&](int i) __attribute__((always_inline)) { return foldToFour(rows + (j + i) * LANES); };
-    const F4 total = loadVector<F4>(sums + j) + sumsOfFour(row(0), row(1), row(2), row(3));
-    __builtin_memcpy(sums + j, &total, sizeof total);
-  }
-}
-
-/** dh from the last position to the first, and everything that follows from it. g: place of the group in its set. */
-template <int N>
-void walkBack(const BackwardScan& scan, const Positions& positions, Group group, int64_t g, const BackwardRoom& room) {
-  const int64_t n = N ? N : scan.n;
-  const float* slopes = room.slopes + g * n * WIDTH;
-  float *dh = room.dh + g * n * WIDTH, *da = room.daChunk;
+inline void prepareGradients(const BackwardScan& scan, const Positions& positions, Group group, const Steps& steps) {
+  loadPositions(scan.dt, positions, group, steps.delta);
+  loadPositions(scan.u, positions, group, steps.u);
+  loadPositions(scan.dy, positions, group, steps.dpre);
+  addBias(scan, group, positions.count, steps.delta);
+  if (scan.hasSoftplus) decaySizes(steps.delta, positions.count * WIDTH, steps.stepSlope);
   const Lanes16 skip = loadVector16(scan.skip, group);
-  Lanes16 dskip = splat16(0), dbias = splat16(0);
-  __builtin_memset(da, 0, size_t(n) * WIDTH * 4);
-  for (int64_t i = positions.count - 1; i >= 0; i--) {
-    const Lanes16 delta = load16(room.delta + i * WIDTH), input = load16(room.input + i * WIDTH);
-    const Lanes16 dpre = load16(room.dpre + i * WIDTH), u = load16(room.u + i * WIDTH);
-    const float *b = positions.b[i], *c = positions.c[i];
-    const float *decays = room.decay + i * n * WIDTH, *before = room.state + i * n * WIDTH, *after = before + n * WIDTH;
-    Lanes16 ddelta = splat16(0), dinput = splat16(0);
-    for (int64_t j = 0; j < n; j++) {
-      Lanes16 productB, productC;
-      for (int q = 0; q < PARTS; q++) {
-        const Whole where = {j * WIDTH + q * LANES};
-        const F gradient = load(dh, where) + dpre.part[q] * c[j];
-        productC.part[q] = dpre.part[q] * load(after, where);
-        productB.part[q] = gradient * input.part[q];
-        dinput.part[q] += gradient * b[j];
-        const F passed = gradient * load(decays, where), weighted = passed * load(before, where);
-        store(dh, where, passed);
-        ddelta.part[q] += weighted * load(slopes, where);
-        store(da, where, load(da, where) + weighted * delta.part[q]);
-      }
-      store(room.productB, Whole{j * LANES}, foldParts(productB));
-      store(room.productC, Whole{j * LANES}, foldParts(productC));
-    }
-    addLaneSums(room.productB, scan.paddedN, room.sumB + i * scan.paddedN);
-    addLaneSums(room.productC, scan.paddedN, room.sumC + i * scan.paddedN);
-    const Lanes16 slope = load16(room.stepSlope + i * WIDTH), sum = load16(room.sum + i * WIDTH);
-    const Lanes16 dgate = load16(room.dgate + i * WIDTH);
+  for (int64_t i = 0; i < positions.count; i++) {
     for (int q = 0; q < PARTS; q++) {
       const Whole where = {i * WIDTH + q * LANES};
-      const F ddt = (ddelta.part[q] + u.part[q] * dinput.part[q]) * slope.part[q];
-      dskip.part[q] += dpre.part[q] * u.part[q];
-      dbias.part[q] += ddt;
-      store(room.delta, where, ddt);  // what position i needed is used up: its memory takes the results
-      store(room.u, where, dpre.part[q] * skip.part[q] + delta.part[q] * dinput.part[q]);
-      store(room.sum, where, dgate.part[q] * (sum.part[q] + skip.part[q] * u.part[q]));
+      const F raw = load(steps.delta, where), decayed = load(steps.stepSlope, where), u = load(steps.u, where);
+      const F delta = scan.hasSoftplus ? softplus(raw, decayed) : raw;
+      store(steps.delta, where, delta);
+      store(steps.input, where, delta * u);
+      store(steps.stepSlope, where, scan.hasSoftplus ? sigmoids(raw, decayed).value : splat(1));
+      store(steps.sum, where, skip.part[q] * u);
+      store(steps.ddelta, where, splat(0));
+      store(steps.dinput, where, splat(0));
     }
   }
-  storePositions(scan.ddt, positions, group, room.delta);
-  storePositions(scan.du, positions, group, room.u);
-  if (scan.z && scan.dz) storePositions(scan.dz, positions, group, room.sum);
+  if (!scan.z) return;
+  loadPositions(scan.z, positions, group, steps.dgate);
+  decaySizes(steps.dgate, positions.count * WIDTH, steps.ddelta);
+  eachVector(positions.count * WIDTH, [&](auto where) {
+    const F z = load(steps.dgate, where), dy = load(steps.dpre, where);
+    const Sigmoid s = sigmoids(z, load(steps.ddelta, where));
+    const F gate = z * s.value;
+    store(steps.dpre, where, dy * gate);
+    store(steps.dgate, where, dy * multiplyAdd(gate, s.rest, s.value));
+    store(steps.ddelta, where, splat(0));
+  });
+}
+
+/** Gradients of a group from the sums over states, whose memory they take. g: place of the group in its set. */
+inline void finishGradients(const BackwardScan& scan, const Positions& positions, Group group, int64_t g,
+                            const BackwardRoom& room) {
+  const Steps steps = room.stepsOf(g);
+  const Lanes16 skip = loadVector16(scan.skip, group);
+  Lanes16 dskip = splat16(0), dbias = splat16(0);
+  for (int64_t i = 0; i < positions.count; i++) {
+    for (int q = 0; q < PARTS; q++) {
+      const Whole where = {i * WIDTH + q * LANES};
+      const F u = load(steps.u, where), dpre = load(steps.dpre, where), dinput = load(steps.dinput, where);
+      const F ddt = multiplyAdd(u, dinput, load(steps.ddelta, where)) * load(steps.stepSlope, where);
+      dskip.part[q] = multiplyAdd(dpre, u, dskip.part[q]);
+      dbias.part[q] += ddt;
+      store(steps.ddelta, where, ddt);
+      store(steps.dinput, where, multiplyAdd(dpre, skip.part[q], load(steps.delta, where) * dinput));
+      if (scan.z) store(steps.sum, where, load(steps.dgate, where) * load(steps.sum, where));
+    }
+  }
+  storePositions(scan.ddt, positions, group, steps.ddelta);
+  storePositions(scan.du, positions, group, steps.dinput);
+  if (scan.z && scan.dz) storePositions(scan.dz, positions, group, steps.sum);
   const auto add = [](float* to, const Lanes16& lanes) {
     for (int q = 0; q < PARTS; q++) store(to, Whole{q * LANES}, load(to, Whole{q * LANES}) + lanes.part[q]);
   };
   add(room.dskip + g * WIDTH, dskip);
   add(room.dbias + g * WIDTH, dbias);
-  for (int64_t j = 0; j < n; j++) add(room.da + (g * n + j) * WIDTH, load16(da + j * WIDTH));
 }
 
-template <int N>
-void chunkBack(const BackwardScan& scan, const Positions& positions, Group group, int64_t g, const BackwardRoom& room) {
-  prepareGradients(scan, positions, group, room);
-  const float* rates = room.rates + g * scan.n * WIDTH;
-  if (areDecaysNear(rates, scan.n, room.delta, positions.count)) {
-    recompute<N, true>(scan.n, positions, rates, scan.z && scan.dz, room);
-  } else {
-    recompute<N, false>(scan.n, positions, rates, scan.z && scan.dz, room);
+/** Sums over the set's channels of a block of states, to rows of [2, n] in shared scratch. */
+inline void writeBlockSums(const Positions& positions, int64_t block, int64_t n, const float* products, float* sums) {
+  const size_t bytes = size_t(n - block < BLOCK ? n - block : BLOCK) * 4;
+  for (int64_t i = 0; i < positions.count; i++) {
+    const F4 sumB = laneSums(products + i * KEPT), sumC = laneSums(products + i * KEPT + BLOCK * LANES);
+    float* out = sums + positions.at[i] * 2 * n + block;
+    __builtin_memcpy(out, &sumB, bytes);
+    __builtin_memcpy(out + n, &sumC, bytes);
   }
-  walkBack<N>(scan, positions, group, g, room);
 }
 
-/** Sums over the set's channels, to rows of [2, n] in shared scratch; padding gets 0. */
-inline void writeChannelSums(const BackwardScan& scan, const Positions& positions, int64_t batch, int64_t from,
-                             int64_t to, const BackwardRoom& room, float* sums) {
-  const int64_t n = scan.n;
-  for (int64_t t = from, i = 0; t < to; t++) {
-    const int64_t row = batch * scan.l + t;
-    float* out = sums + row * 2 * n;
-    const bool isThere = i < positions.count && positions.at[i] == row;
-    for (int64_t j = 0; j < n; j++) {
-      out[j] = isThere ? room.sumB[i * scan.paddedN + j] : 0;
-      out[n + j] = isThere ? room.sumC[i * scan.paddedN + j] : 0;
+/** The first `count` groups of a set in one chunk, states of its first position given. `sums`: rows of [2, n]. */
+inline void chunkBack(const BackwardScan& scan, const Positions& positions, int64_t firstGroup, int64_t count,
+                      const BackwardRoom& room, float* sums) {
+  for (int64_t g = 0; g < count; g++) {
+    prepareGradients(scan, positions, groupOf(scan, firstGroup + g), room.stepsOf(g));
+  }
+  for (int64_t block = 0; block < scan.states; block += BLOCK) {
+    __builtin_memset(room.products, 0, size_t(positions.count * KEPT) * 4);
+    for (int64_t g = 0; g < count; g++) {
+      const Steps steps = room.stepsOf(g);
+      const bool isNear = areDecaysNear(room.largestRate[g], steps.delta, positions.count);
+      for (int q = 0; q < WIDTH; q += LANES) {
+        const int64_t at = (g * scan.states + block) * WIDTH + q;
+        const auto recompute = isNear ? recomputeBlock<true> : recomputeBlock<false>;
+        recompute(positions, block, room.rates + at, room.state + at, steps, q, room.kept);
+        walkBlock(positions, block, room.slopes + at, room.kept, steps, q, room.dh + at, room.da + at, room.products);
+      }
     }
-    if (isThere) i++;
+    writeBlockSums(positions, block, scan.n, room.products, sums);
   }
+  for (int64_t g = 0; g < count; g++) finishGradients(scan, positions, groupOf(scan, firstGroup + g), g, room);
 }
 
 inline void setBack(const BackwardScan& scan, int64_t batch, int64_t set, const BackwardRoom& room, float* shared) {
-  const int64_t n = scan.n, size = n * WIDTH, firstGroup = set * scan.groupsPerSet;
+  const int64_t n = scan.n, size = scan.states * WIDTH, firstGroup = set * scan.groupsPerSet;
   const int64_t left = scan.groups - firstGroup, count = left < scan.groupsPerSet ? left : scan.groupsPerSet;
   for (int64_t g = 0; g < count; g++) {
     const Group group = groupOf(scan, firstGroup + g);
-    loadRows(scan.a, 0, n, group, room.slopes + g * size);
+    loadStates(scan, scan.a, 0, group, room.slopes + g * size);
     loadRates(scan, group, room.rates + g * size);
-    loadRows(scan.dstateOut, batch * n, n, group, room.dh + g * size);
+    room.largestRate[g] = largestSize(room.rates + g * size, size);
+    loadStates(scan, scan.dstateOut, batch * n, group, room.dh + g * size);
   }
   __builtin_memset(room.da, 0, size_t(count * size) * 4);
   __builtin_memset(room.dskip, 0, size_t(count * WIDTH) * 4);
   __builtin_memset(room.dbias, 0, size_t(count * WIDTH) * 4);
-  __builtin_memset(room.productB, 0, size_t(scan.paddedN * LANES) * 4);
-  __builtin_memset(room.productC, 0, size_t(scan.paddedN * LANES) * 4);
-  Positions positions(room.positions, scan.stretch(), n);
+  float* channelSums = shared + set * scan.batches * scan.l * 2 * n;
+  Positions positions(room.positions, scan.stretch(), scan);
   for (int64_t chunk = scan.chunks - 1; chunk >= 0; chunk--) {
     const int64_t from = chunk * scan.chunk, to = from + scan.chunk < scan.l ? from + scan.chunk : scan.l;
     positions.find(scan, batch, from, to);
-    __builtin_memset(room.sumB, 0, size_t(positions.count * scan.paddedN) * 4);
-    __builtin_memset(room.sumC, 0, size_t(positions.count * scan.paddedN) * 4);
+    if (positions.count < to - from) {  // padding gets 0
+      __builtin_memset(channelSums + (batch * scan.l + from) * 2 * n, 0, size_t((to - from) * 2 * n) * 4);
+    }
     for (int64_t g = 0; g < count; g++) {
       const Group group = groupOf(scan, firstGroup + g);
-      loadRows(scan.checkpoints, (batch * scan.chunks + chunk) * n, n, group, room.state);
-      if (n == 16) {
-        chunkBack<16>(scan, positions, group, g, room);
-      } else if (n == 8) {
-        chunkBack<8>(scan, positions, group, g, room);
-      } else {
-        chunkBack<0>(scan, positions, group, g, room);
-      }
+      loadStates(scan, scan.checkpoints, (batch * scan.chunks + chunk) * n, group, room.state + g * size);
       positions.clearOthers(scan, scan.du, batch, from, to, group);
       positions.clearOthers(scan, scan.ddt, batch, from, to, group);
       if (scan.dz) positions.clearOthers(scan, scan.dz, batch, from, to, group);
     }
-    writeChannelSums(scan, positions, batch, from, to, room, shared + set * scan.batches * scan.l * 2 * n);
+    chunkBack(scan, positions, firstGroup, count, room, channelSums);
   }
   float* sums = shared + scan.channelSums() + batch * scan.sumsOfBatch();
   const Matrix da = {reinterpret_cast<char*>(sums), scan.d, F32};

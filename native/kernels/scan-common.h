@@ -1,5 +1,7 @@
 // What the two directions of the selective scan share: arguments, groups of channels, positions without padding.
-// The kernels work on groups of 16 channels, one lane each, so that results do not depend on the register width.
+// The kernels work on groups of 16 channels, one lane each, and on states in blocks of four: the number of states is
+// filled up with states whose b and c are 0. In registers, a block of a vector of channels is walked over a stretch.
+// Included by selective-scan.cc alone, with fused multiply-adds.
 #pragma once
 #include "load.h"
 #include "math.h"
@@ -8,9 +10,13 @@ namespace krait {
 namespace KRAIT_VARIANT {
 namespace {
 
+/** States that are walked together: as many as leave registers for all else. */
+constexpr int BLOCK = 4;
+
 struct Scan {
   Matrix u, dt, a, b, c, skip, z, bias, flags;
   int64_t batches, l, d, n, chunk, chunks, groups;
+  int64_t states;  // n filled up
   bool hasSoftplus;
 
   explicit Scan(const Command& cmd) {
@@ -20,6 +26,7 @@ struct Scan {
     if (chunk < 1) chunk = 1;
     chunks = ceilDiv(l, chunk);
     groups = ceilDiv(d, WIDTH);
+    states = ceilDiv(n, BLOCK) * BLOCK;
     hasSoftplus = cmd.dims[5] != 0;
   }
 };
@@ -74,6 +81,11 @@ inline void loadRows(const Matrix& m, int64_t firstRow, int64_t n, Group group, 
   if (!m) __builtin_memset(to, 0, size_t(n) * WIDTH * 4);
   for (int64_t j = 0; m && j < n; j++) loadRow(m, firstRow + j, group, to + j * WIDTH);
 }
+/** The same, a row for each state, filled up with zeros. */
+inline void loadStates(const Scan& scan, const Matrix& m, int64_t firstRow, Group group, float* to) {
+  loadRows(m, firstRow, scan.n, group, to);
+  __builtin_memset(to + scan.n * WIDTH, 0, size_t(scan.states - scan.n) * WIDTH * 4);
+}
 inline void storeRows(const Matrix& m, int64_t firstRow, int64_t n, Group group, const float* from) {
   for (int64_t j = 0; j < n; j++) storeRow(m, firstRow + j, group, from + j * WIDTH);
 }
@@ -84,8 +96,8 @@ KRAIT_INLINE F rateOf(F a) {
   return select(rate != rate, splat(__builtin_nanf("")), rate);
 }
 inline void loadRates(const Scan& scan, Group group, float* to) {
-  loadRows(scan.a, 0, scan.n, group, to);
-  eachVector(scan.n * WIDTH, [&](auto where) { store(to, where, rateOf(load(to, where))); });
+  loadStates(scan, scan.a, 0, group, to);
+  eachVector(scan.states * WIDTH, [&](auto where) { store(to, where, rateOf(load(to, where))); });
 }
 
 /** Largest size of n numbers, n a multiple of LANES; NaN is not seen. */
@@ -99,10 +111,10 @@ inline float largestSize(const float* x, int64_t n) {
 
 /**
  * Whether every product of a rate and a step is small enough for powerOf2Near, which gives what powerOf2 gives: nearly
- * always, and then a scan takes a quarter less time.
+ * always, and then a scan takes a quarter less time. `largestRate` is the size of the group's largest rate.
  */
-inline bool areDecaysNear(const float* rates, int64_t n, const float* delta, int64_t positions) {
-  return largestSize(rates, n * WIDTH) * largestSize(delta, positions * WIDTH) < 126.0f;
+inline bool areDecaysNear(float largestRate, const float* delta, int64_t positions) {
+  return largestRate * largestSize(delta, positions * WIDTH) < 126.0f;
 }
 
 template <bool isNear>
@@ -110,25 +122,38 @@ KRAIT_INLINE F decayOf(F exponent) {
   return isNear ? powerOf2Near(exponent) : powerOf2(exponent);
 }
 
+/** Positions whose decays are computed in a row, then used: two short chains of operations keep a processor busy. */
+constexpr int AT_ONCE = 8;
+
+/** Decays of a block of states of LANES channels at `count` positions, [BLOCK, LANES] every `step` floats. */
+template <bool isNear>
+KRAIT_INLINE void computeDecays(const float* delta, int64_t count, const float* rates, float* decays, int64_t step) {
+  F rate[BLOCK];
+  for (int s = 0; s < BLOCK; s++) rate[s] = load(rates, Whole{s * WIDTH});
+  for (int64_t i = 0; i < count; i++, delta += WIDTH, decays += step) {
+    const F size = load(delta, Whole{0});
+    for (int s = 0; s < BLOCK; s++) store(decays, Whole{s * LANES}, decayOf<isNear>(size * rate[s]));
+  }
+}
+
 // ---- Positions -----------------------------------------------------------------------------------------------------
 
-/** The positions of a stretch that are not padding, with their rows of b and c as f32. */
+/** The positions of a stretch that are not padding, with their rows of b and c as f32, [count, states]. */
 struct Positions {
-  int64_t count;
-  int64_t* at;          // row of each: batch * l + position
+  int64_t count, states;
+  int64_t* at;  // row of each: batch * l + position
+  float *b, *c;
   uint8_t* isReset;
-  const float **b, **c;
 
-  static size_t bytes(int64_t most, int64_t n) { return rounded64(size_t(most) * (32 + size_t(n) * 8)); }
+  static size_t bytes(int64_t most, int64_t states) { return rounded64(size_t(most) * (16 + size_t(states) * 8)); }
 
   /** Takes its memory from `from`. */
-  Positions(char* from, int64_t most, int64_t n) : count(0) {
+  Positions(char* from, int64_t most, const Scan& scan) : count(0), states(scan.states) {
     at = reinterpret_cast<int64_t*>(from);
-    b = reinterpret_cast<const float**>(at + most);
-    c = b + most;
-    bRoom_ = reinterpret_cast<float*>(c + most);
-    cRoom_ = bRoom_ + most * n;
-    isReset = reinterpret_cast<uint8_t*>(cRoom_ + most * n);
+    b = reinterpret_cast<float*>(at + most);
+    c = b + most * states;
+    isReset = reinterpret_cast<uint8_t*>(c + most * states);
+    __builtin_memset(b, 0, size_t(most * states) * 8);
   }
 
   /** Positions from .. to-1 of a batch. */
@@ -140,8 +165,8 @@ struct Positions {
       const int64_t row = batch * scan.l + t;
       at[count] = row;
       isReset[count] = flag & RESET;
-      b[count] = read(scan.b, row, 0, scan.n, bRoom_ + count * scan.n);
-      c[count] = read(scan.c, row, 0, scan.n, cRoom_ + count * scan.n);
+      toFloats(scan.b.type, scan.b.at(row, 0), scan.n, b + count * states);
+      toFloats(scan.c.type, scan.c.at(row, 0), scan.n, c + count * states);
       count++;
     }
   }
@@ -157,10 +182,21 @@ struct Positions {
       }
     }
   }
-
- private:
-  float *bRoom_, *cRoom_;
 };
+
+// ---- Memory that is needed soon ----------------------------------------------------------------------------------------
+
+/** A group's channels in rows of a tensor, a line of a cache each. Rows are far apart: processors do not see them coming. */
+struct Lines {
+  const char* first;
+  int64_t step;
+
+  void fetch(int64_t i) const { __builtin_prefetch(first + i * step); }
+};
+/** Of the rows from `row`; of an absent tensor, and beyond the end, any memory will do. */
+inline Lines linesOf(const Matrix& m, int64_t row, Group group) {
+  return {m ? m.at(row, group.first) : nullptr, m ? m.ld * bytesOf(m.type) : 0};
+}
 
 // ---- Passes over the positions of a stretch, for one group: [count, 16]. Several passes with short chains of
 // operations keep the processor busier than one with long chains.

@@ -9,6 +9,7 @@
 // A unit is up to 64 channels of one batch. It walks along the sequence in stretches that stay in the first-level
 // cache: steps for all positions, then the recurrence (nearly all of the time: one e^x for each number of the state),
 // then gates.
+#define KRAIT_FUSE  // scans are bound by arithmetic
 #include "kernels.h"
 #include "scan-backward.h"
 #include "scan-common.h"
@@ -33,18 +34,18 @@ struct ForwardScan : Scan {
   }
 };
 
-/** Of each group of a unit: rates and state [n, 16]. Of the group at work: steps and outputs [STRETCH, 16]. */
+/** Of each group of a unit: rates and state [states, 16]. Of the group at work: steps and outputs [STRETCH, 16]. */
 struct ForwardRoom {
   float *rates, *state, *delta, *input, *sum;
   char* positions;
 
-  static size_t bytes(int64_t n) {
-    return Positions::bytes(STRETCH, n) + size_t(2 * MOST_GROUPS * n + 3 * STRETCH) * WIDTH * 4;
+  static size_t bytes(int64_t states) {
+    return Positions::bytes(STRETCH, states) + size_t(2 * MOST_GROUPS * states + 3 * STRETCH) * WIDTH * 4;
   }
-  ForwardRoom(void* from, int64_t n) {
+  ForwardRoom(void* from, int64_t states) {
     rates = static_cast<float*>(from);
-    state = rates + MOST_GROUPS * n * WIDTH;
-    delta = state + MOST_GROUPS * n * WIDTH;
+    state = rates + MOST_GROUPS * states * WIDTH;
+    delta = state + MOST_GROUPS * states * WIDTH;
     input = delta + STRETCH * WIDTH;
     sum = input + STRETCH * WIDTH;
     positions = reinterpret_cast<char*>(sum + STRETCH * WIDTH);
@@ -56,65 +57,76 @@ int planSelectiveScan(const Command& cmd, Plan* plan) {
   *plan = Plan();
   const int64_t channels = scan.unitGroups * WIDTH;
   planUnits(plan, 0, scan.batches * scan.unitsOfBatch, scan.l * channels * (scan.n + 4) * 2);
-  plan->thread_scratch = ForwardRoom::bytes(scan.n);
+  plan->thread_scratch = ForwardRoom::bytes(scan.states);
   return checkTypes(cmd, "hhfhhfhfifhff");
 }
 
-/** delta and delta u of every position. */
+/** delta and delta u of every position, and what u adds to the sum. */
 void prepareSteps(const ForwardScan& scan, const Positions& positions, Group group, const ForwardRoom& room) {
   loadPositions(scan.dt, positions, group, room.delta);
   loadPositions(scan.u, positions, group, room.input);
   addBias(scan, group, positions.count, room.delta);
   if (scan.hasSoftplus) decaySizes(room.delta, positions.count * WIDTH, room.sum);
-  eachVector(positions.count * WIDTH, [&](auto where) {
-    const F raw = load(room.delta, where);
-    const F delta = scan.hasSoftplus ? softplus(raw, load(room.sum, where)) : raw;
-    store(room.delta, where, delta);
-    store(room.input, where, load(room.input, where) * delta);
-  });
-}
-
-/** The recurrence along positions; N is n where it is known. */
-template <int N, bool isNear>
-void recur(int64_t n, const Positions& positions, const float* rates, float* state, const ForwardRoom& room) {
-  if (N) n = N;
+  const Lanes16 skip = loadVector16(scan.skip, group);
   for (int64_t i = 0; i < positions.count; i++) {
-    if (positions.isReset[i]) __builtin_memset(state, 0, size_t(n) * WIDTH * 4);
-    const Lanes16 delta = load16(room.delta + i * WIDTH), input = load16(room.input + i * WIDTH);
-    const float *b = positions.b[i], *c = positions.c[i];
-    Lanes16 sum = splat16(0);
-    for (int64_t j = 0; j < n; j++) {
-      for (int q = 0; q < PARTS; q++) {
-        const Whole where = {j * WIDTH + q * LANES};
-        const F decay = decayOf<isNear>(delta.part[q] * load(rates, where));
-        const F next = decay * load(state, where) + input.part[q] * b[j];
-        store(state, where, next);
-        sum.part[q] += next * c[j];
-      }
+    for (int q = 0; q < PARTS; q++) {
+      const Whole where = {i * WIDTH + q * LANES};
+      const F raw = load(room.delta, where), u = load(room.input, where);
+      const F delta = scan.hasSoftplus ? softplus(raw, load(room.sum, where)) : raw;
+      store(room.delta, where, delta);
+      store(room.input, where, u * delta);
+      store(room.sum, where, u * skip.part[q]);
     }
-    store16(room.sum + i * WIDTH, sum);
   }
 }
 
-template <int N>
-void recurFor(int64_t n, const Positions& positions, const float* rates, float* state, const ForwardRoom& room) {
-  if (areDecaysNear(rates, n, room.delta, positions.count)) {
-    recur<N, true>(n, positions, rates, state, room);
-  } else {
-    recur<N, false>(n, positions, rates, state, room);
+/**
+ * The recurrence of a block of states of LANES channels along positions. Rates and state are rows of 16. On the way,
+ * lines that will be needed are fetched.
+ */
+template <bool isNear>
+void recurBlock(const Positions& positions, int64_t block, const float* rates, float* state, const float* delta,
+                const float* input, float* sum, Lines ahead) {
+  F h[BLOCK];
+  for (int s = 0; s < BLOCK; s++) h[s] = load(state, Whole{s * WIDTH});
+  const float *b = positions.b + block, *c = positions.c + block;
+  alignas(64) float decays[AT_ONCE * BLOCK * LANES];
+  for (int64_t from = 0; from < positions.count; from += AT_ONCE) {
+    const int64_t count = positions.count - from < AT_ONCE ? positions.count - from : AT_ONCE;
+    computeDecays<isNear>(delta + from * WIDTH, count, rates, decays, BLOCK * LANES);
+    const float* decay = decays;
+    for (int64_t i = from; i < from + count; i++, b += positions.states, c += positions.states) {
+      for (int s = 0; s < BLOCK && positions.isReset[i]; s++) h[s] = splat(0);
+      const Whole where = {i * WIDTH};
+      ahead.fetch(i);
+      const F added = load(input, where);
+      F total = load(sum, where);
+      for (int s = 0; s < BLOCK; s++, decay += LANES) {
+        h[s] = multiplyAdd(load(decay, Whole{0}), h[s], added * b[s]);
+        total = multiplyAdd(h[s], splat(c[s]), total);
+      }
+      store(sum, where, total);
+    }
+  }
+  for (int s = 0; s < BLOCK; s++) store(state, Whole{s * WIDTH}, h[s]);
+}
+
+/** `ahead`: what the group reads in the next stretch. */
+template <bool isNear>
+void recur(const Positions& positions, const float* rates, float* state, const ForwardRoom& room,
+           const Lines (&ahead)[3]) {
+  int walk = 0;
+  for (int q = 0; q < WIDTH; q += LANES) {
+    for (int64_t block = 0; block < positions.states; block += BLOCK, walk++) {
+      const int64_t at = block * WIDTH + q;
+      recurBlock<isNear>(positions, block, rates + at, state + at, room.delta + q, room.input + q, room.sum + q,
+                         ahead[walk % 3]);
+    }
   }
 }
 
 /** y of every position. Steps and inputs are not needed any more: their memory serves as room. */
 void finishOutputs(const ForwardScan& scan, const Positions& positions, Group group, const ForwardRoom& room) {
-  if (scan.skip) {
-    const Lanes16 skip = loadVector16(scan.skip, group);
-    loadPositions(scan.u, positions, group, room.delta);
-    for (int64_t i = 0; i < positions.count; i++) {
-      const Lanes16 u = load16(room.delta + i * WIDTH), sum = load16(room.sum + i * WIDTH);
-      store16(room.sum + i * WIDTH, map16([&](int q) { return sum.part[q] + skip.part[q] * u.part[q]; }));
-    }
-  }
   if (scan.z) {
     loadPositions(scan.z, positions, group, room.delta);
     decaySizes(room.delta, positions.count * WIDTH, room.input);
@@ -132,32 +144,33 @@ void finishOutputs(const ForwardScan& scan, const Positions& positions, Group gr
 void stepOnce(const ForwardScan& scan, const Positions& positions, int64_t batch, int64_t firstGroup, int64_t count,
               const ForwardRoom& room) {
   const int64_t first = firstGroup * WIDTH, channels = count * WIDTH;
-  __builtin_memset(room.sum, 0, size_t(channels) * 4);
   for (int64_t j = 0; j < scan.n; j++) {
     const int64_t row = batch * scan.n + j;
-    const float *a = scan.a.floats(j, first), b = positions.b[0][j], c = positions.c[0][j];
+    const float *a = scan.a.floats(j, first), b = positions.b[j], c = positions.c[j];
     const float* before = positions.isReset[0] || !scan.stateIn ? nullptr : scan.stateIn.floats(row, first);
     float* after = scan.stateOut ? scan.stateOut.floats(row, first) : room.state;
     for (int64_t at = 0; at < channels; at += LANES) {
       const Whole where = {at};
       F next = load(room.input, where) * b;
-      if (before) next = powerOf2(load(room.delta, where) * rateOf(load(a, where))) * load(before, where) + next;
+      if (before) {
+        const F decay = powerOf2(load(room.delta, where) * rateOf(load(a, where)));
+        next = multiplyAdd(decay, load(before, where), next);
+      }
       store(after, where, next);
-      store(room.sum, where, load(room.sum, where) + next * c);
+      store(room.sum, where, multiplyAdd(next, splat(c), load(room.sum, where)));
     }
   }
 }
 
-/** Positions from .. to-1 of one group. */
-void scanStretch(const ForwardScan& scan, const Positions& positions, Group group, const float* rates, float* state,
-                 const ForwardRoom& room) {
+/** The positions of one group; `next` is the row after the stretch. */
+void scanStretch(const ForwardScan& scan, const Positions& positions, int64_t next, Group group, const float* rates,
+                 float* state, float largestRate, const ForwardRoom& room) {
   prepareSteps(scan, positions, group, room);
-  if (scan.n == 16) {
-    recurFor<16>(scan.n, positions, rates, state, room);
-  } else if (scan.n == 8) {
-    recurFor<8>(scan.n, positions, rates, state, room);
+  const Lines ahead[3] = {linesOf(scan.dt, next, group), linesOf(scan.u, next, group), linesOf(scan.z, next, group)};
+  if (areDecaysNear(largestRate, room.delta, positions.count)) {
+    recur<true>(positions, rates, state, room, ahead);
   } else {
-    recurFor<0>(scan.n, positions, rates, state, room);
+    recur<false>(positions, rates, state, room, ahead);
   }
   finishOutputs(scan, positions, group, room);
 }
@@ -176,9 +189,10 @@ void stepUnit(const ForwardScan& scan, const Positions& positions, int64_t batch
 }
 
 void scanUnit(const ForwardScan& scan, int64_t batch, int64_t firstGroup, const ForwardRoom& room) {
-  const int64_t n = scan.n, size = n * WIDTH;
+  const int64_t n = scan.n, size = scan.states * WIDTH;
   const int64_t left = scan.groups - firstGroup, count = left < scan.unitGroups ? left : scan.unitGroups;
-  Positions positions(room.positions, STRETCH, n);
+  Positions positions(room.positions, STRETCH, scan);
+  float largestRate[MOST_GROUPS];
   const auto groupAt = [&](int64_t g) { return groupOf(scan, firstGroup + g); };
   if (scan.l == 1 && !scan.checkpoints && groupAt(count - 1).count == WIDTH) {
     positions.find(scan, batch, 0, 1);
@@ -186,7 +200,8 @@ void scanUnit(const ForwardScan& scan, int64_t batch, int64_t firstGroup, const 
   }
   for (int64_t g = 0; g < count; g++) {
     loadRates(scan, groupAt(g), room.rates + g * size);
-    loadRows(scan.stateIn, batch * n, n, groupAt(g), room.state + g * size);
+    largestRate[g] = largestSize(room.rates + g * size, size);
+    loadStates(scan, scan.stateIn, batch * n, groupAt(g), room.state + g * size);
   }
   for (int64_t from = 0, to; from < scan.l; from = to) {
     to = (from / scan.chunk + 1) * scan.chunk;
@@ -198,7 +213,7 @@ void scanUnit(const ForwardScan& scan, int64_t batch, int64_t firstGroup, const 
       if (scan.checkpoints && from % scan.chunk == 0) {
         storeRows(scan.checkpoints, (batch * scan.chunks + from / scan.chunk) * n, n, groupAt(g), state);
       }
-      scanStretch(scan, positions, groupAt(g), room.rates + g * size, state, room);
+      scanStretch(scan, positions, batch * scan.l + to, groupAt(g), room.rates + g * size, state, largestRate[g], room);
       positions.clearOthers(scan, scan.y, batch, from, to, groupAt(g));
     }
   }
@@ -209,7 +224,7 @@ void scanUnit(const ForwardScan& scan, int64_t batch, int64_t firstGroup, const 
 
 void runSelectiveScan(const Command& cmd, int, int64_t begin, int64_t end, void* scratch, void*) {
   const ForwardScan scan(cmd);
-  const ForwardRoom room(scratch, scan.n);
+  const ForwardRoom room(scratch, scan.states);
   for (int64_t unit = begin; unit < end; unit++) {
     scanUnit(scan, unit / scan.unitsOfBatch, unit % scan.unitsOfBatch * scan.unitGroups, room);
   }

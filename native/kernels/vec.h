@@ -2,7 +2,7 @@
 //
 // Elementwise work is cut into vectors of LANES elements. What is summed across elements goes through 16 virtual
 // lanes whatever the register width: element i belongs to lane i % 16, lanes are folded in halves. With contraction
-// off, every variant therefore gives the same bits.
+// off, every variant therefore gives the same bits, but in files that ask for fused multiply-adds (`multiplyAdd`).
 #pragma once
 #include "abi.h"
 
@@ -91,6 +91,22 @@ KRAIT_INLINE F squareRoot(F x) {
 #else
   for (int i = 0; i < LANES; i++) x[i] = __builtin_sqrtf(x[i]);
   return x;
+#endif
+}
+
+/**
+ * a b + c. In files that define KRAIT_FUSE before they include this, it is one operation, rounded once, where the variant
+ * has an instruction for it: faster, but other bits than on variants that have none.
+ */
+KRAIT_INLINE F multiplyAdd(F a, F b, F c) {
+#if defined(KRAIT_FUSE) && defined(__AVX512F__)
+  return (F)_mm512_fmadd_ps((__m512)a, (__m512)b, (__m512)c);
+#elif defined(KRAIT_FUSE) && defined(__FMA__)
+  return (F)_mm256_fmadd_ps((__m256)a, (__m256)b, (__m256)c);
+#elif defined(KRAIT_FUSE) && defined(__aarch64__)
+  return (F)vfmaq_f32((float32x4_t)c, (float32x4_t)a, (float32x4_t)b);
+#else
+  return a * b + c;
 #endif
 }
 
