@@ -6,7 +6,7 @@
  * it is rebuilt never read half a file. Run by hand: `node scripts/build-js.mjs [--types]`.
  */
 import { createHash } from 'node:crypto';
-import { existsSync, mkdirSync, readdirSync, readFileSync, renameSync, rmSync, writeFileSync } from 'node:fs';
+import { existsSync, mkdirSync, readdirSync, readFileSync, renameSync, rmSync, statSync, writeFileSync } from 'node:fs';
 import { dirname, join, relative, resolve, sep } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { Remedy, runNode } from './child.mjs';
@@ -16,11 +16,19 @@ const ASSETS = /\.(json|html|css|wasm)$/;
 const NOT_PUBLISHED = /\.test\.ts$|(^|\/)(testing|fixtures)\//;
 const WORKER_URL = /new URL\(\s*(['"])(\.{1,2}\/[^'"\n]+)\.ts\1\s*,\s*import\.meta\.url\s*\)/g;
 
-/** Whether dist/ is what src/ compiles to: one read of src, some ten milliseconds. */
+/**
+ * Whether dist/ is what src/ compiles to. Files that look as they did (size, time of change) are not read again: this
+ * runs at the start of every command in a clone.
+ */
 export function isJsFresh(root) {
   const sources = listSources(root);
-  if (readText(join(root, 'build', 'js.stamp')) !== hashOf(root, sources)) return false;
-  return sources.every((path) => existsSync(join(root, 'dist', outputOf(path))));
+  if (!sources.every((path) => existsSync(join(root, 'dist', outputOf(path))))) return false;
+  const [stamp, looks] = (readText(join(root, 'build', 'js.stamp')) ?? '').split('\n');
+  const now = looksOf(root, sources);
+  if (stamp && looks === now) return true;
+  if (stamp !== hashOf(root, sources)) return false;
+  replaceFile(join(root, 'build', 'js.stamp'), Buffer.from(`${stamp}\n${now}\n`));
+  return true;
 }
 
 /**
@@ -32,7 +40,7 @@ export function isJsFresh(root) {
 export async function buildJs(root) {
   const start = performance.now();
   const sources = listSources(root);
-  const stamp = hashOf(root, sources);
+  const [stamp, looks] = [hashOf(root, sources), looksOf(root, sources)];
   const modules = sources.filter((path) => path.endsWith('.ts'));
   const outputs = modules.length ? await compile(root, modules) : new Map();
   for (const path of sources) {
@@ -41,7 +49,7 @@ export async function buildJs(root) {
   let written = 0;
   for (const [path, content] of outputs) written += replaceFile(join(root, 'dist', path), content) ? 1 : 0;
   removeOthers(root, outputs);
-  replaceFile(join(root, 'build', 'js.stamp'), Buffer.from(stamp));
+  replaceFile(join(root, 'build', 'js.stamp'), Buffer.from(`${stamp}\n${looks}\n`));
   return { files: sources.length, written, seconds: (performance.now() - start) / 1000 };
 }
 
@@ -144,20 +152,37 @@ function listFiles(folder, prefix = '') {
     });
 }
 
-/** Changes with every source, and with whatever else decides what they compile to. */
+/** Every source, and whatever else decides what they compile to: name and file. */
+function inputsOf(root, sources) {
+  return [
+    ['builder', fileURLToPath(import.meta.url)],
+    ['config', join(root, 'tsconfig.json')],
+    ['declarations', join(root, 'tsconfig.build.json')],
+    ['esbuild', join(root, 'node_modules', 'esbuild', 'package.json')],
+    ...sources.map((path) => [path, join(root, 'src', path)]),
+  ];
+}
+
+/** Changes with the content of every input. */
 function hashOf(root, sources) {
   const hash = createHash('sha256');
-  const add = (name, file) =>
+  for (const [name, file] of inputsOf(root, sources)) {
     hash
       .update(`${name}\0`)
       .update(existsSync(file) ? readFileSync(file) : '')
       .update('\0');
-  add('builder', fileURLToPath(import.meta.url));
-  add('config', join(root, 'tsconfig.json'));
-  add('declarations', join(root, 'tsconfig.build.json'));
-  add('esbuild', join(root, 'node_modules', 'esbuild', 'package.json'));
-  for (const path of sources) add(path, join(root, 'src', path));
-  return `${hash.digest('hex')}\n`;
+  }
+  return hash.digest('hex');
+}
+
+/** Changes whenever an input is written, and with the place: without reading one. */
+function looksOf(root, sources) {
+  const hash = createHash('sha256').update(root);
+  for (const [name, file] of inputsOf(root, sources)) {
+    const status = statSync(file, { throwIfNoEntry: false });
+    hash.update(`\0${name}\0${status?.size}\0${status?.mtimeMs}\0${status?.ctimeMs}\0${status?.ino}`);
+  }
+  return hash.digest('hex');
 }
 
 /** @returns whether the content was different */

@@ -255,6 +255,18 @@ napi_value jsRead(napi_env env, napi_callback_info info) {
   return queueRead(env, session, reinterpret_cast<const void*>(uintptr_t(address)), size_t(bytes), true);
 }
 
+/** load(device, address, file, offset, bytes): Promise<void>; `file` is a descriptor that stays open until then */
+napi_value jsLoad(napi_env env, napi_callback_info info) {
+  napi_value args[5];
+  Session* session;
+  double address, file, offset, bytes;
+  if (!arguments(env, info, args) || !sessionOf(env, args[0], &session)) return nullptr;
+  if (!wholeOf(env, args[1], "address", &address) || !wholeOf(env, args[2], "file", &file)) return nullptr;
+  if (!wholeOf(env, args[3], "offset", &offset) || !wholeOf(env, args[4], "bytes", &bytes)) return nullptr;
+  void* to = reinterpret_cast<void*>(uintptr_t(address));
+  return queueLoad(env, session, int(file), uint64_t(offset), to, size_t(bytes));
+}
+
 /** sync(device): Promise<void> */
 napi_value jsSync(napi_env env, napi_callback_info info) {
   napi_value args[1];
@@ -315,6 +327,7 @@ napi_value exportAll(napi_env env, napi_value exports) {
       {"close", jsClose},       {"setTiming", jsSetTiming},
       {"takeTimes", jsTakeTimes}, {"makeList", jsMakeList},
       {"launchList", jsLaunchList}, {"dropList", jsDropList},
+      {"load", jsLoad},
   };
   for (const auto& row : table) {
     napi_value function;

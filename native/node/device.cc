@@ -1,5 +1,7 @@
 #include "device.h"
 
+#include "file-load.h"
+
 #include <stdlib.h>
 #include <string.h>
 
@@ -152,6 +154,17 @@ void Device::read(const void* from, void* to, size_t bytes, void* token) {
   publish();
 }
 
+void Device::load(int file, uint64_t offset, void* to, size_t bytes, void* token) {
+  Entry& entry = reserve();
+  entry.kind = Kind::Load;
+  entry.file = file;
+  entry.offset = offset;
+  entry.to = to;
+  entry.bytes = bytes;
+  entry.token = token;
+  publish();
+}
+
 void Device::serve() {
   for (uint64_t head = 0;;) {
     consumer_.wait([&] {
@@ -187,6 +200,9 @@ void Device::execute(Entry& entry) {
     case Kind::Read:
       if (entry.bytes && !failure_) memcpy(entry.to, entry.from, entry.bytes);
       done_(entry.token, failure_);
+      break;
+    case Kind::Load:
+      done_(entry.token, failure_ ? failure_ : loadFile(pool_, entry.file, entry.offset, entry.to, entry.bytes));
       break;
   }
 }
@@ -255,7 +271,7 @@ void Device::close() {
   for (uint64_t at = head_.load(); at != tail_.load(); at++) {
     Entry& entry = ring_[at % kCapacity];
     if (entry.kind == Kind::Write) free(const_cast<void*>(entry.from));
-    if (entry.kind == Kind::Read) done_(entry.token, kClosed);
+    if (entry.kind == Kind::Read || entry.kind == Kind::Load) done_(entry.token, kClosed);
   }
   for (const Block& block : blocks_) releaseBlock(block.address, block.bytes);
   blocks_.clear();

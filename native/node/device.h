@@ -45,6 +45,8 @@ class Device {
   bool write(void* to, const void* data, size_t bytes);
   /** `to` must stay valid until `done(token)`. With 0 bytes it is a sync. */
   void read(const void* from, void* to, size_t bytes, void* token);
+  /** Fills memory from a file that stays open until `done(token)`, which tells whether all of it was there. */
+  void load(int file, uint64_t offset, void* to, size_t bytes, void* token);
 
   /** When a kernel ran, in nanoseconds since timing was switched on. */
   struct Span {
@@ -59,7 +61,7 @@ class Device {
   void close();
 
  private:
-  enum class Kind { Run, List, Write, Read };
+  enum class Kind { Run, List, Write, Read, Load };
   struct Planned {
     Command command;
     Plan plan;
@@ -75,6 +77,8 @@ class Device {
     void* to;
     size_t bytes;
     void* token;
+    int file;         // of a load
+    uint64_t offset;  // in the file
     bool timed;
     Span span;  // written by the queue's thread
     const List* list;

@@ -66,6 +66,13 @@ void expect(napi_env env, Session* session) {
   napi_reference_ref(env, session->self, &count);
 }
 
+Completion* promised(napi_env env, Session* session, napi_ref buffer, size_t bytes, napi_value* promise) {
+  Completion* completion = new Completion{session, nullptr, buffer, bytes, nullptr};
+  napi_create_promise(env, &completion->deferred, promise);
+  expect(env, session);
+  return completion;
+}
+
 // ---- life of a session ------------------------------------------------------------------------------------
 
 void closeSession(Session* session) {
@@ -125,11 +132,16 @@ napi_value queueRead(napi_env env, Session* session, const void* from, size_t by
     if (napi_create_arraybuffer(env, bytes, &to, &buffer) != napi_ok) return nullptr;  // a RangeError is pending
     napi_create_reference(env, buffer, 1, &reference);
   }
-  Completion* completion = new Completion{session, nullptr, reference, bytes, nullptr};
   napi_value promise;
-  napi_create_promise(env, &completion->deferred, &promise);
-  expect(env, session);
+  Completion* completion = promised(env, session, reference, bytes, &promise);
   session->device->read(from, to, bytes, completion);
+  return promise;
+}
+
+napi_value queueLoad(napi_env env, Session* session, int file, uint64_t offset, void* to, size_t bytes) {
+  napi_value promise;
+  Completion* completion = promised(env, session, nullptr, bytes, &promise);
+  session->device->load(file, offset, to, bytes, completion);
   return promise;
 }
 

@@ -22,6 +22,9 @@ struct Session {
 /** A handle of a new device. @throws what the device throws when its threads cannot start. */
 napi_value openSession(napi_env env, const Catalogue& catalogue, int threads);
 
+/** Queues a read of an open file into the device's memory and returns its promise, which rejects if it fails. */
+napi_value queueLoad(napi_env env, Session* session, int file, uint64_t offset, void* to, size_t bytes);
+
 /** Closes the device if that has not happened. */
 void endSession(napi_env env, Session* session);
 

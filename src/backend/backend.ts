@@ -50,6 +50,11 @@ export interface Backend {
   upload(block: Allocation, byteOffset: number, data: Uint8Array): void;
   /** The bytes as they are after everything that was queued before. */
   download(block: Allocation, byteOffset: number, bytes: number): Promise<Uint8Array>;
+  /**
+   * Where a device can: fills memory from an open file of the operating system (its descriptor) without passing through
+   * JavaScript. In its turn in the queue; the file stays open until then. Rejects if the file has fewer bytes.
+   */
+  loadFile?(block: Allocation, byteOffset: number, bytes: number, file: number, fileOffset: number): Promise<void>;
   /** Queues one kernel. Throws `UnsupportedOpError` at once if this device lacks the kernel or a dtype. */
   launch(command: Command): void;
   /**

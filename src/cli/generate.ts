@@ -8,9 +8,8 @@ import {
   type ModelOptions,
   number,
   Output,
-  openModel,
+  openModelAndTokenizer,
   readStdin,
-  tokenizerFor,
   withModelOptions,
 } from './session.ts';
 
@@ -36,8 +35,7 @@ interface Run {
 
 async function run(options: Options, output: Output): Promise<void> {
   await checkProfileFile(options.profile);
-  const { model, device, folder, loadSeconds } = await openModel(options, output);
-  const tokenizer = await tokenizerFor(model, folder);
+  const { model, device, tokenizer, loadSeconds } = await openModelAndTokenizer(options, output);
   const prompt = options.prompt === '-' ? await readStdin() : options.prompt;
   const promptTokens = tokenizer.encode(prompt).length;
   const done: Run = { completion: '', tokens: [], finish: null, prefillSeconds: 0, decodeSeconds: 0 };

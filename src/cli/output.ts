@@ -2,8 +2,11 @@
  * What a command prints: with `--json` one document on stdout; people's text always on stderr, so that stdout
  * stays clean for pipes. Progress is a bar on a terminal and plain lines elsewhere.
  */
-import cliProgress from 'cli-progress';
+import { createRequire } from 'node:module';
+import type cliProgress from 'cli-progress';
 import pc from 'picocolors';
+
+const require = createRequire(import.meta.url);
 
 export interface Progress {
   /** Moves to `done` of the total, with a short note such as the loss. */
@@ -56,9 +59,10 @@ class Bar implements Progress {
 
   constructor(label: string, total: number) {
     const format = `${label.padEnd(12)} {bar} {percentage}% {value}/{total} {eta_formatted} left {note}`;
-    this.bar = new cliProgress.SingleBar(
+    const { SingleBar, Presets } = require('cli-progress') as typeof cliProgress; // only where there is a terminal
+    this.bar = new SingleBar(
       { format, stream: process.stderr, hideCursor: true, clearOnComplete: false, barsize: 24, etaBuffer: 30 },
-      cliProgress.Presets.shades_classic,
+      Presets.shades_classic,
     );
     this.bar.start(total, 0, { note: '' });
   }

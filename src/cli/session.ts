@@ -6,7 +6,6 @@ import { loadTokenizer, resolveModel, type Tokenizer } from '../io/index.ts';
 import { type LanguageModel, loadModel } from '../models/index.ts';
 import { NodeFileSystem, readHubSettings } from '../platform/node/index.ts';
 import { Device } from '../tensor/index.ts';
-import { loadAdapter } from '../tune/index.ts';
 import { Output } from './output.ts';
 
 /** Most threads that every device takes. */
@@ -139,12 +138,33 @@ export async function modelFolder(options: { model: string; revision?: string },
 
 /** Resolves and loads the model, and its adapter if there is one. */
 export async function openModel(options: ModelOptions, output: Output): Promise<OpenModel> {
+  return openFolder(await modelFolder(options, output), options, output);
+}
+
+/**
+ * As `openModel`, with the tokenizer, which is read while the weights are.
+ * @throws UsageError if it has more tokens than the model has rows.
+ */
+export async function openModelAndTokenizer(
+  options: ModelOptions,
+  output: Output,
+): Promise<OpenModel & { tokenizer: Tokenizer }> {
   const folder = await modelFolder(options, output);
+  const reading = loadTokenizer(nodeFiles, folder);
+  reading.catch(() => undefined); // what is wrong with the model is said first
+  const opened = await openFolder(folder, options, output);
+  return { ...opened, tokenizer: checkTokenizer(await reading, opened.model) };
+}
+
+async function openFolder(folder: string, options: ModelOptions, output: Output): Promise<OpenModel> {
   const device = await openDevice(options, output);
   const startedMs = performance.now();
   const onWarning = (line: string) => output.warn(line);
   const model = await loadModel(device, nodeFiles, folder, { dtype: storageOf(options.dtype), onWarning });
-  if (options.adapter) await loadAdapter(model, nodeFiles, options.adapter);
+  if (options.adapter) {
+    const { loadAdapter } = await import('../tune/index.ts'); // a third of all modules, for those who have one
+    await loadAdapter(model, nodeFiles, options.adapter);
+  }
   return { folder, device, model, loadSeconds: (performance.now() - startedMs) / 1000 };
 }
 
@@ -153,7 +173,10 @@ export async function openModel(options: ModelOptions, output: Output): Promise<
  * @throws UsageError if it has more tokens than the model has rows.
  */
 export async function tokenizerFor(model: LanguageModel, folder: string): Promise<Tokenizer> {
-  const tokenizer = await loadTokenizer(nodeFiles, folder);
+  return checkTokenizer(await loadTokenizer(nodeFiles, folder), model);
+}
+
+function checkTokenizer(tokenizer: Tokenizer, model: LanguageModel): Tokenizer {
   if (tokenizer.vocabSize > model.vocabSize) {
     throw new UsageError(
       `${tokenizer.path}: ${tokenizer.vocabSize} tokens do not fit the model's vocabulary of ${model.vocabSize}; use the tokenizer that belongs to the weights`,

@@ -4,7 +4,13 @@
 import { type DType, FileFormatError, type NumericArray, type Shape } from '../core/index.ts';
 import { type FileSystem, joinPath } from './files.ts';
 import { describe, isRecord, parseJsonObject } from './json.ts';
-import { findTensor, openSafetensors, type SafetensorsFile, type TensorSource } from './safetensors.ts';
+import {
+  findTensor,
+  openSafetensors,
+  type SafetensorsFile,
+  type StoredPlace,
+  type TensorSource,
+} from './safetensors.ts';
 import type { TensorInfo } from './safetensors-header.ts';
 
 export const WEIGHTS_FILE = 'model.safetensors';
@@ -55,6 +61,10 @@ class ShardedCheckpoint implements TensorSource {
 
   async readInto(name: string, target: Uint8Array): Promise<void> {
     await this.shardOf(name).readInto(name, target);
+  }
+
+  place(name: string): StoredPlace | undefined {
+    return this.shardOf(name).place(name);
   }
 
   stream(name: string, chunkBytes?: number): AsyncIterable<Uint8Array> {

@@ -8,6 +8,8 @@ export interface RandomAccessFile {
   readonly path: string;
   /** Bytes in the file when it was opened. */
   readonly size: number;
+  /** What the operating system knows it by while it is open, where it does: for devices that read files themselves. */
+  readonly descriptor?: number;
   /** Exactly `length` bytes from `offset`; a file that has fewer is an error. */
   read(offset: number, length: number): Promise<Uint8Array>;
   /** Fills `target` from `offset`. */

@@ -11,6 +11,13 @@ import { decodeStored, storedBits } from './stored-dtype.ts';
 /** Bytes a `stream` yields at a time: large enough for the disk, small enough to be nothing beside a model. */
 export const STREAM_CHUNK_BYTES = 4 << 20;
 
+/** Bytes of an open file. */
+export interface StoredPlace {
+  readonly descriptor: number;
+  readonly offset: number;
+  readonly bytes: number;
+}
+
 /** Named tensors in one file or many. Tensors are found by name; an absent one is a CheckpointError. */
 export interface TensorSource {
   /** What was opened, for messages. */
@@ -31,6 +38,8 @@ export interface TensorSource {
   readInto(name: string, target: Uint8Array): Promise<void>;
   /** A tensor's bytes in order, in fresh pieces of whole elements, at most about `chunkBytes` each. */
   stream(name: string, chunkBytes?: number): AsyncIterable<Uint8Array>;
+  /** Where a tensor's bytes are, for a device that reads files itself; undefined where files have no descriptor. */
+  place(name: string): StoredPlace | undefined;
   /** A tensor as raw elements of an engine dtype (see `decodeStored`). */
   readAs(name: string, dtype: DType): Promise<NumericArray>;
   close(): Promise<void>;
@@ -61,6 +70,12 @@ export class SafetensorsFile implements TensorSource {
   read(name: string): Promise<Uint8Array> {
     const { begin, end } = this.info(name);
     return this.file.read(begin, end - begin);
+  }
+
+  place(name: string): StoredPlace | undefined {
+    const { begin, end } = this.info(name);
+    const { descriptor } = this.file;
+    return descriptor === undefined ? undefined : { descriptor, offset: begin, bytes: end - begin };
   }
 
   async readInto(name: string, target: Uint8Array): Promise<void> {

@@ -1,26 +1,10 @@
 /** Models from checkpoints and from nothing. Weights stream from the file into device memory, a piece at a time. */
-import {
-  ConfigError,
-  type DType,
-  encode,
-  HostRandom,
-  quantiseRows,
-  sizeOf,
-  UnsupportedOpError,
-} from '../core/index.ts';
-import {
-  countNonFinite,
-  decodeStored,
-  type FileSystem,
-  joinPath,
-  openCheckpoint,
-  STREAM_CHUNK_BYTES,
-  storedBits,
-  type TensorSource,
-} from '../io/index.ts';
+import { ConfigError, type DType, encode, HostRandom, sizeOf, UnsupportedOpError } from '../core/index.ts';
+import { type FileSystem, joinPath, openCheckpoint, type TensorSource } from '../io/index.ts';
 import type { Device, Tensor } from '../tensor/index.ts';
 import { parseConfigText } from './config.ts';
 import { familyOf, type LanguageModel, type ModelConfig } from './registry.ts';
+import { WeightReader, writeQuantised } from './weight-reader.ts';
 import { matchWeights, settleConfig, storageType, type WeightRow } from './weight-table.ts';
 import { scaleName } from './weighted-layers.ts';
 
@@ -68,31 +52,6 @@ function allocate(device: Device, row: WeightRow, dtype: DType): { weight: Tenso
   return { weight, scale: weight.dtype === 'i8' ? device.keep(device.empty([weight.rows])) : null };
 }
 
-/** Writes values that are whole rows, from element `at` on, quantised. */
-function writeQuantised(weight: Tensor, scale: Tensor, values: ArrayLike<number>, at: number): void {
-  const rows = quantiseRows(values, weight.cols);
-  weight.write(rows.values, at);
-  scale.write(rows.scales, at / weight.cols);
-}
-
-/** Streams one tensor to the device; returns how many of its values are not finite. */
-async function readWeight(source: TensorSource, name: string, target: Tensor, scale: Tensor | null): Promise<number> {
-  const { dtype } = source.info(name);
-  const rowBytes = (target.cols * storedBits(dtype)) / 8;
-  const chunk = scale ? Math.max(1, Math.floor(STREAM_CHUNK_BYTES / rowBytes)) * rowBytes : STREAM_CHUNK_BYTES;
-  const type = scale ? 'f32' : target.dtype;
-  let at = 0;
-  let odd = 0;
-  for await (const bytes of source.stream(name, chunk)) {
-    const raw = decodeStored(dtype, bytes, type, name);
-    odd += countNonFinite(type, raw);
-    if (scale) writeQuantised(target, scale, raw, at);
-    else target.write(raw, at);
-    at += raw.length;
-  }
-  return odd;
-}
-
 /** What wants to be read before a model's weights are: its settled configuration and its open checkpoint. */
 async function openModel(files: FileSystem, folder: string): Promise<{ config: ModelConfig; source: TensorSource }> {
   const file = joinPath(folder, CONFIG_FILE);
@@ -122,29 +81,35 @@ export async function loadModel(
   const { dtype, activations } = typesOf(device, options);
   const { config, source } = await openModel(files, folder);
   const weights = new Map<string, Tensor>();
+  let reader: WeightReader | null = null;
   try {
     const family = familyOf(config);
     const matched = matchWeights(family.weights(config), source);
     const total = matched.reduce((sum, { row }) => sum + sizeOf(row.shape), 0);
     let done = 0;
+    reader = new WeightReader(device, source, matched.length);
     for (const { row, storedName } of matched) {
       const { weight, scale } = allocate(device, row, dtype);
       weights.set(row.name, weight);
       if (scale) weights.set(scaleName(row.name), scale);
-      const odd = await readWeight(source, storedName, weight, scale);
+      reader.begin(storedName, weight, scale);
+    }
+    await reader.finish((i, odd) => {
+      const { row, storedName } = matched[i];
+      const weight = weights.get(row.name)!.trainable(options.trainable ?? false);
       if (odd > 0) {
         const what = `${odd} of ${weight.size} values are NaN or infinite`;
         options.onWarning?.(`${source.fileOf(storedName)}: tensor ${storedName}: ${what}; its outputs will be NaN`);
       }
-      weight.trainable(options.trainable ?? false);
       done += weight.size;
       options.onProgress?.(done / total);
-    }
+    });
     return family.build(device, config, weights, activations);
   } catch (error) {
     for (const weight of weights.values()) weight.dispose();
     throw error;
   } finally {
+    await reader?.close();
     await source.close();
   }
 }

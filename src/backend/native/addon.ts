@@ -28,6 +28,8 @@ export interface Addon {
   dropList(device: Handle, list: number): void;
   write(device: Handle, address: number, data: Uint8Array): void;
   read(device: Handle, address: number, bytes: number): Promise<Uint8Array>;
+  /** Fills memory from an open file. Rejects if not all of it is there. */
+  load(device: Handle, address: number, file: number, offset: number, bytes: number): Promise<void>;
   sync(device: Handle): Promise<void>;
   /** Whether launches from now on are timed. */
   setTiming(device: Handle, on: boolean): void;

@@ -98,6 +98,18 @@ export class NativeBackend implements Backend {
     return this.settled(this.addon.read(this.handle, address, bytes));
   }
 
+  async loadFile(
+    block: Allocation,
+    byteOffset: number,
+    bytes: number,
+    file: number,
+    fileOffset: number,
+  ): Promise<void> {
+    this.checkOpen();
+    const address = addressOf('loadFile', block, byteOffset, bytes);
+    return this.settled(this.addon.load(this.handle, address, file, fileOffset, bytes));
+  }
+
   async sync(): Promise<void> {
     this.checkOpen();
     return this.settled(this.addon.sync(this.handle));

@@ -50,6 +50,10 @@ class NodeRandomAccessFile implements RandomAccessFile {
     private readonly handle: FileHandle,
   ) {}
 
+  get descriptor(): number {
+    return this.handle.fd;
+  }
+
   async read(offset: number, length: number): Promise<Uint8Array> {
     if (offset + length > this.size) throw this.tooShort(offset, length);
     const target = new Uint8Array(length);
