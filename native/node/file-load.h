@@ -7,7 +7,7 @@
 
 namespace krait {
 
-/** Fills `to` with `bytes` from `offset` of an open file, a stretch for each thread. Null, or one line why not. */
+/** Fills `to` with `bytes` from `offset` of an open file, on all threads of the pool. Null, or one line why not. */
 const char* loadFile(ThreadPool& pool, int file, uint64_t offset, void* to, size_t bytes);
 
 }  // namespace krait

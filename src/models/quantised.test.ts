@@ -157,7 +157,8 @@ describe('loading in int8', () => {
     const own = new Device(createReferenceBackend());
     const model = await M.loadModel(own, files, fixture('mamba-b'), { dtype: 'i8' });
     const { bytesInUse, peakBytes } = own.memory();
-    assert.equal(peakBytes, bytesInUse, 'f32 weights never lie on the device');
+    const sums = 8 * (model.parameters.size + 1); // a number for each tensor, while they are read
+    assert.ok(peakBytes - bytesInUse <= sums, `${peakBytes} bytes, ${bytesInUse} stay: f32 weights lay on the device`);
     model.dispose();
     own.close();
   });

@@ -1,5 +1,8 @@
 import assert from 'node:assert/strict';
 import { execFileSync } from 'node:child_process';
+import { mkdtemp, open, rm, writeFile } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
 import { describe, it } from 'node:test';
 import { fileURLToPath } from 'node:url';
 import type { DType } from '../../core/index.ts';
@@ -139,6 +142,26 @@ describe('native device', { skip }, () => {
     assert.equal((await device.profiler.stop()).shapes[0].calls, 1);
     device.close();
     assert.throws(() => device.profiler.start(), /closed/);
+  });
+
+  it('reads all of a file, whichever threads come late', async () => {
+    const device = createNativeBackend({ threads: 8 }); // more than run at once on a small machine
+    const folder = await mkdtemp(join(tmpdir(), 'krait-load-'));
+    const bytes = new Uint8Array(3 * 2 ** 20 + 5).map((_, i) => (i * 31 + (i >> 12)) & 255);
+    await writeFile(join(folder, 'bytes'), bytes);
+    const file = await open(join(folder, 'bytes'));
+    const block = device.alloc(bytes.length);
+    const zeros = new Uint8Array(bytes.length);
+    for (let i = 0; i < 25; i++) {
+      device.upload(block, 0, zeros);
+      await device.loadFile(block, 0, bytes.length - 1, file.fd, 1);
+      const found = Buffer.from(await device.download(block, 0, bytes.length - 1));
+      assert.equal(found.compare(bytes.subarray(1)), 0, `round ${i}`);
+    }
+    await assert.rejects(device.loadFile(block, 0, bytes.length, file.fd, 1), /could not be read/);
+    await file.close();
+    await rm(folder, { recursive: true });
+    device.close();
   });
 
   it('measures its peak', async () => {

@@ -21,6 +21,14 @@ const QUEUES: Record<string, WasmOptions> = {
 };
 const WAYS: Record<string, WasmOptions> = { ...QUEUES, 'one thread': { threads: 1 }, 'five threads': { threads: 5 } };
 
+/** A kernel that fails: its memory ends where the address space does. One row, so that no address starts again from 0. */
+const OUTSIDE = command(
+  'fill',
+  { y: { block: { address: 2 ** 32 - 64, bytes: 64 }, offset: 0, ld: 16, dtype: 'f32' } },
+  { rows: 1, cols: 16 },
+  { value: 1 },
+);
+
 /** Uniform in [-1, 1). */
 function randomFloats(count: number, seed: number): Float32Array {
   let state = seed >>> 0;
@@ -300,8 +308,7 @@ for (const [way, options] of Object.entries(QUEUES)) {
       const device = await open();
       const { c, launch } = matmul(device, 300, 300, 300);
       for (let i = 0; i < 5; i++) device.launch(launch);
-      const outside: TensorArg = { block: { address: 2 ** 32 - 64, bytes: 64 }, offset: 0, ld: 1000, dtype: 'f32' };
-      device.launch(command('fill', { y: outside }, { rows: 1000, cols: 1000 }, { value: 1 }));
+      device.launch(OUTSIDE);
       await assert.rejects(c.read(), /the wasm device has stopped: .*out of bounds.*; create another one/);
       assert.throws(() => device.launch(launch), /has stopped/);
       await assert.rejects(device.sync(), /has stopped/);
@@ -309,13 +316,12 @@ for (const [way, options] of Object.entries(QUEUES)) {
 
     it('does not hang when a kernel fails while the ring is full', async () => {
       const device = await open();
-      const outside: TensorArg = { block: { address: 2 ** 32 - 64, bytes: 64 }, offset: 0, ld: 1000, dtype: 'f32' };
-      const fill = (y: TensorArg) => command('fill', { y }, { rows: 1000, cols: 1000 }, { value: 1 });
-      const inside = { ...outside, block: device.alloc(4e6) };
-      device.launch(fill(inside));
-      device.launch(fill(outside));
+      const y: TensorArg = { block: device.alloc(4e6), offset: 0, ld: 1000, dtype: 'f32' };
+      const inside = command('fill', { y }, { rows: 1000, cols: 1000 }, { value: 1 });
+      device.launch(inside);
+      device.launch(OUTSIDE);
       const flood = async () => {
-        for (let i = 0; i < 6000; i++) device.launch(fill(inside));
+        for (let i = 0; i < 6000; i++) device.launch(inside);
         await device.sync();
       };
       await assert.rejects(flood(), /the wasm device has stopped/);
