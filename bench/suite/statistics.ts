@@ -1,12 +1,8 @@
 /** The little arithmetic of the suite. */
 
-/** The middle value; of an even number of them the mean of the two in the middle. @throws RangeError if there is none */
-export function median(values: readonly number[]): number {
-  if (values.length === 0) throw new RangeError('the median of no values: measure at least one round');
-  const sorted = [...values].sort((a, b) => a - b);
-  const middle = sorted.length >> 1;
-  return sorted.length % 2 ? sorted[middle] : (sorted[middle - 1] + sorted[middle]) / 2;
-}
+import { median } from '../../src/study/index.ts';
+
+export { median };
 
 /** Half of the distance between the least and the greatest, as a share of the median: how far rounds differ. */
 export function spread(values: readonly number[]): number {

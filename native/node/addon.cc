@@ -194,33 +194,32 @@ napi_value jsMakeList(napi_env env, napi_callback_info info) {
   return result;
 }
 
-bool listOf(napi_env env, napi_value value, const Session& session, size_t* id) {
+/** The arguments (device, list); false if an error is pending. */
+bool listOf(napi_env env, napi_callback_info info, Session** session, size_t* id) {
+  napi_value args[2];
   double number;
-  if (!wholeOf(env, value, "list", &number)) return false;
+  if (!arguments(env, info, args) || !sessionOf(env, args[0], session)) return false;
+  if (!wholeOf(env, args[1], "list", &number)) return false;
   *id = size_t(number);
-  if (session.device->hasList(*id)) return true;
+  if ((*session)->device->hasList(*id)) return true;
   fail(env, "native device: no such list");
   return false;
 }
 
 /** launchList(device, list) */
 napi_value jsLaunchList(napi_env env, napi_callback_info info) {
-  napi_value args[2];
   Session* session;
   size_t id;
-  if (!arguments(env, info, args) || !sessionOf(env, args[0], &session)) return nullptr;
-  if (!listOf(env, args[1], *session, &id)) return nullptr;
+  if (!listOf(env, info, &session, &id)) return nullptr;
   session->device->launchList(id);
   return undefined(env);
 }
 
 /** dropList(device, list) */
 napi_value jsDropList(napi_env env, napi_callback_info info) {
-  napi_value args[2];
   Session* session;
   size_t id;
-  if (!arguments(env, info, args) || !sessionOf(env, args[0], &session)) return nullptr;
-  if (!listOf(env, args[1], *session, &id)) return nullptr;
+  if (!listOf(env, info, &session, &id)) return nullptr;
   session->device->dropList(id);
   return undefined(env);
 }

@@ -1,4 +1,4 @@
-/** Models from checkpoints and from nothing. Weights stream from the file into device memory, a piece at a time. */
+/** Models from checkpoints and from nothing. */
 import { ConfigError, type DType, encode, HostRandom, sizeOf, UnsupportedOpError } from '../core/index.ts';
 import { type FileSystem, joinPath, openCheckpoint, type TensorSource } from '../io/index.ts';
 import type { Device, Tensor } from '../tensor/index.ts';

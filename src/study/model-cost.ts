@@ -75,17 +75,16 @@ export function workFlops(config: MambaConfig, work: Work, size: WorkSize): numb
   }
 }
 
-/** Bytes that one step of decoding must move: every weight (with its scales, if it is quantised) but an embedding
- * beside a head of its own, and the states. */
+/**
+ * Bytes that one step of decoding must move: every weight (with its scales, if it is quantised) but an embedding beside a
+ * head of its own, and the states.
+ */
 export function decodeBytes(model: LanguageModel, batch: number): number {
   const { config } = model;
   let bytes = 0;
-  for (const [name, { size, dtype }] of model.parameters) {
+  for (const [name, { size, dtype }] of [...model.parameters, ...model.scales]) {
     const isTable = model.head !== null && name.endsWith('embeddings.weight');
     if (!isTable) bytes += size * dtypeBytes(dtype);
-  }
-  for (const [name, { size, dtype }] of model.scales) {
-    if (model.head === null || !name.endsWith('embeddings.weight')) bytes += size * dtypeBytes(dtype);
   }
   const state = config.intermediateSize * (config.stateSize + config.convKernel - 1) * dtypeBytes('f32');
   return bytes + 2 * batch * config.numHiddenLayers * state;

@@ -60,13 +60,13 @@ function repeat(noise: Int8Array, weight: Tensor): void {
 export function randomModel(device: Device, config: ModelConfig, dtype: DType, seed = 0): LanguageModel {
   const family = familyOf(config);
   const weights = new Map<string, Tensor>();
-  const noise = quantisedNoise(seed);
+  const noise = dtype === 'i8' ? quantisedNoise(seed) : null;
   family.weights(config).forEach((row, stream) => {
     const bound = 1 / Math.sqrt(row.shape[row.shape.length - 1]);
     const type = storageType(row, dtype);
     const drawn = () => device.uniform(row.shape, { seed, stream }, -bound, bound, type);
     const stated = () => device.from(row.initial(new HostRandom(seed, stream), sizeOf(row.shape)), row.shape, type);
-    if (type !== 'i8') {
+    if (!noise || type !== 'i8') {
       weights.set(row.name, device.keep(row.isMatrix ? drawn() : stated()));
       return;
     }
@@ -198,7 +198,9 @@ export interface SpeedResult extends WorkSize {
   readonly profile: Profile | null;
 }
 
-function median(values: readonly number[]): number {
+/** The middle value; of an even number of them the mean of the two in the middle. @throws RangeError if there is none */
+export function median(values: readonly number[]): number {
+  if (values.length === 0) throw new RangeError('the median of no values: measure at least one round');
   const sorted = [...values].sort((a, b) => a - b);
   const middle = sorted.length >> 1;
   return sorted.length % 2 ? sorted[middle] : (sorted[middle - 1] + sorted[middle]) / 2;
