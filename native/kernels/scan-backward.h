@@ -52,7 +52,7 @@ struct BackwardRoom {
     dh = take(groups * size), da = take(groups * size);
     dskip = take(groups * WIDTH), dbias = take(groups * WIDTH), largestRate = take(groups);
     steps = take(groups * Steps::ARRAYS * most * WIDTH);
-    kept = take((most + 1) * KEPT), products = take(most * KEPT);
+    kept = take(most * KEPT), products = take(most * KEPT);
     positions = reinterpret_cast<char*>(next_);
   }
   static size_t bytes(const BackwardScan& scan) {
@@ -153,21 +153,27 @@ inline void writeBlockSums(const Positions& positions, int64_t block, int64_t n,
   }
 }
 
-/** The first `count` groups of a set in one chunk, states of its first position given. `sums`: rows of [2, n]. */
-inline void chunkBack(const BackwardScan& scan, const Positions& positions, int64_t firstGroup, int64_t count,
-                      const BackwardRoom& room, float* sums) {
+/**
+ * The first `count` groups of a set in one chunk, states of its first position given. `sums`: rows of [2, n]; `next`: the
+ * first row of the chunk before, which comes next.
+ */
+inline void chunkBack(const BackwardScan& scan, const Positions& positions, int64_t next, int64_t firstGroup,
+                      int64_t count, const BackwardRoom& room, float* sums) {
   for (int64_t g = 0; g < count; g++) {
     prepareGradients(scan, positions, groupOf(scan, firstGroup + g), room.stepsOf(g));
   }
-  for (int64_t block = 0; block < scan.states; block += BLOCK) {
+  for (int64_t block = 0, walk = 0; block < scan.states; block += BLOCK) {
     __builtin_memset(room.products, 0, size_t(positions.count * KEPT) * 4);
     for (int64_t g = 0; g < count; g++) {
       const Steps steps = room.stepsOf(g);
       const bool isNear = areDecaysNear(room.largestRate[g], steps.delta, positions.count);
-      for (int q = 0; q < WIDTH; q += LANES) {
+      // Each pair of walks, one tensor of one group comes into the cache.
+      const Matrix* const ahead[] = {&scan.dt, &scan.u, &scan.dy, &scan.z};
+      for (int q = 0; q < WIDTH; q += LANES, walk++) {
         const int64_t at = (g * scan.states + block) * WIDTH + q;
+        const Lines lines = linesOf(*ahead[walk & 3], next, groupOf(scan, firstGroup + walk / 4 % count));
         const auto recompute = isNear ? recomputeBlock<true> : recomputeBlock<false>;
-        recompute(positions, block, room.rates + at, room.state + at, steps, q, room.kept);
+        recompute(positions, block, room.rates + at, room.state + at, steps, q, room.kept, room.products, lines);
         walkBlock(positions, block, room.slopes + at, room.kept, steps, q, room.dh + at, room.da + at, room.products);
       }
     }
@@ -204,7 +210,7 @@ inline void setBack(const BackwardScan& scan, int64_t batch, int64_t set, const 
       positions.clearOthers(scan, scan.ddt, batch, from, to, group);
       if (scan.dz) positions.clearOthers(scan, scan.dz, batch, from, to, group);
     }
-    chunkBack(scan, positions, firstGroup, count, room, channelSums);
+    chunkBack(scan, positions, batch * scan.l + from - scan.chunk, firstGroup, count, room, channelSums);
   }
   float* sums = shared + scan.channelSums() + batch * scan.sumsOfBatch();
   const Matrix da = {reinterpret_cast<char*>(sums), scan.d, F32};

@@ -123,7 +123,7 @@ KRAIT_INLINE F decayOf(F exponent) {
 }
 
 /** Positions whose decays are computed in a row, then used: two short chains of operations keep a processor busy. */
-constexpr int AT_ONCE = 8;
+constexpr int AT_ONCE = 4;
 
 /** Decays of a block of states of LANES channels at `count` positions, [BLOCK, LANES] every `step` floats. */
 template <bool isNear>

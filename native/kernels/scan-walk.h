@@ -23,65 +23,76 @@ struct Steps {
 /** What recomputing leaves of a position: decays, and the states that it is handed, [BLOCK, LANES] each. */
 constexpr int64_t KEPT = 2 * BLOCK * LANES;
 
-/** Decays and states of every position, and c h on top of the sums. The entry after the last has the last states. */
+/**
+ * Decays and states of every position; on top of the sums over states, c h, and on top of the sums over channels,
+ * [positions, 2, BLOCK, LANES], the terms of dc, which come second.
+ */
 template <bool isNear>
 void recomputeBlock(const Positions& positions, int64_t block, const float* rates, const float* state,
-                    const Steps& steps, int q, float* kept) {
-  F rate[BLOCK], h[BLOCK];
-  for (int s = 0; s < BLOCK; s++) {
-    rate[s] = load(rates, Whole{s * WIDTH});
-    h[s] = load(state, Whole{s * WIDTH});
-    store(kept, Whole{(BLOCK + s) * LANES}, h[s]);
-  }
-  const float *b = positions.b + block, *c = positions.c + block;
-  for (int64_t i = 0; i < positions.count; i++, b += positions.states, c += positions.states, kept += KEPT) {
-    const Whole where = {i * WIDTH + q};
-    const F step = load(steps.delta, where), input = load(steps.input, where);
-    const bool isReset = positions.isReset[i];
-    F total = load(steps.sum, where);
-    for (int s = 0; s < BLOCK; s++) {
-      F decay = decayOf<isNear>(step * rate[s]);
-      if (isReset) decay = h[s] = splat(0);
-      store(kept, Whole{s * LANES}, decay);
-      h[s] = multiplyAdd(decay, h[s], input * b[s]);
-      store(kept, Whole{KEPT + (BLOCK + s) * LANES}, h[s]);
-      total = multiplyAdd(h[s], splat(c[s]), total);
+                    const Steps& steps, int q, float* kept, float* products, Lines ahead) {
+  F h[BLOCK];
+  for (int s = 0; s < BLOCK; s++) h[s] = load(state, Whole{s * WIDTH});
+  const float *b = positions.b + block, *c = positions.c + block, *delta = steps.delta + q, *input = steps.input + q;
+  const float* dpre = steps.dpre + q;
+  const uint8_t* isReset = positions.isReset;
+  const int64_t count = positions.count, states = positions.states;
+  float* sum = steps.sum + q;
+  for (int64_t from = 0; from < count; from += AT_ONCE) {
+    const int64_t to = from + AT_ONCE < count ? from + AT_ONCE : count;
+    computeDecays<isNear>(delta + from * WIDTH, to - from, rates, kept, KEPT);
+    for (int64_t i = from; i < to; i++, b += states, c += states, kept += KEPT, products += KEPT) {
+      if (isReset[i]) {
+        __builtin_memset(kept, 0, BLOCK * LANES * 4);
+        for (int s = 0; s < BLOCK; s++) h[s] = splat(0);
+      }
+      ahead.fetch(i);
+      const F added = load(input, Whole{i * WIDTH}), weight = load(dpre, Whole{i * WIDTH});
+      F total = load(sum, Whole{i * WIDTH});
+      for (int s = 0; s < BLOCK; s++) {
+        const Whole upper = {(BLOCK + s) * LANES};
+        store(kept, upper, h[s]);
+        h[s] = multiplyAdd(load(kept, Whole{s * LANES}), h[s], added * b[s]);
+        store(products, upper, multiplyAdd(weight, h[s], load(products, upper)));
+        total = multiplyAdd(h[s], splat(c[s]), total);
+      }
+      store(sum, Whole{i * WIDTH}, total);
     }
-    store(steps.sum, where, total);
   }
 }
 
 /**
  * dh from the last position to the first, and what follows from it: da, on top of the sums over states ddelta and dinput,
- * and on top of the sums over channels, [positions, 2, BLOCK, LANES], the terms of db and dc.
+ * and on top of the sums over channels the terms of db, which come first.
  */
-inline void walkBlock(const Positions& positions, int64_t block, const float* slopes, const float* kept,
+__attribute__((noinline)) inline void walkBlock(const Positions& positions, int64_t block, const float* slopes, const float* kept,
                       const Steps& steps, int q, float* dhAt, float* daAt, float* products) {
   F dh[BLOCK], da[BLOCK];
   for (int s = 0; s < BLOCK; s++) {
     dh[s] = load(dhAt, Whole{s * WIDTH});
     da[s] = splat(0);
   }
-  for (int64_t i = positions.count - 1; i >= 0; i--) {
-    const float *b = positions.b + i * positions.states + block, *c = positions.c + i * positions.states + block;
-    const float *entry = kept + i * KEPT, *after = entry + KEPT;
+  const float *deltas = steps.delta + q, *inputs = steps.input + q, *dpres = steps.dpre + q;
+  float *ddeltas = steps.ddelta + q, *dinputs = steps.dinput + q;
+  const int64_t last = positions.count - 1, states = positions.states;
+  const float *b = positions.b + last * states + block, *c = positions.c + last * states + block;
+  for (int64_t i = last; i >= 0; i--, b -= states, c -= states) {
+    const float* entry = kept + i * KEPT;
     float* product = products + i * KEPT;
-    const Whole where = {i * WIDTH + q};
-    const F step = load(steps.delta, where), input = load(steps.input, where), dpre = load(steps.dpre, where);
-    F ddelta = load(steps.ddelta, where), dinput = load(steps.dinput, where);
+    const Whole where = {i * WIDTH};
+    const F step = load(deltas, where), input = load(inputs, where), dpre = load(dpres, where);
+    F ddelta = load(ddeltas, where), dinput = load(dinputs, where);
     for (int s = 0; s < BLOCK; s++) {
       const Whole lower = {s * LANES}, upper = {(BLOCK + s) * LANES};
       const F gradient = multiplyAdd(dpre, splat(c[s]), dh[s]);
       store(product, lower, multiplyAdd(gradient, input, load(product, lower)));
-      store(product, upper, multiplyAdd(dpre, load(after, upper), load(product, upper)));
       dinput = multiplyAdd(gradient, splat(b[s]), dinput);
       dh[s] = gradient * load(entry, lower);
       const F weighted = dh[s] * load(entry, upper);
       ddelta = multiplyAdd(weighted, load(slopes, Whole{s * WIDTH}), ddelta);
       da[s] = multiplyAdd(weighted, step, da[s]);
     }
-    store(steps.ddelta, where, ddelta);
-    store(steps.dinput, where, dinput);
+    store(ddeltas, where, ddelta);
+    store(dinputs, where, dinput);
   }
   for (int s = 0; s < BLOCK; s++) {
     const Whole where = {s * WIDTH};

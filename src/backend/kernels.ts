@@ -57,7 +57,10 @@ export interface KernelSpec {
   readonly dims: readonly string[];
   readonly scalars: readonly string[];
   readonly doc: string;
-  /** Floating-point operations (a fused multiply-add counts as 2, a transcendental as 1). */
+  /**
+   * Floating-point operations: a fused multiply-add counts as 2, a division or square root as 1, a transcendental as 1
+   * but in scans and convolutions (`EXP`).
+   */
   readonly flops: (d: Dims) => number;
   /**
    * Elements of each tensor that must be read or written, doubled where both (`+=` doubles by itself): a list in the
@@ -89,6 +92,14 @@ const unrepeated = (d: Dims) =>
   );
 const convState = (d: Dims) => d.b * (d.k - 1) * d.d;
 const convInputs = (d: Dims) => [bld(d), d.d * d.k, d.d, d.b * d.l, convState(d)];
+
+/**
+ * Operations of e^x where they are the work: 3 that split the argument, 5 fused multiply-adds of a polynomial that is
+ * right to f32, 1 that scales. Those of softplus (e^x, log(1 + u) by a polynomial, a quotient) and of x/(1 + e^-x).
+ */
+const EXP = 14;
+const SOFTPLUS = EXP + 20;
+const SILU = EXP + 3;
 
 /** Of selective_scan: its channels, its selections, a state for each sequence, and the checkpoints. */
 const scanSizes = (d: Dims) => ({
@@ -240,7 +251,7 @@ export const KERNELS = {
     'depthwise: y[t] = f(bias + sum_j weight[:, j] * x[t-k+1+j]) over the positions of the same document that are not padding, ' +
       'f = SiLU or identity. x, y [b*l, d]; weight f32 [d, k]; states [b*(k-1), d]: the last k-1 inputs, oldest first, zero where ' +
       'there were none',
-    (d) => bld(d) * (2 * d.k + 4 * d.silu),
+    (d) => bld(d) * (2 * d.k + SILU * d.silu),
     (d) => [...convInputs(d), bld(d), convState(d)],
   ),
   causal_conv_bwd: row(
@@ -248,7 +259,7 @@ export const KERNELS = {
     'b l d k silu',
     '',
     'gradient of causal_conv; the activation is recomputed; dweight f32 [d, k], dbias f32 [d]',
-    (d) => bld(d) * (6 * d.k + 10 * d.silu),
+    (d) => bld(d) * (6 * d.k + (SILU + 6) * d.silu),
     (d) => [...convInputs(d), bld(d), convState(d), bld(d), d.d * d.k, d.d, convState(d)],
   ),
   selective_scan: row(
@@ -258,7 +269,8 @@ export const KERNELS = {
     'delta = dt + dtBias, through softplus if softplus = 1; h[t] = exp(delta*a)*h[t-1] + delta*u*b[t]; ' +
       'y = (sum_n c[t]*h[t] + d*u) * silu(z). u, dt, y, z [b*l, d]; a f32 [n, d] (negative; transposed against checkpoints of the hub); ' +
       'b, c [b*l, n]; d, dtBias f32 [d]; states f32 [b*n, d]; checkpoints f32 [b*ceil(l/chunk)*n, d]: h before the first position of each chunk',
-    (d) => bld(d) * (7 * d.n + 8),
+    // A state: delta*a, e^x, decay*h + delta*u*b, its share of the sum. A position: bias, delta*u, d*u, the gate.
+    (d) => bld(d) * ((EXP + 6) * d.n + 5 + SOFTPLUS * d.softplus + SILU),
     (d) => {
       const { flow, select, state, kept } = scanSizes(d);
       return [flow, flow, d.n * d.d, select, select, d.d, flow, d.d, d.b * d.l, state, flow, state, kept];
@@ -270,7 +282,8 @@ export const KERNELS = {
     '',
     'gradient of selective_scan; h is recomputed chunk by chunk from the checkpoints; ddt is with respect to dt before bias and softplus; ' +
       'da f32 [n, d], dd, ddtBias f32 [d] are added to; db, dc [b*l, n], dstateIn f32 [b*n, d] are overwritten',
-    (d) => bld(d) * (20 * d.n + 20),
+    // A state: all of selective_scan's again, then dh, db, dc, du, ddt and da, 2 operations each, and 2 products.
+    (d) => bld(d) * ((EXP + 20) * d.n + 25 + (SOFTPLUS + 3) * d.softplus + SILU),
     (d) => {
       const { flow, select, state, kept } = scanSizes(d);
       const inputs = [flow, flow, d.n * d.d, select, select, d.d, flow, d.d, d.b * d.l, kept, flow, state];

@@ -43,9 +43,9 @@ describe('costs', () => {
   });
 
   it('of a scan: each position of a channel by itself, and each state of it', () => {
-    // A state: delta*a, exp, times h, delta*u times b, added; times c, added. A position: dt + bias, softplus, delta*u,
-    // d*u, added, sigmoid of z, times z, times y.
-    assert.equal(costOf(scan({})).flops, 24 * (5 * 7 + 8));
+    // A state: delta*a, exp (14), times h, delta*u times b, added; times c, added. A position: dt + bias, softplus (34),
+    // delta*u, d*u, added, silu of z (17), times y.
+    assert.equal(costOf(scan({})).flops, 24 * (5 * 20 + 5 + 34 + 17));
     const bare = 4 * (24 + 24 + 20 + 30 + 30 + 24); // u, dt, a, b, c, y
     assert.equal(costOf(scan({})).bytes, bare);
     assert.equal(

@@ -3,7 +3,7 @@ import { type DType, dtypeBytes } from '../core/index.ts';
 import { argumentName, type Command, KERNEL_NAMES, KERNELS, type KernelName, type KernelSpec } from './kernels.ts';
 
 export interface Cost {
-  /** Floating-point operations. A transcendental counts as one, though it takes some twenty. */
+  /** Floating-point operations. A transcendental counts as one, though it takes some twenty, but in scans and convolutions. */
   readonly flops: number;
   /** Bytes that are read and written at least once: what memory moves if caches keep nothing between kernels. */
   readonly bytes: number;
