@@ -17,8 +17,11 @@ namespace {
 
 // ---- forward -------------------------------------------------------------------------------------------------------
 
-void writeOutputs(const Conv& conv, const Stretch& stretch, const Matrix& y, Block block, const Rooms& room) {
+/** `next`: the row after the stretch. */
+void writeOutputs(const Conv& conv, const Stretch& stretch, const Matrix& y, int64_t next, Block block,
+                  const Rooms& room) {
   for (int64_t i = 0; i < stretch.count; i++) {
+    fetchBlock(conv.x, next + i, block);
     const float *sum = room.sum + i * CHANNELS, *decayed = room.decayed + i * CHANNELS;
     float* to = targetBlock(y, room.row[i], block, room.outputs);
     eachChannelVector([&](Whole c) {
@@ -40,7 +43,7 @@ void convUnit(const Conv& conv, const Matrix& y, const Matrix& stateOut, int64_t
     for (int64_t j = 0; j < past; j++) room.list[j] = room.history + j * CHANNELS;
     const Stretch stretch = listInputs(conv, batch, from, to, block, room);
     sumWindows(conv, stretch, room);
-    writeOutputs(conv, stretch, y, block, room);
+    writeOutputs(conv, stretch, y, batch * conv.l + to, block, room);
     clearPadding(conv, y, batch, from, to, block);
     for (int64_t j = 0; j < past; j++) copyBlock(room.spare + j * CHANNELS, room.list[stretch.length - past + j]);
     float* other = room.history;
@@ -103,10 +106,12 @@ void listHistory(const Conv& conv, int64_t batch, int64_t before, Block block, c
   }
 }
 
-/** dsum of every position, in place of its sum. */
-void differentiate(const ConvBackward& conv, const Stretch& stretch, Block block, const Rooms& room) {
+/** dsum of every position, in place of its sum. `next`: the first row of the stretch before, which comes next. */
+void differentiate(const ConvBackward& conv, const Stretch& stretch, int64_t next, Block block, const Rooms& room) {
   if (conv.isSilu) sumWindows(conv, stretch, room);
   for (int64_t i = 0; i < stretch.count; i++) {
+    fetchBlock(conv.x, next + i, block);
+    fetchBlock(conv.dy, next + i, block);
     float *sum = room.sum + i * CHANNELS, *decayed = room.decayed + i * CHANNELS;
     const float* dy = readBlock(conv.dy, room.row[i], block, room.outputs);
     eachChannelVector([&](Whole c) {
@@ -173,7 +178,7 @@ void convUnitBwd(const ConvBackward& conv, int64_t batch, Block block, Rooms roo
     const Stretch stretch = listInputs(conv, batch, from, to, block, room);
     if (stretch.count == 0) continue;
     listHistory(conv, batch, from, block, room);
-    differentiate(conv, stretch, block, room);
+    differentiate(conv, stretch, batch * conv.l + from - STRETCH, block, room);
     sumGradients(k, stretch, room);
     for (int64_t p = past; p < stretch.length; p++) room.dlist[p] = room.zeros;
     for (int64_t i = 0; i < stretch.count; i++) room.dlist[room.place[i]] = room.sum + i * CHANNELS;

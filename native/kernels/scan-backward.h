@@ -86,40 +86,41 @@ inline void prepareGradients(const BackwardScan& scan, const Positions& position
   loadPositions(scan.u, positions, group, steps.u);
   loadPositions(scan.dy, positions, group, steps.dpre);
   addBias(scan, group, positions.count, steps.delta);
-  if (scan.hasSoftplus) decaySizes(steps.delta, positions.count * WIDTH, steps.stepSlope);
+  const int64_t floats = positions.count * WIDTH;
+  if (scan.hasSoftplus) decaySizes(steps.delta, floats, steps.stepSlope);
   const Lanes16 skip = loadVector16(scan.skip, group);
   for (int64_t i = 0; i < positions.count; i++) {
     for (int q = 0; q < PARTS; q++) {
       const Whole where = {i * WIDTH + q * LANES};
-      const F raw = load(steps.delta, where), decayed = load(steps.stepSlope, where), u = load(steps.u, where);
-      const F delta = scan.hasSoftplus ? softplus(raw, decayed) : raw;
-      store(steps.delta, where, delta);
-      store(steps.input, where, delta * u);
-      store(steps.stepSlope, where, scan.hasSoftplus ? sigmoids(raw, decayed).value : splat(1));
+      const F raw = load(steps.delta, where), u = load(steps.u, where);
+      const Softplus step =
+          scan.hasSoftplus ? softplusWithSlope(raw, load(steps.stepSlope, where)) : Softplus{raw, splat(1)};
+      store(steps.delta, where, step.value);
+      store(steps.input, where, step.value * u);
+      store(steps.stepSlope, where, step.slope);
       store(steps.sum, where, skip.part[q] * u);
-      store(steps.ddelta, where, splat(0));
-      store(steps.dinput, where, splat(0));
     }
   }
-  if (!scan.z) return;
-  loadPositions(scan.z, positions, group, steps.dgate);
-  decaySizes(steps.dgate, positions.count * WIDTH, steps.ddelta);
-  eachVector(positions.count * WIDTH, [&](auto where) {
-    const F z = load(steps.dgate, where), dy = load(steps.dpre, where);
-    const Sigmoid s = sigmoids(z, load(steps.ddelta, where));
-    const F gate = z * s.value;
-    store(steps.dpre, where, dy * gate);
-    store(steps.dgate, where, dy * multiplyAdd(gate, s.rest, s.value));
-    store(steps.ddelta, where, splat(0));
-  });
+  if (scan.z) {
+    loadPositions(scan.z, positions, group, steps.dgate);
+    decaySizes(steps.dgate, floats, steps.ddelta);
+    eachVector(floats, [&](auto where) {
+      const F z = load(steps.dgate, where), dy = load(steps.dpre, where);
+      const Sigmoid s = sigmoids(z, load(steps.ddelta, where));
+      const F gate = z * s.value;
+      store(steps.dpre, where, dy * gate);
+      store(steps.dgate, where, dy * multiplyAdd(gate, s.rest, s.value));
+    });
+  }
+  __builtin_memset(steps.ddelta, 0, size_t(floats) * 4);
+  __builtin_memset(steps.dinput, 0, size_t(floats) * 4);
 }
 
-/** Gradients of a group from the sums over states, whose memory they take. g: place of the group in its set. */
-inline void finishGradients(const BackwardScan& scan, const Positions& positions, Group group, int64_t g,
-                            const BackwardRoom& room) {
-  const Steps steps = room.stepsOf(g);
+/** Gradients of a group from the sums over states, whose memory they take. dskip and dbias [16] are added to. */
+inline void finishGradients(const BackwardScan& scan, const Positions& positions, Group group, const Steps& steps,
+                            float* dskipAt, float* dbiasAt) {
   const Lanes16 skip = loadVector16(scan.skip, group);
-  Lanes16 dskip = splat16(0), dbias = splat16(0);
+  Lanes16 dskip = load16(dskipAt), dbias = load16(dbiasAt);
   for (int64_t i = 0; i < positions.count; i++) {
     for (int q = 0; q < PARTS; q++) {
       const Whole where = {i * WIDTH + q * LANES};
@@ -132,14 +133,11 @@ inline void finishGradients(const BackwardScan& scan, const Positions& positions
       if (scan.z) store(steps.sum, where, load(steps.dgate, where) * load(steps.sum, where));
     }
   }
+  store16(dskipAt, dskip);
+  store16(dbiasAt, dbias);
   storePositions(scan.ddt, positions, group, steps.ddelta);
   storePositions(scan.du, positions, group, steps.dinput);
   if (scan.z && scan.dz) storePositions(scan.dz, positions, group, steps.sum);
-  const auto add = [](float* to, const Lanes16& lanes) {
-    for (int q = 0; q < PARTS; q++) store(to, Whole{q * LANES}, load(to, Whole{q * LANES}) + lanes.part[q]);
-  };
-  add(room.dskip + g * WIDTH, dskip);
-  add(room.dbias + g * WIDTH, dbias);
 }
 
 /** Sums over the set's channels of a block of states, to rows of [2, n] in shared scratch. */
@@ -179,7 +177,10 @@ inline void chunkBack(const BackwardScan& scan, const Positions& positions, int6
     }
     writeBlockSums(positions, block, scan.n, room.products, sums);
   }
-  for (int64_t g = 0; g < count; g++) finishGradients(scan, positions, groupOf(scan, firstGroup + g), g, room);
+  for (int64_t g = 0; g < count; g++) {
+    const Group group = groupOf(scan, firstGroup + g);
+    finishGradients(scan, positions, group, room.stepsOf(g), room.dskip + g * WIDTH, room.dbias + g * WIDTH);
+  }
 }
 
 inline void setBack(const BackwardScan& scan, int64_t batch, int64_t set, const BackwardRoom& room, float* shared) {

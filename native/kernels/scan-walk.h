@@ -8,7 +8,7 @@ namespace krait {
 namespace KRAIT_VARIANT {
 namespace {
 
-/** Arrays of a group for each position of the chunk, [positions, 16]. */
+/** Arrays of a group for each position of the chunk, [positions, 16], one after the other from `from`. */
 struct Steps {
   float *delta, *input, *u, *dpre, *stepSlope, *dgate;
   float *sum, *ddelta, *dinput;  // sums over states
@@ -64,7 +64,7 @@ void recomputeBlock(const Positions& positions, int64_t block, const float* rate
  * dh from the last position to the first, and what follows from it: da, on top of the sums over states ddelta and dinput,
  * and on top of the sums over channels the terms of db, which come first.
  */
-__attribute__((noinline)) inline void walkBlock(const Positions& positions, int64_t block, const float* slopes, const float* kept,
+inline void walkBlock(const Positions& positions, int64_t block, const float* slopes, const float* kept,
                       const Steps& steps, int q, float* dhAt, float* daAt, float* products) {
   F dh[BLOCK], da[BLOCK];
   for (int s = 0; s < BLOCK; s++) {
