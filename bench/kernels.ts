@@ -28,14 +28,15 @@ const [model, d, n, rank] = [768, 1536, 16, 48];
 const COLD_BYTES = 96 * 2 ** 20;
 const device = createNativeBackend({ threads: values.threads ? Number(values.threads) : undefined });
 const random = new HostRandom(1);
-const noise = Float32Array.from({ length: 1 << 16 }, () => random.uniform());
+const noise = Float32Array.from({ length: 65_521 }, () => random.uniform());
 
 /** Numbers from low to high. */
 function drawn(dtype: DType, rows: number, ld: number, low: number, high: number): TensorArg {
   const count = rows * ld;
-  const floats = Float32Array.from({ length: count }, (_, i) => low + (high - low) * noise[(i * 7919) & 0xffff]);
-  const halves = dtype === 'bf16' ? toBf16 : toF16;
-  const data = dtype === 'f32' ? floats : Uint16Array.from(floats, halves);
+  const some = noise.map((x) => low + (high - low) * x);
+  const pattern = dtype === 'f32' ? some : Uint16Array.from(some, dtype === 'bf16' ? toBf16 : toF16);
+  const data = dtype === 'f32' ? new Float32Array(count) : new Uint16Array(count);
+  for (let at = 0; at < count; at += pattern.length) data.set(pattern.subarray(0, count - at), at);
   const block = device.alloc(count * dtypeBytes(dtype));
   device.upload(block, 0, new Uint8Array(data.buffer));
   return { block, offset: 0, ld, dtype };
