@@ -1,7 +1,7 @@
 /**
  * What a model's work takes at least, counted from its configuration: floating-point operations, and the bytes that
- * decoding reads. Costs of single kernels come from the kernel table, so that a share of the peak means the same here as
- * in a profile.
+ * decoding reads. Operations are those of the formulas, with a transcendental as one, as papers count them: the kernel
+ * table's costs of scans and convolutions, which know what an exponential takes, would flatter a utilisation.
  *
  * What it is not: operations that a method computes twice (checkpoints of the scan) or in vain are not counted.
  */
@@ -44,10 +44,11 @@ function matrixFlops(config: MambaConfig, rows: number, headRows: number): numbe
 /** Operations of norms (the last one too), convolutions and scans. */
 function mixerFlops({ numHiddenLayers, ...config }: MambaConfig, { tokens, batch }: WorkSize): number {
   const { hiddenSize, intermediateSize: d, stateSize: n, convKernel: k } = config;
-  const sequence = { b: batch, l: tokens, d };
-  const norm = KERNELS.rms_norm.flops({ rows: batch * tokens, cols: hiddenSize });
-  const layer =
-    KERNELS.causal_conv.flops({ ...sequence, k, silu: 1 }) + KERNELS.selective_scan.flops({ ...sequence, n });
+  const rows = batch * tokens;
+  const norm = KERNELS.rms_norm.flops({ rows, cols: hiddenSize });
+  const conv = 2 * k + 4; // taps; SiLU and its product
+  const scan = 7 * n + 8; // a state: decay, input and output; a position: step, skip and gate
+  const layer = rows * d * (conv + scan);
   return numHiddenLayers * (norm + layer) + norm;
 }
 

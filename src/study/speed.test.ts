@@ -44,11 +44,10 @@ describe('measureSpeed', () => {
       assert.equal(device.backend.profiler.isOn, false);
       if (work === 'prefill' || work === 'decode') {
         const scan = 10 * 32 * (7 * 4 + 8);
-        assert.equal(launched(profile, 'selective_scan'), 2 * scan);
+        const conv = 10 * 32 * (2 * config.convKernel + 4);
         const matrices = 2 * 2 * 10 * (16 * 64 + 32 * 10 + 2 * 32 + 32 * 16) + heads[work];
         assert.equal(launched(profile, 'matmul'), matrices);
-        const others = launched(profile, 'causal_conv') + launched(profile, 'rms_norm');
-        assert.equal(workFlops(config, work, size), matrices + 2 * scan + others);
+        assert.equal(workFlops(config, work, size), matrices + 2 * (scan + conv) + launched(profile, 'rms_norm'));
       }
     }
     model.dispose();
