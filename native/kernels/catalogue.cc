@@ -9,7 +9,8 @@
   X(kFill) X(kCopy) X(kAccumulate) X(kPermute) X(kUnary) X(kUnaryBwd) X(kBinary) X(kReduce) X(kArgmax)       \
   X(kSoftmax) X(kSoftmaxBwd) X(kDropout) X(kRandomUniform) X(kEmbedding) X(kEmbeddingBwd) X(kRmsNorm)        \
   X(kRmsNormBwd) X(kLayerNorm) X(kLayerNormBwd) X(kCausalConv) X(kCausalConvBwd) X(kSelectiveScan)           \
-  X(kSelectiveScanBwd) X(kCrossEntropy) X(kSumSquares) X(kClipControl) X(kAdamw)
+  X(kSelectiveScanBwd) X(kSequencePositions) X(kRotary) X(kAttention) X(kAttentionBwd) X(kCrossEntropy)      \
+  X(kSumSquares) X(kClipControl) X(kAdamw)
 
 #ifndef KRAIT_BASE
 #define KRAIT_BASE KRAIT_VARIANT

@@ -20,6 +20,10 @@ extern const Kernel kRmsNorm, kRmsNormBwd, kLayerNorm, kLayerNormBwd;
 extern const Kernel kCausalConv, kCausalConvBwd;
 // selective-scan.cc
 extern const Kernel kSelectiveScan, kSelectiveScanBwd;
+// rotary.cc
+extern const Kernel kSequencePositions, kRotary;
+// attention.cc
+extern const Kernel kAttention, kAttentionBwd;
 // cross-entropy.cc
 extern const Kernel kCrossEntropy;
 // adamw.cc

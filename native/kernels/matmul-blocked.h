@@ -14,7 +14,7 @@ namespace {
 
 // A panel of b, STEPS x TILE_COLS, stays in the first cache; a block of a, BLOCK_ROWS x STEPS, in the second.
 // Blocks are whole panels of every variant.
-constexpr int64_t STEPS = LANES == 16 ? 256 : 384, BLOCK_ROWS = 96, BLOCK_COLS = 128;
+constexpr int64_t STEPS = LANES >= 8 ? 256 : 384, BLOCK_ROWS = 96, BLOCK_COLS = 128;
 static_assert(BLOCK_ROWS % TILE_ROWS == 0 && BLOCK_COLS % TILE_COLS == 0, "whole panels");
 constexpr int64_t RESIDENT_BYTES = int64_t(4) << 20;  // of a block packed for all of k at once
 

@@ -54,7 +54,13 @@ for (const [name, { available, reason, create }] of Object.entries(DEVICES)) {
 }
 
 /** Kernels whose sums may be taken in another order, or with fused multiply-adds, on another instruction set. */
-const OTHER_BITS: readonly KernelName[] = ['matmul', 'selective_scan', 'selective_scan_bwd'];
+const OTHER_BITS: readonly KernelName[] = [
+  'matmul',
+  'selective_scan',
+  'selective_scan_bwd',
+  'attention',
+  'attention_bwd',
+];
 const SAME_BITS = KERNEL_NAMES.filter((name) => !OTHER_BITS.includes(name));
 
 if (DEVICES.native.available && DEVICES.wasm.available) {

@@ -101,6 +101,10 @@ const EXP = 14;
 const SOFTPLUS = EXP + 20;
 const SILU = EXP + 3;
 
+/** Of attention: queries and the keys that each may see, over all heads; elements of queries and of keys. */
+const pairs = (d: Dims) => d.b * d.heads * d.lq * Math.max(0, d.lk - (d.lq - 1) / 2);
+const attentionSizes = (d: Dims) => ({ query: d.b * d.lq * d.heads * d.d, key: d.b * d.lk * d.kvHeads * d.d });
+
 /** Of selective_scan: its channels, its selections, a state for each sequence, and the checkpoints. */
 const scanSizes = (d: Dims) => ({
   flow: bld(d),
@@ -288,6 +292,53 @@ export const KERNELS = {
       const { flow, select, state, kept } = scanSizes(d);
       const inputs = [flow, flow, d.n * d.d, select, select, d.d, flow, d.d, d.b * d.l, kept, flow, state];
       return [...inputs, flow, flow, d.n * d.d, select, select, d.d, flow, d.d, state];
+    },
+  ),
+  // --- attention ------------------------------------------------------------------------------------------
+  sequence_positions: row(
+    'flags? before? positions documents after?',
+    'b l',
+    '',
+    'where positions stand: positions f32 [b*l, 1], the number within the document without padding (padding has that of ' +
+      'the next); documents f32 [b*l, 1], the number of the document, -1 for padding. before, after f32 [b, 2]: next ' +
+      'position and document now, 0 and 0 where there was nothing. A reset starts document + 1 at position 0',
+    none,
+    (d) => [d.b * d.l, 2 * d.b, d.b * d.l, d.b * d.l, 2 * d.b],
+  ),
+  rotary: row(
+    'x positions rates y',
+    'rows heads d rotated inverse',
+    '',
+    'of each head (d columns) the elements i and i + rotated/2, i < rotated/2, turned by the angle ' +
+      'positions[row] * rates[i], back if inverse = 1; the rest copied. x, y [rows, heads*d], positions f32 [rows, 1], ' +
+      'rates f32 [1, rotated/2]; y may be x',
+    (d) => d.rows * (3 * d.heads * d.rotated + d.rotated),
+    (d) => [d.rows * d.heads * d.d, d.rows, d.rotated / 2, d.rows * d.heads * d.d],
+  ),
+  attention: row(
+    'q k v queryDocuments? keyDocuments? y lse?',
+    'b lq lk heads kvHeads d',
+    'scale',
+    'y[t] = sum_s softmax_s(scale * q[t].k[s]) v[s] over the keys s <= t + lk - lq of the same document, of each head; ' +
+      'head h reads k and v of head floor(h * kvHeads / heads). q, y [b*lq, heads*d]; k, v [b*lk, kvHeads*d]; documents f32 ' +
+      '[b*lq, 1] and [b*lk, 1] (both or none), -1 is padding; a query that sees nothing gives zeros. lse f32 [b*lq, heads]: ' +
+      'log sum_s e^(scale * q[t].k[s]), 0 where nothing is seen',
+    (d) => pairs(d) * (4 * d.d + EXP),
+    (d) => {
+      const { query, key } = attentionSizes(d);
+      return [query, key, key, d.b * d.lq, d.b * d.lk, query, d.b * d.lq * d.heads];
+    },
+  ),
+  attention_bwd: row(
+    'q k v queryDocuments? keyDocuments? y lse dy dq dk dv',
+    'b lq lk heads kvHeads d',
+    'scale',
+    'gradient of attention; the probabilities are recomputed from lse',
+    (d) => pairs(d) * (10 * d.d + EXP + 2),
+    (d) => {
+      const { query, key } = attentionSizes(d);
+      const inputs = [query, key, key, d.b * d.lq, d.b * d.lk, query, d.b * d.lq * d.heads, query];
+      return [...inputs, query, key, key];
     },
   ),
   // --- loss and optimiser ---------------------------------------------------------------------------------

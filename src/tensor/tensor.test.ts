@@ -25,6 +25,7 @@ const near = (a: number[], b: number[], tolerance: number, what = '') => {
 
 describe('gradients against central differences', () => {
   const positive = (_i: number, n: number, r: HostRandom) => Array.from({ length: n }, () => 0.5 + r.uniform());
+  const packed = () => device.from([0, 0, 1, 0, 2, 2, 0, 0, 1, 0], [2, 5], 'i32');
   const cases: Record<string, [(...x: T.Tensor[]) => T.Tensor | T.Tensor[], Shape[], T.GradCheckOptions?]> = {
     'add, broadcast rows': [T.add, [[2, 3, 4], [4]]],
     'add, broadcast middle': [
@@ -172,6 +173,29 @@ describe('gradients against central differences', () => {
         [3, 4],
       ],
     ],
+    rotary: [
+      (x) => T.rotary(x, device.from([0, 3, 40, 1, 2, 9], [2, 3]), { heads: 2, rotated: 4, base: 100 }),
+      [[2, 3, 10]],
+    ],
+    'attention over remembered keys, grouped heads': [
+      (q, k, v) => T.attention(q, k, v, { heads: 4, kvHeads: 2, scale: 0.7 }),
+      [
+        [2, 3, 12],
+        [2, 5, 6],
+        [2, 5, 6],
+      ],
+    ],
+    'attention within documents': [
+      (q, k, v) => {
+        const { documents } = T.sequencePositions(packed(), 2, 5, null, device);
+        return T.attention(q, k, v, { heads: 2, queryDocuments: documents, keyDocuments: documents });
+      },
+      [
+        [2, 5, 6],
+        [2, 5, 6],
+        [2, 5, 6],
+      ],
+    ],
     crossEntropy: [(x) => T.crossEntropy(x, device.from([1, -100, 0], [3], 'i32')), [[3, 4]]],
     linearCrossEntropy: [
       (x, w) => T.linearCrossEntropy(x, w, device.from([1, -100, 4], [3], 'i32'), { normalizer: 2 }),
@@ -259,6 +283,41 @@ describe('fused operations and their composed twins', () => {
       return [scan.y, scan.state!, conv.state!, ...[x, w, b, dt, a, B, C, D, z].map((t) => t.grad!)];
     };
     await same(await run(true), await run(false));
+  });
+  it('attention and rotary, forward and gradients, with documents and without', async () => {
+    const places = [0, 7, 300, 2, 4, 1, 90, 0, 1, 2];
+    const run = async (isFused: boolean, hasDocuments: boolean) => {
+      const shapes = [
+        [2, 5, 18],
+        [2, 7, 9],
+        [2, 7, 9],
+      ];
+      const [q, k, v] = shapes.map((shape, i) => normal(shape, i + 1).trainable());
+      const seen = T.sequencePositions(
+        device.from(
+          Array.from({ length: 14 }, (_, i) => [0, 0, 1, 2, 0][i % 5]),
+          [2, 7],
+          'i32',
+        ),
+        2,
+        7,
+        null,
+        device,
+      );
+      const documents = T.contiguous(seen.documents);
+      const own = T.contiguous(T.narrow(documents, 1, 2, 5));
+      const options = {
+        heads: 6,
+        kvHeads: 3,
+        ...(hasDocuments && { queryDocuments: own, keyDocuments: documents }),
+      };
+      const turning = { heads: 6, rotated: 2, base: 100 };
+      const turned = isFused ? T.rotary(q, device.from(places, [2, 5]), turning) : T.rotaryRef(q, places, turning);
+      const y = (isFused ? T.attention : T.attentionRef)(turned, k, v, options);
+      T.backward(T.sum(T.square(y)));
+      return [y, ...[q, k, v].map((t) => t.grad!)];
+    };
+    for (const hasDocuments of [false, true]) await same(await run(true, hasDocuments), await run(false, hasDocuments));
   });
   it('linearCrossEntropy equals crossEntropy of the logits, over several blocks of rows', async () => {
     const [x, w] = [normal([40, 8]).trainable(), normal([300_000 / 8, 8], 2).trainable()];

@@ -3,6 +3,7 @@ import assert from 'node:assert/strict';
 import { describe, it } from 'node:test';
 import fc from 'fast-check';
 import { KERNEL_NAMES, UNARY_OPS } from '../kernels.ts';
+import { attentionBackward, attentionForward } from '../testing/cases/attention.ts';
 import { convBackward, convForward } from '../testing/cases/causal-conv.ts';
 import { FLAG_MODES } from '../testing/cases/flags.ts';
 import { normBackward, normForward } from '../testing/cases/norm.ts';
@@ -236,6 +237,31 @@ describe('gradients by finite differences', () => {
         };
       },
       150,
+    ));
+
+  it('attention_bwd', () =>
+    holds(
+      fc.record({
+        b: size(1, 2),
+        lq: size(0, 5),
+        past: size(0, 3),
+        kvHeads: size(1, 2),
+        d: size(1, 3),
+        mode: fc.constantFrom(...FLAG_MODES),
+        group: size(1, 2),
+        seed,
+      }),
+      async ({ seed, group, ...shape }) => {
+        const draw = drawFrom(seed);
+        const forward = await attentionForward(draw, { ...shape, heads: group * shape.kvHeads });
+        const backward = await attentionBackward(draw, forward);
+        return {
+          forward: { ...forward, tensors: { ...forward.tensors, lse: null } },
+          backward,
+          cotangents: { y: 'dy' },
+          gradients: { q: 'dq', k: 'dk', v: 'dv' },
+        };
+      },
     ));
 
   it('leaves no backward kernel of the table out', () => {

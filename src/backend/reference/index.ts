@@ -8,6 +8,7 @@ import type { Allocation, Backend, CommandList, MemoryStats } from '../backend.t
 import { argumentName, type Command, KERNELS, type KernelName } from '../kernels.ts';
 import { HostTimes, Profiler } from '../profile.ts';
 import { adamw, clipControl } from './adamw.ts';
+import { attention, attentionBwd } from './attention.ts';
 import { causalConv, causalConvBwd } from './causal-conv.ts';
 import { crossEntropy } from './cross-entropy.ts';
 import * as elementwise from './elementwise.ts';
@@ -16,6 +17,7 @@ import { matmul } from './matmul.ts';
 import { BlockMemory } from './memory.ts';
 import { layerNorm, layerNormBwd, rmsNorm, rmsNormBwd } from './norm.ts';
 import { argmax, reduce, softmax, softmaxBwd, sumSquares } from './reduce.ts';
+import { rotary, sequencePositions } from './rotary.ts';
 import { selectiveScan, selectiveScanBwd } from './selective-scan.ts';
 import { createView, type MatrixView, type Numbers } from './view.ts';
 
@@ -53,6 +55,10 @@ const REFERENCE: { readonly [K in KernelName]: ReferenceKernel['run'] } = {
   causal_conv_bwd: causalConvBwd,
   selective_scan: selectiveScan,
   selective_scan_bwd: selectiveScanBwd,
+  sequence_positions: sequencePositions,
+  rotary,
+  attention,
+  attention_bwd: attentionBwd,
   cross_entropy: crossEntropy,
   sum_squares: sumSquares,
   clip_control: clipControl,

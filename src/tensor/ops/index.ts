@@ -1,3 +1,4 @@
+export * from './attention.ts';
 export * from './causal-conv.ts';
 export * from './cross-entropy.ts';
 export * from './dropout.ts';

@@ -1,5 +1,6 @@
 /** Every kernel's cases. A kernel of the table without a row here is a type error. */
 import type { KernelName } from '../../kernels.ts';
+import { attentionCases } from './attention.ts';
 import type { CaseTable } from './case.ts';
 import { convCases } from './causal-conv.ts';
 import { elementwiseCases } from './elementwise.ts';
@@ -16,6 +17,7 @@ export const CASES: CaseTable<KernelName> = {
   ...normCases,
   ...convCases,
   ...scanCases,
+  ...attentionCases,
   ...lossCases,
 };
 
