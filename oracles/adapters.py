@@ -38,6 +38,15 @@ ADAPTERS = {
     "bias-lora-only": dict(
         base="falcon_mamba-b", r=1, lora_alpha=2, target_modules=["in_proj", "dt_proj"], bias="lora_only"
     ),
+    "neox-default": dict(base="gpt_neox-a", r=4, lora_alpha=8),  # PEFT's own choice: query_key_value
+    "neox-all-linear": dict(base="gpt_neox-b", r=2, lora_alpha=4, target_modules="all-linear", bias="all"),
+    "neox-whole": dict(
+        base="gpt_neox-a",
+        r=2,
+        lora_alpha=3,
+        target_modules=["embed_in", "dense", "dense_4h_to_h"],
+        modules_to_save=["final_layer_norm", "embed_out"],
+    ),
 }
 
 

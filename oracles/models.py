@@ -1,4 +1,4 @@
-"""Oracle: logits, gradients and greedy tokens of small random Mamba and Falcon-Mamba models.
+"""Oracle: logits, gradients and greedy tokens of small random Mamba, Falcon-Mamba and GPT-NeoX models.
 
 Writes <out>/<family>-<variant>/{config.json, model.safetensors, cases.safetensors, notes.json}.
 Every parameter is drawn anew (norms, biases, A_log and D too), so none can be left out unseen.
@@ -15,11 +15,19 @@ import math
 
 import torch
 import torch.nn.functional as F
-from transformers import FalconMambaConfig, FalconMambaForCausalLM, MambaConfig, MambaForCausalLM
+from transformers import (
+    FalconMambaConfig,
+    FalconMambaForCausalLM,
+    GPTNeoXConfig,
+    GPTNeoXForCausalLM,
+    MambaConfig,
+    MambaForCausalLM,
+)
 
 CLASSES = {
     "mamba": (MambaConfig, MambaForCausalLM),
     "falcon_mamba": (FalconMambaConfig, FalconMambaForCausalLM),
+    "gpt_neox": (GPTNeoXConfig, GPTNeoXForCausalLM),
 }
 
 VARIANTS = {
@@ -37,12 +45,31 @@ VARIANTS = {
     ),
 }  # fmt: skip
 
+NEOX_VARIANTS = {
+    "a": dict(
+        hidden_size=24, num_hidden_layers=2, num_attention_heads=3, intermediate_size=48, rotary_pct=0.25,
+        vocab_size=61, max_position_embeddings=512,
+    ),
+    "b": dict(
+        hidden_size=20, num_hidden_layers=3, num_attention_heads=2, intermediate_size=30, rotary_pct=0.6,
+        rotary_emb_base=500.0, use_parallel_residual=False, attention_bias=False, vocab_size=37,
+        layer_norm_eps=1e-3, max_position_embeddings=512,
+    ),
+    "c": dict(
+        hidden_size=16, num_hidden_layers=2, num_attention_heads=4, intermediate_size=24, rotary_pct=1.0,
+        hidden_act="gelu_new", vocab_size=29, tie_word_embeddings=True, max_position_embeddings=128,
+    ),
+}  # fmt: skip
+
 MODELS = [
     ("mamba", "a", 101),
     ("mamba", "b", 102),
     ("mamba", "c", 103),
     ("falcon_mamba", "a", 104),
     ("falcon_mamba", "b", 105),
+    ("gpt_neox", "a", 106),
+    ("gpt_neox", "b", 107),
+    ("gpt_neox", "c", 111),
 ]
 
 LENGTHS = [20, 13, 1]  # the rows of the padded batches
@@ -64,7 +91,7 @@ def redraw(model, seed):
 
 def draw(name, shape, normal, stream):
     leaf = ".".join(name.split(".")[-2:])
-    if leaf in ("norm.weight", "norm_f.weight"):
+    if leaf in ("norm.weight", "norm_f.weight") or leaf.endswith(("layernorm.weight", "layer_norm.weight")):
         return 1 + normal(shape, 0.2)
     if leaf == "mixer.A_log":
         return torch.log(torch.arange(1, shape[1] + 1).float()) + normal(shape, 0.3)
@@ -75,20 +102,21 @@ def draw(name, shape, normal, stream):
         step = torch.exp(torch.rand(shape, generator=stream) * (math.log(0.5) - math.log(1e-3)) + math.log(1e-3))
         step[0], step[1] = 1e-4, 3.0
         return step + torch.log(-torch.expm1(-step))
-    if leaf == "embeddings.weight":
+    if leaf in ("embeddings.weight", "embed_in.weight"):
         return normal(shape, 0.25)
     if leaf == "conv1d.weight":
         return normal(shape, shape[-1] ** -0.5)
     if leaf.endswith(".bias"):
         return normal(shape, 0.3)
-    gain = 2.0 if leaf in ("x_proj.weight", "out_proj.weight") else 1.0
+    gain = 2.0 if leaf in ("x_proj.weight", "out_proj.weight", "query_key_value.weight") else 1.0
     return normal(shape, gain * shape[-1] ** -0.5)
 
 
 def build(family, variant, seed):
     config_class, model_class = CLASSES[family]
     torch.manual_seed(seed)
-    model = model_class(config_class(pad_token_id=PAD, bos_token_id=PAD, eos_token_id=PAD, **VARIANTS[variant]))
+    settings = (NEOX_VARIANTS if family == "gpt_neox" else VARIANTS)[variant]
+    model = model_class(config_class(pad_token_id=PAD, bos_token_id=PAD, eos_token_id=PAD, **settings))
     redraw(model, seed)
     return model.eval()
 
@@ -155,8 +183,8 @@ def gradients(model, prefix, ids, labels, mask, keep=lambda name: True):
 
 
 def is_kept_when_padded(name):
-    """Layer 0 without its three large matrices, and what lies outside the layers: keeps the file small."""
-    large = ("in_proj.weight", "x_proj.weight", "out_proj.weight")
+    """Layer 0 without its large matrices, and what lies outside the layers: keeps the file small."""
+    large = ("in_proj.weight", "x_proj.weight", "out_proj.weight", "query_key_value.weight", "4h.weight", "to_h.weight")
     return ".layers." not in name or (".layers.0." in name and not name.endswith(large))
 
 

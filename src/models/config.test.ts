@@ -1,27 +1,28 @@
 import assert from 'node:assert/strict';
 import { describe, it } from 'node:test';
 import { ConfigError, FileFormatError } from '../core/index.ts';
-import { parseConfig, parseConfigText, toConfigJson } from './index.ts';
+import { type MambaConfig, parseConfig, parseConfigText, toConfigJson } from './index.ts';
 import { files, fixture } from './testing/fixtures.ts';
 
 const FILE = 'some/config.json';
+const parseMamba = (json: Record<string, unknown>) => parseConfig(json, FILE) as MambaConfig;
 const small = { model_type: 'mamba', vocab_size: 10, hidden_size: 33, num_hidden_layers: 2 };
 
 describe('config.json', () => {
   it('fills what is absent, and leaves open what only the checkpoint knows', () => {
-    const c = parseConfig(small, FILE);
+    const c = parseMamba(small);
     assert.equal(c.intermediateSize, 66);
     assert.equal(c.timeStepRank, 3); // ceil(33 / 16)
     assert.equal(c.stateSize, 16);
     assert.equal(c.convKernel, 4);
     assert.deepEqual([c.useBias, c.useConvBias, c.tieWordEmbeddings, c.mixerRmsEps], [null, null, null, null]);
     assert.deepEqual(c.eosTokenIds, []);
-    assert.equal(parseConfig({ ...small, model_type: 'falcon_mamba' }, FILE).mixerRmsEps, 1e-6);
+    assert.equal(parseMamba({ ...small, model_type: 'falcon_mamba' }).mixerRmsEps, 1e-6);
   });
 
   it('takes the width over the factor, as falcon-mamba-7b needs it', () => {
     assert.equal(parseConfig({ ...small, expand: 16, intermediate_size: 66 }, FILE).intermediateSize, 66);
-    assert.equal(parseConfig({ ...small, time_step_rank: 'auto' }, FILE).timeStepRank, 3);
+    assert.equal(parseMamba({ ...small, time_step_rank: 'auto' }).timeStepRank, 3);
     assert.deepEqual(parseConfig({ ...small, eos_token_id: [3, 4] }, FILE).eosTokenIds, [3, 4]);
   });
 
@@ -36,7 +37,7 @@ describe('config.json', () => {
       fused_add_norm: true,
       pad_vocab_size_multiple: 8,
     };
-    const c = parseConfig(json, FILE);
+    const c = parseMamba(json);
     assert.equal(c.modelType, 'mamba');
     assert.equal(c.vocabSize, 50280);
     assert.deepEqual([c.intermediateSize, c.timeStepRank, c.stateSize, c.convKernel], [1536, 48, 16, 4]);
@@ -75,7 +76,7 @@ describe('config.json', () => {
     [
       'another type',
       { model_type: 'mamba2' },
-      /some\/config\.json: model_type "mamba2" is not supported; supported are mamba, falcon_mamba$/,
+      /some\/config\.json: model_type "mamba2" is not supported; supported are mamba, falcon_mamba, gpt_neox$/,
     ],
     ['no type', { model_type: undefined }, /model_type is missing; supported are/],
     ['no size', { hidden_size: undefined }, /some\/config\.json: hidden_size is missing/],

@@ -3,8 +3,8 @@
  * Source: docs/gguf.md of ggml-org/ggml @ d99724f; conversion/mamba.py @ 32e9e04 of ggml-org/llama.cpp.
  */
 import type { GgufType, GgufValue } from '../io/index.ts';
-import type { MambaConfig } from './config.ts';
-import { parameterCount } from './weight-table.ts';
+import type { MambaConfig } from './mamba-config.ts';
+import { parameterCount } from './registry.ts';
 
 /** Values of `general.file_type`: what most of the weights are. */
 const FILE_TYPES: Readonly<Record<GgufType, number>> = { f32: 0, f16: 1, q8_0: 7, bf16: 32 };

@@ -18,18 +18,18 @@ import {
   type GgufTensor,
   type GgufType,
   ggufVocabulary,
-  joinPath,
-  openCheckpoint,
   type StoredDType,
   type TensorSource,
   writeGguf,
 } from '../io/index.ts';
-import { type MambaConfig, parseConfigText } from './config.ts';
+import type { ModelConfig } from './config.ts';
 import { ggufMetadata, ggufWarnings } from './gguf-metadata.ts';
+import type { MambaConfig } from './mamba-config.ts';
+import { EMBEDDING_NAME, HEAD_NAME, mambaNames, mambaWeights } from './mamba-weights.ts';
 import type { LanguageModel } from './registry.ts';
 import { checkSavable, tensorEntry } from './save.ts';
-import { EMBEDDING_NAME, HEAD_NAME, matchWeights, settleConfig, type WeightRow, weightTable } from './weight-table.ts';
-import { CONFIG_FILE } from './weights.ts';
+import { matchWeights, type WeightRow } from './weight-table.ts';
+import { openModel } from './weights.ts';
 
 export interface GgufOptions {
   /** Type of the weights that feed matrix products; f16 unless given. In q8_0, rows that are no multiple of 32 are f16. */
@@ -83,6 +83,12 @@ function ggufName(name: string): string | undefined {
   if (name === HEAD_NAME) return 'output.weight';
   const [, layer, rest] = /^backbone\.layers\.(\d+)\.(.+)$/.exec(name) ?? [];
   return rest in NAMES ? `blk.${layer}.${NAMES[rest]}` : undefined;
+}
+
+/** @throws ConfigError for a family that is not exported */
+function mambaOf(config: ModelConfig, folder: string): MambaConfig {
+  if (config.modelType !== 'gpt_neox') return config;
+  throw new ConfigError(`${folder}: GGUF export takes Mamba models, not ${config.modelType}; keep it as safetensors`);
 }
 
 /** @throws ConfigError for what llama.cpp has no way to run */
@@ -186,17 +192,15 @@ export async function convertToGguf(
   path: string,
   options: GgufOptions = {},
 ): Promise<GgufSummary> {
-  const file = joinPath(folder, CONFIG_FILE);
-  const stated = parseConfigText(await files.readText(file), file);
-  const source = await openCheckpoint(files, folder);
+  const { config: found, source } = await openModel(files, folder);
   try {
-    const config = settleConfig(stated, source);
-    const rows = weightTable(config);
+    const config = mambaOf(found, folder);
+    const rows = mambaWeights(config);
     checkRunnable(
       config,
       rows.map((row) => row.name),
     );
-    const names = new Map(matchWeights(rows, source).map(({ row, storedName }) => [row.name, storedName]));
+    const names = new Map(matchWeights(rows, source, mambaNames).map(({ row, storedName }) => [row.name, storedName]));
     const weightOf = (row: WeightRow) => storedWeight(source, names.get(row.name)!);
     return await writeModel(files, path, { config, rows, weightOf, folder }, options);
   } finally {
@@ -217,11 +221,11 @@ export async function saveGguf(
 ): Promise<GgufSummary> {
   checkSavable(model, path);
   const { parameters } = model;
-  const config = { ...model.config, tieWordEmbeddings: model.head === null };
+  const config = { ...mambaOf(model.config, folder), tieWordEmbeddings: model.head === null };
   checkRunnable(config, parameters.keys());
   const weightOf = ({ name }: WeightRow): Weight => {
     const { dtype, data } = tensorEntry(name, parameters.get(name)!);
     return { dtype, file: folder, name, stream: () => data() as AsyncIterable<Uint8Array> };
   };
-  return writeModel(files, path, { config, rows: weightTable(config), weightOf, folder }, options);
+  return writeModel(files, path, { config, rows: mambaWeights(config), weightOf, folder }, options);
 }

@@ -1,9 +1,13 @@
+export { CausalModel } from './causal-model.ts';
 export * from './config.ts';
 export * from './continuations.ts';
 export * from './gguf.ts';
+export * from './gpt-neox.ts';
+export type { GptNeoXConfig } from './gpt-neox-config.ts';
 export { choiceLoss } from './head-loss.ts';
 export * from './ids.ts';
 export * from './mamba.ts';
+export type { MambaConfig } from './mamba-config.ts';
 export * from './model.ts';
 export * from './prefill.ts';
 export * from './registry.ts';

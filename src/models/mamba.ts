@@ -21,7 +21,7 @@
  *   stream += out_proj(scan(conv(x), ...) * silu(z)),  [x, z] = in_proj(rmsNorm(stream))
  */
 import type { DType } from '../core/index.ts';
-import { type AdaptableLayer, DepthwiseConv, type Embedding, type Linear, RMSNorm } from '../nn/index.ts';
+import { DepthwiseConv, type Linear, RMSNorm } from '../nn/index.ts';
 import {
   checkpoint,
   type Device,
@@ -33,12 +33,11 @@ import {
   split,
   type Tensor,
 } from '../tensor/index.ts';
-import { type MambaConfig, type ModelType, toConfigJson } from './config.ts';
-import { headLoss } from './head-loss.ts';
-import type { CausalLM, ForwardOptions, ModelState } from './model.ts';
+import { CausalModel, layerParameters } from './causal-model.ts';
+import type { MambaConfig } from './mamba-config.ts';
+import type { ForwardOptions, ModelState } from './model.ts';
 import { checkLayerCount, stateOf } from './state.ts';
-import { EMBEDDING_NAME, HEAD_NAME } from './weight-table.ts';
-import { embeddingOf, linearOf, scalesOf, tiedHead, untiedHead } from './weighted-layers.ts';
+import { linearOf } from './weighted-layers.ts';
 
 type Weights = ReadonlyMap<string, Tensor>;
 
@@ -121,57 +120,30 @@ class MambaBlock {
 }
 
 /** A Mamba or Falcon-Mamba language model. It owns its weights. */
-export class MambaModel implements CausalLM {
-  readonly family: ModelType;
-  readonly vocabSize: number;
-  readonly hiddenSize: number;
-  readonly layerCount: number;
-  readonly embeddings: Embedding;
+export class MambaModel extends CausalModel<MambaConfig> {
+  readonly memoryLength = null;
   readonly blocks: readonly MambaBlock[];
   readonly finalNorm: RMSNorm;
-  /** The output head; null where it is the embedding table. */
-  head: Linear | null;
 
-  constructor(
-    readonly device: Device,
-    readonly config: MambaConfig,
-    weights: Weights,
-    public activations: DType,
-  ) {
-    this.family = config.modelType;
-    this.vocabSize = config.vocabSize;
-    this.hiddenSize = config.hiddenSize;
-    this.layerCount = config.numHiddenLayers;
-    this.embeddings = embeddingOf(weights, 'backbone.embeddings');
+  constructor(device: Device, config: MambaConfig, weights: Weights, activations: DType) {
+    super(device, config, weights, activations, { table: 'backbone.embeddings', head: 'lm_head' });
     const paths = Array.from({ length: this.layerCount }, (_, i) => `backbone.layers.${i}`);
     this.blocks = paths.map((path) => new MambaBlock(config, path, weights));
     this.finalNorm = new RMSNorm('backbone.norm_f', weights.get('backbone.norm_f.weight')!, config.layerNormEpsilon);
-    this.head = weights.has(HEAD_NAME) ? linearOf(weights, 'lm_head') : null;
   }
 
-  get parameters(): ReadonlyMap<string, Tensor> {
-    const all = new Map<string, Tensor>([[EMBEDDING_NAME, this.embeddings.weight]]);
+  protected get blockLayers() {
+    return this.blocks.flatMap((block) => block.layers);
+  }
+
+  protected *blockParameters(): Generator<readonly [string, Tensor]> {
     for (const block of this.blocks) {
-      all.set(`${block.norm.name}.weight`, block.norm.weight!);
-      all.set(`${block.path}.mixer.A_log`, block.aLog).set(`${block.path}.mixer.D`, block.skip);
-      for (const { name, weight, bias } of block.layers) {
-        all.set(`${name}.weight`, weight);
-        if (bias) all.set(`${name}.bias`, bias);
-      }
+      yield [`${block.norm.name}.weight`, block.norm.weight!];
+      yield [`${block.path}.mixer.A_log`, block.aLog];
+      yield [`${block.path}.mixer.D`, block.skip];
+      yield* layerParameters(block.layers);
     }
-    all.set('backbone.norm_f.weight', this.finalNorm.weight!);
-    if (this.head) all.set(HEAD_NAME, this.head.weight);
-    if (this.head?.bias) all.set('lm_head.bias', this.head.bias);
-    return all;
-  }
-
-  get scales(): ReadonlyMap<string, Tensor> {
-    return scalesOf(this.adaptable.values());
-  }
-
-  get adaptable(): ReadonlyMap<string, AdaptableLayer> {
-    const layers = [this.embeddings, this.blocks.flatMap((block) => block.layers), this.head ?? []].flat(2);
-    return new Map(layers.map((layer) => [layer.name, layer]));
+    yield ['backbone.norm_f.weight', this.finalNorm.weight!];
   }
 
   /** Matrices only: the convolution's few taps are left alone too, as by the usual rule of two axes. */
@@ -221,30 +193,8 @@ export class MambaModel implements CausalLM {
     return this.activations === 'f64' ? 'f64' : 'f32';
   }
 
-  /** Gives a tied head a copy of the table to itself, so that it can be trained or merged apart. Returns the head. */
-  untieHead(): Linear {
-    this.head ??= untiedHead(this.embeddings);
-    return this.head;
-  }
-
-  private get headLayer(): Linear {
-    return this.head ?? tiedHead(this.embeddings);
-  }
-
-  logits(hidden: Tensor): Tensor {
-    return this.headLayer.forward(hidden, { dtype: this.activations === 'f64' ? 'f64' : 'f32' });
-  }
-
-  loss(hidden: Tensor, targets: Tensor, options: Parameters<CausalLM['loss']>[2]): Tensor {
-    return headLoss(this.headLayer, hidden, targets, options);
-  }
-
-  configJson(): Record<string, unknown> {
-    return toConfigJson({ ...this.config, tieWordEmbeddings: this.head === null });
-  }
-
-  dispose(): void {
+  override dispose(): void {
     for (const block of this.blocks) block.dispose();
-    for (const tensor of [...this.parameters.values(), ...this.scales.values()]) tensor.dispose();
+    super.dispose();
   }
 }

@@ -5,7 +5,10 @@ import type { DType, RandomSource } from '../core/index.ts';
 import type { AdaptableLayer } from '../nn/index.ts';
 import type { Device, HeadLossOptions, Tensor } from '../tensor/index.ts';
 
-/** What a model remembers between calls: for each layer its named tensors, batch first. Constant in length. */
+/**
+ * What a model remembers between calls: for each layer its named tensors, batch first. Constant in length where the
+ * memory is a recurrence; `keys`, `values` and `documents` of attention have an entry a position, on their second axis.
+ */
 export interface ModelState {
   readonly layers: readonly Record<string, Tensor>[];
   dispose(): void;
@@ -33,6 +36,13 @@ export interface CausalLM {
   readonly vocabSize: number;
   readonly hiddenSize: number;
   readonly layerCount: number;
+  /**
+   * Positions that the model reads at once at most and remembers in training; null where its state has a constant
+   * size, so that it remembers without an end.
+   */
+  readonly memoryLength: number | null;
+  /** Module path of the output head, even where it is tied: `lm_head`. */
+  readonly headPath: string;
   /** Every parameter under its checkpoint name (a tied head is listed once, as the embedding). */
   readonly parameters: ReadonlyMap<string, Tensor>;
   /** Scales of the rows of weights that are i8, under the weights' names; of a model in floats, none. */

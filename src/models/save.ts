@@ -132,7 +132,7 @@ function savedConfig(model: LanguageModel, dtype: DType): Record<string, unknown
 
 /** Settings that transformers takes as Python floats alone: its loader refuses `1` where it wants `1.0`. */
 const FLOAT_SETTING =
-  /"(time_step_(?:scale|min|max|floor)|initializer_range|layer_norm_epsilon|mixer_rms_eps)": (-?\d+)(?=[,\n])/g;
+  /"(time_step_(?:scale|min|max|floor)|initializer_range|layer_norm_eps(?:ilon)?|mixer_rms_eps|rotary_pct|partial_rotary_factor)": (-?\d+)(?=[,\n])/g;
 
 const configText = (config: Record<string, unknown>): string =>
   `${JSON.stringify(config, null, 2).replace(FLOAT_SETTING, '"$1": $2.0')}\n`;

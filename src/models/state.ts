@@ -1,7 +1,7 @@
 /** A model's state as a value: rows picked and repeated, taken to the host, kept in a file, brought back. */
-import { CheckpointError, type DType, formatShape, KraitError, type Shape, sameShape } from '../core/index.ts';
+import { CheckpointError, type DType, encode, formatShape, KraitError, type Shape } from '../core/index.ts';
 import { type FileSystem, openSafetensors, storedName, writeSafetensors } from '../io/index.ts';
-import { type Device, embedding, reshape, type Tensor } from '../tensor/index.ts';
+import { contiguous, type Device, embedding, narrow, reshape, type Tensor } from '../tensor/index.ts';
 import type { ModelState } from './model.ts';
 
 /** A state around its tensors. */
@@ -44,6 +44,31 @@ export function selectRows(state: ModelState, rows: readonly number[]): ModelSta
 /** The same values cut off from the graph that made them. A new state; the old one stays. */
 export const detachState = (state: ModelState): ModelState => stateOf(mapTensors(state, (t) => t.alias()));
 
+/** What has an entry a position, on its second axis, where the memory is attention's. */
+const PER_POSITION: readonly string[] = ['keys', 'values', 'documents'];
+
+/**
+ * The state with its last positions alone, where it has an entry a position: what is before them is forgotten. Cut off
+ * from the graph that made it. A new state; the old one stays.
+ */
+export function keepLast(state: ModelState, positions: number): ModelState {
+  const { device } = Object.values(state.layers[0])[0];
+  const shortened = (t: Tensor): Tensor => {
+    const kept = Math.min(positions, t.shape[1]);
+    return contiguous(narrow(t, 1, t.shape[1] - kept, kept));
+  };
+  const layers = device.noGrad(() =>
+    device.scope(() =>
+      state.layers.map((layer) =>
+        Object.fromEntries(
+          Object.entries(layer).map(([name, t]) => [name, PER_POSITION.includes(name) ? shortened(t) : t.alias()]),
+        ),
+      ),
+    ),
+  );
+  return stateOf(layers);
+}
+
 /** One tensor of a snapshot. */
 export interface HostTensor {
   readonly shape: Shape;
@@ -56,7 +81,7 @@ export interface StateSnapshot {
   readonly layers: readonly Readonly<Record<string, HostTensor>>[];
 }
 
-/** Takes a state to the host. Exact: states are f32 (f64 in an f64 model). */
+/** Takes a state to the host. Exact: what is stored in a half type comes as f32. */
 export async function snapshotState(state: ModelState): Promise<StateSnapshot> {
   const layers = [];
   for (const layer of state.layers) {
@@ -92,13 +117,16 @@ export function checkState(state: ModelState, like: ModelState): void {
   like.layers.forEach((layer, i) => {
     for (const [name, { shape }] of Object.entries(layer)) {
       const got = state.layers[i][name]?.shape;
-      if (got && sameShape(got.slice(1), shape.slice(1))) continue;
-      const expected = `[b, ${shape.slice(1).join(', ')}]`;
+      const isOpen = (axis: number) => axis === 0 || (axis === 1 && PER_POSITION.includes(name));
+      if (got?.length === shape.length && shape.every((size, axis) => isOpen(axis) || got[axis] === size)) continue;
+      const expected = `[${['b', ...shape.slice(1)].map((size, axis) => (axis > 0 && isOpen(axis) ? 'p' : size)).join(', ')}]`;
       const found = got ? formatShape(got) : 'nothing';
       throw new KraitError(`state: layer ${i} ${name}: expected ${expected}, got ${found}; use the model it came from`);
     }
   });
 }
+
+const STATE_TYPES = ['f32', 'bf16', 'f16', 'f64'] as const;
 
 const nameOf = (layer: number, tensor: string): string => `layers.${layer}.${tensor}`;
 
@@ -114,7 +142,10 @@ export async function saveSnapshot(
       name: nameOf(i, name),
       dtype: storedName(dtype),
       shape,
-      data: () => new Uint8Array(values.buffer, values.byteOffset, values.byteLength),
+      data: () => {
+        const raw = encode(dtype, values);
+        return new Uint8Array(raw.buffer, raw.byteOffset, raw.byteLength);
+      },
     })),
   );
   await writeSafetensors(files, path, entries, { ...metadata, krait: 'state' });
@@ -130,17 +161,12 @@ export async function loadSnapshot(files: FileSystem, path: string): Promise<Sta
     const layers: Record<string, HostTensor>[] = [];
     for (const [key, info] of source.tensors) {
       const [, index, name] = key.match(/^layers\.(\d{1,5})\.(\w+)$/) ?? [];
-      if (name === undefined || (info.dtype !== 'F32' && info.dtype !== 'F64')) {
-        throw new CheckpointError(
-          key,
-          'a state tensor layers.<i>.<name> of F32',
-          info.dtype,
-          path,
-          'give a state file',
-        );
+      const dtype = STATE_TYPES.find((type) => storedName(type) === info.dtype);
+      if (name === undefined || !dtype) {
+        const expected = 'a state tensor layers.<i>.<name> of floats';
+        throw new CheckpointError(key, expected, info.dtype, path, 'give a state file');
       }
-      const dtype = info.dtype === 'F32' ? 'f32' : 'f64';
-      const values = (await source.readAs(key, dtype)) as Float32Array | Float64Array;
+      const values = (await source.readAs(key, dtype === 'f64' ? 'f64' : 'f32')) as Float32Array | Float64Array;
       layers[Number(index)] ??= {};
       layers[Number(index)][name] = { shape: info.shape, dtype, values };
     }

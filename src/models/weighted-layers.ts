@@ -23,12 +23,12 @@ export const embeddingOf = (weights: Weights, path: string): Embedding =>
 /** The table as an output head, in the same memory. */
 export const tiedHead = ({ name, weight, scale }: Embedding): Linear => new Linear(name, weight, null, scale);
 
-/** A head with a copy of the table to itself. A quantised table, which nothing changes, is shared. */
-export function untiedHead({ weight, scale }: Embedding): Linear {
+/** A head at a path with a copy of the table to itself. A quantised table, which nothing changes, is shared. */
+export function untiedHead({ weight, scale }: Embedding, path: string): Linear {
   const { device } = weight;
-  if (scale) return new Linear('lm_head', device.keep(weight.alias()), null, device.keep(scale.alias()));
+  if (scale) return new Linear(path, device.keep(weight.alias()), null, device.keep(scale.alias()));
   const copy = device.noGrad(() => permute(weight, [0, 1])); // the identity order: a plain copy
-  return new Linear('lm_head', device.keep(copy).trainable(weight.requiresGrad));
+  return new Linear(path, device.keep(copy).trainable(weight.requiresGrad));
 }
 
 /** Scales of quantised layers, under the weights' names. */

@@ -2,10 +2,10 @@
 import { ConfigError, type DType, encode, HostRandom, sizeOf, UnsupportedOpError } from '../core/index.ts';
 import { type FileSystem, joinPath, openCheckpoint, type TensorSource } from '../io/index.ts';
 import type { Device, Tensor } from '../tensor/index.ts';
-import { parseConfigText } from './config.ts';
-import { familyOf, type LanguageModel, type ModelConfig } from './registry.ts';
+import { type ModelConfig, parseConfigText } from './config.ts';
+import { familyOf, type LanguageModel } from './registry.ts';
 import { WeightReader, writeQuantised } from './weight-reader.ts';
-import { matchWeights, settleConfig, storageType, type WeightRow } from './weight-table.ts';
+import { matchWeights, storageType, type WeightRow } from './weight-table.ts';
 import { scaleName } from './weighted-layers.ts';
 
 export const CONFIG_FILE = 'config.json';
@@ -53,11 +53,13 @@ function allocate(device: Device, row: WeightRow, dtype: DType): { weight: Tenso
 }
 
 /** What wants to be read before a model's weights are: its settled configuration and its open checkpoint. */
-async function openModel(files: FileSystem, folder: string): Promise<{ config: ModelConfig; source: TensorSource }> {
+export async function openModel(files: FileSystem, folder: string): Promise<{ config: ModelConfig; source: TensorSource }> {
   const file = joinPath(folder, CONFIG_FILE);
   const stated = parseConfigText(await files.readText(file), file);
   const source = await openCheckpoint(files, folder);
-  return { config: settleConfig(stated, source), source };
+  const { names, settle } = familyOf(stated);
+  const has = (name: string) => names.variants(name).some((stored) => source.tensors.has(stored));
+  return { config: settle(stated, has), source };
 }
 
 /** The configuration of a model folder, with what it leaves open decided by the checkpoint. */
@@ -84,7 +86,7 @@ export async function loadModel(
   let reader: WeightReader | null = null;
   try {
     const family = familyOf(config);
-    const matched = matchWeights(family.weights(config), source);
+    const matched = matchWeights(family.weights(config), source, family.names);
     const total = matched.reduce((sum, { row }) => sum + sizeOf(row.shape), 0);
     let done = 0;
     reader = new WeightReader(device, source, matched.length);
@@ -125,13 +127,8 @@ export function createModel(
   options: ModelOptions = {},
 ): LanguageModel {
   const { dtype, activations } = typesOf(device, options);
-  const settled = {
-    ...config,
-    useBias: config.useBias ?? false,
-    useConvBias: config.useConvBias ?? true,
-    tieWordEmbeddings: config.tieWordEmbeddings ?? true,
-  };
-  const family = familyOf(settled);
+  const family = familyOf(config);
+  const settled = family.settle(config);
   const weights = new Map<string, Tensor>();
   family.weights(settled).forEach((row, stream) => {
     const { weight, scale } = allocate(device, row, dtype);

@@ -7,7 +7,7 @@
  */
 import { KERNELS } from '../backend/index.ts';
 import { dtypeBytes } from '../core/index.ts';
-import type { LanguageModel, MambaConfig } from '../models/index.ts';
+import type { GptNeoXConfig, LanguageModel, MambaConfig, ModelConfig } from '../models/index.ts';
 
 export const WORKS = ['prefill', 'decode', 'train', 'lora'] as const;
 /** Reading a prompt, writing after it, a step of full fine-tuning, a step of LoRA. */
@@ -25,8 +25,18 @@ export const LORA_RANK = 16;
 
 const productFlops = (m: number, n: number, k: number): number => KERNELS.matmul.flops({ batch: 1, m, n, k });
 
-/** Inputs and outputs of a layer's linear maps: in_proj, x_proj, dt_proj, out_proj. */
-function linears({ hiddenSize: d, intermediateSize: e, timeStepRank: r, stateSize: n }: MambaConfig): number[][] {
+/** Inputs and outputs of a layer's linear maps, in the order of computation. */
+function linears(config: ModelConfig): number[][] {
+  const { hiddenSize: d, intermediateSize: e } = config;
+  if (config.modelType === 'gpt_neox') {
+    return [
+      [d, 3 * d],
+      [d, d],
+      [d, e],
+      [e, d],
+    ];
+  }
+  const { timeStepRank: r, stateSize: n } = config;
   return [
     [d, 2 * e],
     [e, r + 2 * n],
@@ -36,13 +46,32 @@ function linears({ hiddenSize: d, intermediateSize: e, timeStepRank: r, stateSiz
 }
 
 /** Operations of the linear maps of all layers, and of an output head for `headRows` positions. */
-function matrixFlops(config: MambaConfig, rows: number, headRows: number): number {
+function matrixFlops(config: ModelConfig, rows: number, headRows: number): number {
   const layer = linears(config).reduce((sum, [inputs, outputs]) => sum + productFlops(rows, outputs, inputs), 0);
   return config.numHiddenLayers * layer + productFlops(headRows, config.vocabSize, config.hiddenSize);
 }
 
-/** Operations of norms (the last one too), convolutions and scans. */
-function mixerFlops({ numHiddenLayers, ...config }: MambaConfig, { tokens, batch }: WorkSize): number {
+/** Positions that each of `tokens` positions sees, itself among them, after `past` that came before: the sum. */
+const seenPositions = (tokens: number, past: number): number => tokens * past + (tokens * (tokens + 1)) / 2;
+
+/** Operations of norms, rotations, attention to the past and activations. */
+function transformerFlops(config: GptNeoXConfig, { tokens, batch }: WorkSize, past: number): number {
+  const { numHiddenLayers, numAttentionHeads: heads, hiddenSize: d, intermediateSize } = config;
+  const rows = batch * tokens;
+  const norm = KERNELS.layer_norm.flops({ rows, cols: d });
+  const rotation = rows * 2 * 3 * d * config.rotaryPct; // of query and key; an element: two products and their sum
+  // A pair of positions and a head: a score and a share of the value for each element; scale, e^x and its sum.
+  const attention = batch * seenPositions(tokens, past) * (4 * d + 3 * heads);
+  const sums = rows * (d + intermediateSize); // the two parts of the parallel residual; the activation
+  return numHiddenLayers * (2 * norm + rotation + attention + sums) + norm;
+}
+
+/** Operations of all that is no linear map: norms (the last one too), convolutions and scans, or attention. */
+function mixerFlops(config: ModelConfig, size: WorkSize, past = 0): number {
+  return config.modelType === 'gpt_neox' ? transformerFlops(config, size, past) : mambaFlops(config, size);
+}
+
+function mambaFlops({ numHiddenLayers, ...config }: MambaConfig, { tokens, batch }: WorkSize): number {
   const { hiddenSize, intermediateSize: d, stateSize: n, convKernel: k } = config;
   const rows = batch * tokens;
   const norm = KERNELS.rms_norm.flops({ rows, cols: hiddenSize });
@@ -53,22 +82,25 @@ function mixerFlops({ numHiddenLayers, ...config }: MambaConfig, { tokens, batch
 }
 
 /** Operations of low-rank factors on every linear map. */
-function adapterFlops(config: MambaConfig, rows: number): number {
+function adapterFlops(config: ModelConfig, rows: number): number {
   const pair = ([inputs, outputs]: number[]) => productFlops(rows, LORA_RANK, inputs + outputs);
   return config.numHiddenLayers * linears(config).reduce((sum, linear) => sum + pair(linear), 0);
 }
 
+/** Tokens of the prompts before the first round of decoding. */
+export const PROMPT_TOKENS = 16;
+
 /**
- * Operations of one round of `work`. Of training: a forward pass and two more for the gradients of inputs and weights;
+ * Operations of one round of `work`; of decoding the first, for attention has more to see in each. Of training: a forward pass and two more for the gradients of inputs and weights;
  * LoRA leaves out those of the weights that it does not train.
  */
-export function workFlops(config: MambaConfig, work: Work, size: WorkSize): number {
+export function workFlops(config: ModelConfig, work: Work, size: WorkSize): number {
   const rows = size.tokens * size.batch;
   switch (work) {
     case 'prefill':
       return matrixFlops(config, rows, size.batch) + mixerFlops(config, size);
     case 'decode':
-      return matrixFlops(config, rows, rows) + mixerFlops(config, size);
+      return matrixFlops(config, rows, rows) + mixerFlops(config, size, PROMPT_TOKENS);
     case 'train':
       return 3 * (matrixFlops(config, rows, rows) + mixerFlops(config, size));
     case 'lora':
@@ -76,17 +108,26 @@ export function workFlops(config: MambaConfig, work: Work, size: WorkSize): numb
   }
 }
 
+/** Bytes of a sequence's state that a step of decoding reads and writes, after `past` positions. */
+function stateBytes({ config, activations }: LanguageModel, past: number): number {
+  if (config.modelType === 'gpt_neox') {
+    // Every key and value is read, and one of each is added.
+    return config.numHiddenLayers * 2 * (past + 1) * config.hiddenSize * dtypeBytes(activations);
+  }
+  const elements = config.intermediateSize * (config.stateSize + config.convKernel - 1);
+  return 2 * config.numHiddenLayers * elements * dtypeBytes('f32');
+}
+
 /**
  * Bytes that one step of decoding must move: every weight (with its scales, if it is quantised) but an embedding beside a
- * head of its own, and the states.
+ * head of its own, and the states, after `past` positions where that makes a difference.
  */
-export function decodeBytes(model: LanguageModel, batch: number): number {
-  const { config } = model;
+export function decodeBytes(model: LanguageModel, batch: number, past = PROMPT_TOKENS): number {
+  const table = `${model.embeddings.name}.weight`;
   let bytes = 0;
   for (const [name, { size, dtype }] of [...model.parameters, ...model.scales]) {
-    const isTable = model.head !== null && name.endsWith('embeddings.weight');
+    const isTable = model.head !== null && name === table;
     if (!isTable) bytes += size * dtypeBytes(dtype);
   }
-  const state = config.intermediateSize * (config.stateSize + config.convKernel - 1) * dtypeBytes('f32');
-  return bytes + 2 * batch * config.numHiddenLayers * state;
+  return bytes + batch * stateBytes(model, past);
 }

@@ -3,7 +3,7 @@ import assert from 'node:assert/strict';
 import { describe, it } from 'node:test';
 import type { Profile } from '../backend/index.ts';
 import { createReferenceBackend } from '../backend/reference/index.ts';
-import { createModel, type ModelConfig, parameterCount, parseConfig } from '../models/index.ts';
+import { createModel, type MambaConfig, parameterCount, parseConfig } from '../models/index.ts';
 import { Device, type Tensor } from '../tensor/index.ts';
 import { decodeBytes, LORA_RANK, WORKS, workFlops } from './model-cost.ts';
 import { measureSpeed, randomModel, SHAPE_NAMES, shapeConfig } from './speed.ts';
@@ -19,7 +19,7 @@ const JSON_CONFIG = {
   use_conv_bias: true,
   tie_word_embeddings: true,
 };
-const config: ModelConfig = parseConfig(JSON_CONFIG, 'config.json');
+const config = parseConfig(JSON_CONFIG, 'config.json') as MambaConfig;
 const size = { tokens: 5, batch: 2 };
 
 const launched = ({ shapes }: Profile, kernel: string): number =>
@@ -88,7 +88,7 @@ describe('models for measuring', () => {
   it('have the shapes of their names', () => {
     assert.deepEqual(
       SHAPE_NAMES.map((name) => parameterCount(shapeConfig(name))),
-      [129_135_360, 2_800_320],
+      [129_135_360, 2_800_320, 162_322_944],
     );
   });
 
@@ -96,7 +96,7 @@ describe('models for measuring', () => {
     const device = new Device(createReferenceBackend());
     const model = randomModel(device, config, 'bf16');
     assert.equal(model.embeddings.weight.dtype, 'bf16');
-    assert.equal(model.blocks[0].aLog.dtype, 'f32');
+    assert.equal(model.parameters.get('backbone.layers.0.mixer.A_log')!.dtype, 'f32');
     for (const weight of model.parameters.values()) {
       const values = Array.from(await weight.read());
       assert.ok(values.every(Number.isFinite) && values.some((value) => value !== 0));

@@ -25,7 +25,7 @@ import {
   queueStep,
   type TrainingMode,
 } from '../tune/index.ts';
-import { LORA_RANK, type Work, type WorkSize } from './model-cost.ts';
+import { LORA_RANK, PROMPT_TOKENS, type Work, type WorkSize } from './model-cost.ts';
 
 /** Shapes of models that are known by name. */
 const SHAPES = {
@@ -33,6 +33,16 @@ const SHAPES = {
   '130m': { hidden_size: 768, num_hidden_layers: 24, vocab_size: 50280 },
   /** The model that the package carries. */
   base: { hidden_size: 192, num_hidden_layers: 8, vocab_size: 4096 },
+  /** EleutherAI/pythia-160m */
+  'pythia-160m': {
+    model_type: 'gpt_neox',
+    hidden_size: 768,
+    num_hidden_layers: 12,
+    num_attention_heads: 12,
+    intermediate_size: 3072,
+    vocab_size: 50304,
+    tie_word_embeddings: false,
+  },
 } as const;
 export const SHAPE_NAMES = Object.keys(SHAPES) as (keyof typeof SHAPES)[];
 
@@ -84,8 +94,6 @@ export interface WorkloadSize extends WorkSize {
   /** Whether a step of training computes activations twice rather than keep them; not unless given. */
   readonly checkpointing?: boolean;
 }
-
-const PROMPT_TOKENS = 16; // before decoding
 
 /** The ids that every kind of work reads: the same for the same size. */
 export function randomRows({ vocabSize }: Pick<LanguageModel, 'vocabSize'>, { tokens, batch }: WorkSize): number[][] {

@@ -1,6 +1,6 @@
 /** Blocks of tokens on a device, and the mean loss of held-out examples. */
 import { KraitError } from '../core/index.ts';
-import { type CausalLM, choiceLoss, FLAG_PAD, type ModelState } from '../models/index.ts';
+import { type CausalLM, choiceLoss, detachState, FLAG_PAD, keepLast, type ModelState } from '../models/index.ts';
 import { type Device, embedding, type HeadLossOptions, IGNORE_INDEX, reshape, type Tensor } from '../tensor/index.ts';
 import { isTarget, type TokenBatch, type TokenExample } from './batches/index.ts';
 import type { Evaluation } from './trainer/index.ts';
@@ -12,6 +12,14 @@ export function batchTensors(
 ): { ids: Tensor; targets: Tensor; flags: Tensor | null } {
   const tensor = (values: Int32Array) => device.from(values, [rows, length], 'i32');
   return { ids: tensor(ids), targets: tensor(targets), flags: flags && tensor(flags) };
+}
+
+/**
+ * What is carried from one block of a text to the next of `length` positions: the state, cut off from the graph that made
+ * it; of one that grows, as many positions as with the block fill the model's memory. A new state; the old one stays.
+ */
+export function carriedState({ memoryLength }: CausalLM, state: ModelState, length: number): ModelState {
+  return memoryLength === null ? detachState(state) : keepLast(state, Math.max(0, memoryLength - length));
 }
 
 /** The positions of a block that carry loss: hidden states [n, d], and the token that is right at each. */
@@ -83,7 +91,7 @@ function* piecesOf(examples: readonly TokenExample[], batchSize: number, maxLeng
 export interface LanguageEvaluationOptions {
   /** Examples that are read at the same time. */
   batchSize: number;
-  /** Positions that are computed at once; longer examples go on with their state carried. */
+  /** Positions that are computed at once; longer examples go on with their state carried, as `carriedState` has it. */
   maxLength: number;
   signal?: AbortSignal;
 }
@@ -110,7 +118,7 @@ export async function evaluateLanguage(
         device.scope(() => {
           const { ids, targets: wanted, flags } = batchTensors(device, piece);
           const { hidden, state: next } = model.forward(ids, { flags, state: from, wantState: true });
-          return { loss: model.loss(hidden, wanted, { normalizer: 1 }), next };
+          return { loss: model.loss(hidden, wanted, { normalizer: 1 }), next: carriedState(model, next!, maxLength) };
         }),
       );
       state?.dispose();

@@ -1,16 +1,17 @@
 /** Language modelling as a training task: blocks of tokens in, next-token loss out. */
 import { KraitError, type RandomSource } from '../core/index.ts';
-import type { CausalLM, ModelState } from '../models/index.ts';
+import { type CausalLM, type ModelState, stateOf } from '../models/index.ts';
 import type { TrainedParameter } from '../optim/index.ts';
 import type { Tensor } from '../tensor/index.ts';
 import { type BatchSource, PackedBatches, StreamBatches, type TokenBatch, type TokenExample } from './batches/index.ts';
-import { batchTensors, blockLoss, evaluateLanguage } from './language-loss.ts';
+import { batchTensors, blockLoss, carriedState, evaluateLanguage } from './language-loss.ts';
 import { checkChangeable } from './quantised-model.ts';
 import type { Evaluation, LossOptions, StepBatches, TaskState, TrainingTask } from './trainer/index.ts';
 
 /**
  * How examples become blocks: `packing` several to a row with resets between; `padding` one a row; `stream` each row
- * reads on from block to block with its state carried (truncated back-propagation through time).
+ * reads on from block to block with its state carried (truncated back-propagation through time); of a state that grows,
+ * as many positions as with a block fill the model's memory.
  */
 export const BATCHING = ['packing', 'padding', 'stream'] as const;
 export type Batching = (typeof BATCHING)[number];
@@ -114,18 +115,14 @@ export class LanguageTask implements TrainingTask<TokenBatch> {
 
   /** Keeps a state for the next block, cut off from the graph that made it. */
   private carry(state: ModelState): void {
-    const layers = state.layers.map((layer) =>
-      Object.fromEntries(Object.entries(layer).map(([name, t]) => [name, this.device.keep(t.alias())])),
-    );
+    const { layers } = carriedState(this.input.model, state, this.input.maxLength);
+    for (const layer of layers) for (const tensor of Object.values(layer)) this.device.keep(tensor);
     this.adoptState(layers);
   }
 
-  private adoptState(layers: Record<string, Tensor>[]): void {
+  private adoptState(layers: ModelState['layers']): void {
     this.carried?.dispose();
-    const dispose = () => {
-      for (const layer of layers) for (const tensor of Object.values(layer)) tensor.dispose();
-    };
-    this.carried = { layers, dispose };
+    this.carried = stateOf(layers);
   }
 
   /** Mean loss of the held-out examples in nats, and bits per byte where their bytes are known. */

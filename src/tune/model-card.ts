@@ -5,6 +5,8 @@ import type { Recipe } from './pretrain.ts';
 export interface CardFacts {
   readonly recipe: Recipe;
   readonly parameters: number;
+  /** Positions that the model remembers in training; null for all. */
+  readonly memoryLength: number | null;
   /** Tokens of all training texts, once. */
   readonly tokens: number;
   readonly steps: number;
@@ -17,7 +19,7 @@ const mebibytes = (bytes: number): string => (bytes / 2 ** 20).toFixed(2);
 const count = (n: number): string => n.toLocaleString('en');
 
 /** Markdown with the front matter of a model card. */
-export function renderModelCard({ recipe, parameters, tokens, steps, sizes, bitsPerByte }: CardFacts): string {
+export function renderModelCard({ recipe, memoryLength, parameters, tokens, steps, sizes, bitsPerByte }: CardFacts): string {
   const { model, training } = recipe;
   const { per_device_train_batch_size: rows = 1, max_seq_length: length = 0 } = training;
   const rowsOfData = [...sizes].map(
@@ -25,6 +27,9 @@ export function renderModelCard({ recipe, parameters, tokens, steps, sizes, bits
       `| ${name} | ${count(train.documents)} | ${mebibytes(train.bytes)} | ${count(held.documents)} | ${bitsPerByte[name]?.toFixed(3) ?? '-'} |`,
   );
   const modelType = String(model['model_type']);
+  const carried =
+    memoryLength === null ? 'with its state carried' : `with up to ${count(memoryLength)} positions remembered`;
+  const scored = memoryLength === null ? 'the state carried to its end' : `${count(memoryLength)} positions remembered`;
   return `---
 license: apache-2.0
 language: en
@@ -43,8 +48,8 @@ on an ordinary computer. It knows the words of its sources and little else: do n
 ${rowsOfData.join('\n')}
 
 ${count(steps)} steps of ${rows} x ${length} tokens (${((steps * rows * length) / tokens).toFixed(2)} passes over ${count(tokens)} tokens), every document read as
-a stream with its state carried; AdamW, learning rate ${training.learning_rate}, ${training.dtype ?? 'f32'}; weights stored in ${recipe.saveDtype}. The loss of
+a stream ${carried}; AdamW, learning rate ${training.learning_rate}, ${training.dtype ?? 'f32'}; weights stored in ${recipe.saveDtype}. The loss of
 every step is in \`metrics.jsonl\`. Bits per byte count a document's bytes after its first token,
-the state carried to its end.
+${scored}.
 `;
 }

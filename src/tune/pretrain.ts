@@ -24,8 +24,8 @@ import {
   type Tokenizer,
 } from '../io/index.ts';
 import {
-  CONFIG_KEYS,
   checkTokenizer,
+  configKeys,
   createModel,
   type LanguageModel,
   parameterCount,
@@ -60,9 +60,10 @@ export interface Recipe {
 
 /** Unlike a published config.json, a recipe has no keys for other programs. @throws ConfigError */
 function checkModel(where: string, model: Record<string, unknown>, vocabSize: number): void {
-  const unknown = Object.keys(model).find((key) => !CONFIG_KEYS.includes(key));
+  const known = configKeys(model['model_type']);
+  const unknown = Object.keys(model).find((key) => !known.includes(key));
   if (unknown !== undefined) {
-    throw new ConfigError(`${where}: unknown key ${unknown}${suggestion(unknown, CONFIG_KEYS)}; remove or correct it`);
+    throw new ConfigError(`${where}: unknown key ${unknown}${suggestion(unknown, known)}; remove or correct it`);
   }
   if ('vocab_size' in model) throw new ConfigError(`${where}: vocab_size stands under tokenizer; remove it here`);
   parseConfig({ ...model, vocab_size: vocabSize }, where);
@@ -133,11 +134,12 @@ async function heldOutBits(
   model: LanguageModel,
   tokenizer: Tokenizer,
   documents: readonly CorpusDocument[],
+  maxLength: number,
 ): Promise<Record<string, number>> {
   const bits: Record<string, number> = {};
   for (const name of new Set(documents.map(({ source }) => source))) {
     const examples = documents.filter(({ source }) => source === name).map(({ text }) => textExample(tokenizer, text));
-    const { bits_per_byte: found } = await evaluateLanguage(model, examples, { batchSize: 8, maxLength: 512 });
+    const { bits_per_byte: found } = await evaluateLanguage(model, examples, { batchSize: 8, maxLength });
     bits[name] = found;
   }
   return bits;
@@ -186,9 +188,10 @@ export async function pretrain(input: PretrainInput): Promise<PretrainResult> {
       model,
       tokenizer,
       documents.filter((d) => !isTraining(d)),
+      training.max_seq_length ?? 512,
     );
     await saveModel(model, files, out, { dtype: recipe.saveDtype });
-    const card = { recipe, parameters, tokens, steps, sizes: corpusSizes(documents), bitsPerByte };
+    const card = { recipe, memoryLength: model.memoryLength, parameters, tokens, steps, sizes: corpusSizes(documents), bitsPerByte };
     await files.writeAtomic(joinPath(out, 'README.md'), renderModelCard(card));
     return { ...result, parameters, bitsPerByte };
   } finally {

@@ -4,9 +4,6 @@ import { ALL_LINEAR, isSavedWhole, isTargeted, type LoraConfig, suggestion } fro
 import type { CausalLM } from '../../models/index.ts';
 import type { AdaptableLayer, Linear } from '../../nn/index.ts';
 
-/** Module path of the output head. */
-const HEAD = 'lm_head';
-
 /** A model whose head is its embedding table can be asked to give the head a copy to itself. */
 interface Untieable {
   untieHead(): Linear;
@@ -15,7 +12,7 @@ interface Untieable {
 const canUntie = (model: CausalLM): model is CausalLM & Untieable =>
   typeof (model as Partial<Untieable>).untieHead === 'function';
 
-export const isTied = (model: CausalLM): boolean => !model.parameters.has(`${HEAD}.weight`);
+export const isTied = (model: CausalLM): boolean => !model.parameters.has(`${model.headPath}.weight`);
 
 /** Gives a tied head its own copy of the table. @throws ConfigError if the model cannot */
 export function untie(model: CausalLM, reason: string): void {
@@ -32,7 +29,7 @@ function modulePaths(model: CausalLM): string[] {
   for (const name of model.parameters.keys()) {
     for (let end = name.lastIndexOf('.'); end > 0; end = name.lastIndexOf('.', end - 1)) paths.add(name.slice(0, end));
   }
-  if (isTied(model) && canUntie(model)) paths.add(HEAD);
+  if (isTied(model) && canUntie(model)) paths.add(model.headPath);
   return [...paths];
 }
 
@@ -51,14 +48,15 @@ const matchesList = (entry: string, path: string): boolean => path === entry || 
  */
 export function targetedLayers(model: CausalLM, config: LoraConfig, isStrict: boolean): AdaptableLayer[] {
   const { targetModules } = config;
+  const { headPath: head } = model;
   const list = typeof targetModules === 'string' ? null : targetModules;
-  if (list?.some((entry) => matchesList(entry, HEAD)) && canUntie(model)) untie(model, `target_modules: ${HEAD}`);
+  if (list?.some((entry) => matchesList(entry, head)) && canUntie(model)) untie(model, `target_modules: ${head}`);
   const layers = [...model.adaptable.values()];
   const known = layers.map(({ name }) => name);
   const unmatched = isStrict && list?.find((entry) => !known.some((path) => matchesList(entry, path)));
   if (unmatched) throw noMatch('target_modules', unmatched, known);
   const chosen = layers.filter(({ name, kind }) => {
-    if (targetModules === ALL_LINEAR && (kind !== 'linear' || name === HEAD)) return false;
+    if (targetModules === ALL_LINEAR && (kind !== 'linear' || name === head)) return false;
     return isTargeted(config, name);
   });
   if (chosen.length > 0) return chosen;
@@ -98,7 +96,7 @@ export function wholeParameters(
   const both = layers.find(({ name }) => isInSavedModule(config, `${name}.weight`));
   if (both) throw new ConfigError(`modules_to_save: ${both.name} is in target_modules too; choose one`);
   const tables = [...model.adaptable.values()].filter(({ kind }) => kind === 'embedding').map(({ name }) => name);
-  if ([HEAD, ...tables].some((path) => isSavedWhole(config, path))) untie(model, 'modules_to_save');
+  if ([model.headPath, ...tables].some((path) => isSavedWhole(config, path))) untie(model, 'modules_to_save');
   const names = [...model.parameters.keys()];
   const saved = names.filter((name) => isInSavedModule(config, name));
   const adapted = new Set(layers.map(({ name }) => `${name}.bias`));
