@@ -45,7 +45,7 @@ ADAPTERS = {
         r=2,
         lora_alpha=3,
         target_modules=["embed_in", "dense", "dense_4h_to_h"],
-        modules_to_save=["final_layer_norm", "embed_out"],
+        modules_to_save=["final_layer_norm"],
     ),
 }
 

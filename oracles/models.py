@@ -167,6 +167,11 @@ def padded_cases(model, seed, notes):
     return cases
 
 
+def checkpoint_name(model, name):
+    """transformers 5 calls GPT-NeoX's head lm_head, and stores it as embed_out, its name everywhere else."""
+    return name.replace("lm_head.", "embed_out.") if model.config.model_type == "gpt_neox" else name
+
+
 def gradients(model, prefix, ids, labels, mask, keep=lambda name: True):
     """Gradient of the mean next-token cross-entropy for the parameters to keep, by checkpoint name."""
     model.zero_grad(set_to_none=True)
@@ -178,7 +183,7 @@ def gradients(model, prefix, ids, labels, mask, keep=lambda name: True):
     for name, parameter in model.named_parameters():
         assert parameter.grad is not None and parameter.grad.abs().max() > 0, f"{name} has no gradient"
         if keep(name):
-            found[f"{prefix}.{name}"] = parameter.grad
+            found[f"{prefix}.{checkpoint_name(model, name)}"] = parameter.grad
     return found
 
 

@@ -34,11 +34,26 @@ export async function saveAdapter(adapter: LoraAdapter, files: FileSystem, folde
   await files.writeAtomic(joinPath(folder, ADAPTER_CONFIG_FILE), text);
 }
 
+/** What transformers calls the output head of every model since version 5, whatever it is in the checkpoint. */
+const NEWER_HEAD = 'lm_head';
+
+/** A configuration whose lists name the head as the checkpoint does. */
+function withHead(config: LoraConfig, headPath: string): LoraConfig {
+  const named = (names: readonly string[]) => names.map((name) => (name === NEWER_HEAD ? headPath : name));
+  const { targetModules, modulesToSave } = config;
+  const targets = typeof targetModules === 'string' ? targetModules : named(targetModules);
+  return { ...config, targetModules: targets, modulesToSave: named(modulesToSave) };
+}
+
 /** The tensors of an adapter file by the names that this adapter gives them, whatever spelling the file has. */
-function namesInFile(source: SafetensorsFile, wanted: ReadonlyMap<string, Tensor>): Map<string, string> {
+function namesInFile(
+  source: SafetensorsFile,
+  wanted: ReadonlyMap<string, Tensor>,
+  headPath: string,
+): Map<string, string> {
   const names = new Map<string, string>();
   for (const stored of source.tensors.keys()) {
-    const tensor = parseAdapterName(stored);
+    const tensor = parseAdapterName(stored.replace(`base_model.model.${NEWER_HEAD}.`, `base_model.model.${headPath}.`));
     const spellings = tensor
       ? [tensor, ...(tensor.kind === 'parameter' ? [{ ...tensor, isWrapped: !tensor.isWrapped }] : [])]
       : [];
@@ -53,8 +68,8 @@ function namesInFile(source: SafetensorsFile, wanted: ReadonlyMap<string, Tensor
   return names;
 }
 
-async function readTensors(source: SafetensorsFile, wanted: ReadonlyMap<string, Tensor>): Promise<void> {
-  const names = namesInFile(source, wanted);
+async function readTensors(source: SafetensorsFile, { model, trainable: wanted }: LoraAdapter): Promise<void> {
+  const names = namesInFile(source, wanted, model.headPath);
   for (const [name, tensor] of wanted) source.info(names.get(name) ?? name, tensor.shape);
   for (const [name, tensor] of wanted) {
     tensor.write(await source.readAs(names.get(name)!, tensor.dtype));
@@ -103,12 +118,12 @@ export async function loadAdapter(
 ): Promise<LoraAdapter> {
   const path = joinPath(folder, ADAPTER_CONFIG_FILE);
   await checkFolder(files, folder);
-  const config = parseAdapterConfig(path, await files.readText(path));
+  const config = withHead(parseAdapterConfig(path, await files.readText(path)), model.headPath);
   const source = await openSafetensors(files, joinPath(folder, ADAPTER_WEIGHTS_FILE));
   try {
     const adapter = attach(model, config, path);
     try {
-      await readTensors(source, adapter.trainable);
+      await readTensors(source, adapter);
     } catch (error) {
       detachLora(adapter);
       throw error;
