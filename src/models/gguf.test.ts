@@ -158,6 +158,7 @@ describe('a model as GGUF', () => {
   it('refuses what llama.cpp cannot run, and leaves no file', async () => {
     const path = newPath();
     const cases: [string, RegExp][] = [
+      [fixture('gpt_neox-a'), /gpt_neox-a: GGUF export takes Mamba models, not gpt_neox; keep it as safetensors$/],
       [fixture('mamba-b'), /tensor backbone\.layers\.0\.mixer\.in_proj\.bias: llama\.cpp has no place for it/],
       [await freshModel({ intermediate_size: 96 }), /intermediate_size 96 with hidden_size 32: llama\.cpp runs twice/],
     ];

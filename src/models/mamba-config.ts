@@ -5,7 +5,15 @@
  */
 import { z } from 'zod';
 import { parseStrict } from '../io/index.ts';
-import { type CommonConfig, commonFields, commonKeys, layerCount, positive, size, tokenIdKeys } from './config-fields.ts';
+import {
+  type CommonConfig,
+  commonFields,
+  commonKeys,
+  layerCount,
+  positive,
+  size,
+  tokenIdKeys,
+} from './config-fields.ts';
 
 export const MAMBA_TYPES = ['mamba', 'falcon_mamba'] as const;
 export type MambaType = (typeof MAMBA_TYPES)[number];

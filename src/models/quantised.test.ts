@@ -22,7 +22,10 @@ after(async () => {
   await rm(root, { recursive: true });
 });
 
-const isQuantised = (name: string) => /(embeddings|in_proj|x_proj|dt_proj|out_proj|lm_head)\.weight$/.test(name);
+const isQuantised = (name: string) =>
+  /(embeddings|in_proj|x_proj|dt_proj|out_proj|lm_head|embed_in|embed_out|query_key_value|dense\w*)\.weight$/.test(
+    name,
+  );
 
 /** An f32 model that has in its weights what a quantised one stands for. */
 async function roundedModel(on: Device, folder: string): Promise<M.LanguageModel> {
@@ -52,7 +55,7 @@ async function changedFixture(name: string, tensor: string, change: (values: Flo
 }
 
 describe('loading in int8', () => {
-  for (const name of ['mamba-a', 'mamba-b', 'falcon_mamba-a']) {
+  for (const name of ['mamba-a', 'mamba-b', 'falcon_mamba-a', 'gpt_neox-a', 'gpt_neox-c']) {
     it(`quantises what feeds matrix products and nothing else (${name})`, async () => {
       const before = device.memory().blocks;
       const plain = await M.loadModel(device, files, fixture(name));
@@ -78,7 +81,7 @@ describe('loading in int8', () => {
   }
 
   it('computes what the rounded weights compute, tied or with a head of its own', async () => {
-    for (const name of ['mamba-a', 'mamba-b', 'falcon_mamba-a']) {
+    for (const name of ['mamba-a', 'mamba-b', 'falcon_mamba-a', 'gpt_neox-a', 'gpt_neox-c']) {
       const model = await M.loadModel(device, files, fixture(name), { dtype: 'i8' });
       const rounded = await roundedModel(device, fixture(name));
       const ids = randomIds(19, model.vocabSize, 1);

@@ -18,7 +18,8 @@ export interface WeightRow {
 export const storageType = (row: WeightRow, dtype: DType): DType => (row.isMatrix || dtype === 'f64' ? dtype : 'f32');
 
 /** Values one by one. */
-export const fill = (size: number, value: (i: number) => number) => Float32Array.from({ length: size }, (_, i) => value(i));
+export const fill = (size: number, value: (i: number) => number) =>
+  Float32Array.from({ length: size }, (_, i) => value(i));
 export const constant = (value: number) => (_: HostRandom, size: number) => fill(size, () => value);
 export const uniform = (bound: number) => (random: HostRandom, size: number) =>
   fill(size, () => (2 * random.uniform() - 1) * bound);

@@ -134,7 +134,9 @@ describe('checkpoints', () => {
     ]) {
       await write(renamed(entries.values(), change), open);
       const model = await load();
-      assert.ok(model.config.modelType !== 'gpt_neox' && model.config.useBias && model.config.useConvBias && model.head);
+      assert.ok(
+        model.config.modelType !== 'gpt_neox' && model.config.useBias && model.config.useConvBias && model.head,
+      );
       assert.deepEqual(await logitsOf(model), original);
     }
   });

@@ -53,7 +53,10 @@ function allocate(device: Device, row: WeightRow, dtype: DType): { weight: Tenso
 }
 
 /** What wants to be read before a model's weights are: its settled configuration and its open checkpoint. */
-export async function openModel(files: FileSystem, folder: string): Promise<{ config: ModelConfig; source: TensorSource }> {
+export async function openModel(
+  files: FileSystem,
+  folder: string,
+): Promise<{ config: ModelConfig; source: TensorSource }> {
   const file = joinPath(folder, CONFIG_FILE);
   const stated = parseConfigText(await files.readText(file), file);
   const source = await openCheckpoint(files, folder);

@@ -19,7 +19,15 @@ const mebibytes = (bytes: number): string => (bytes / 2 ** 20).toFixed(2);
 const count = (n: number): string => n.toLocaleString('en');
 
 /** Markdown with the front matter of a model card. */
-export function renderModelCard({ recipe, memoryLength, parameters, tokens, steps, sizes, bitsPerByte }: CardFacts): string {
+export function renderModelCard({
+  recipe,
+  memoryLength,
+  parameters,
+  tokens,
+  steps,
+  sizes,
+  bitsPerByte,
+}: CardFacts): string {
   const { model, training } = recipe;
   const { per_device_train_batch_size: rows = 1, max_seq_length: length = 0 } = training;
   const rowsOfData = [...sizes].map(

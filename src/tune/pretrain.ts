@@ -191,7 +191,15 @@ export async function pretrain(input: PretrainInput): Promise<PretrainResult> {
       training.max_seq_length ?? 512,
     );
     await saveModel(model, files, out, { dtype: recipe.saveDtype });
-    const card = { recipe, memoryLength: model.memoryLength, parameters, tokens, steps, sizes: corpusSizes(documents), bitsPerByte };
+    const card = {
+      recipe,
+      memoryLength: model.memoryLength,
+      parameters,
+      tokens,
+      steps,
+      sizes: corpusSizes(documents),
+      bitsPerByte,
+    };
     await files.writeAtomic(joinPath(out, 'README.md'), renderModelCard(card));
     return { ...result, parameters, bitsPerByte };
   } finally {
