@@ -68,20 +68,16 @@ export class TinyTask implements TrainingTask<number[]> {
   }
 }
 
-/** A Mamba of one layer, 8 channels and 16 tokens. */
-export function tinyModel(device: Device, seed = 1): LanguageModel {
-  const config = {
-    model_type: 'mamba',
-    vocab_size: 16,
-    hidden_size: 8,
-    intermediate_size: 16,
-    state_size: 2,
-    num_hidden_layers: 1,
-    time_step_rank: 1,
-    conv_kernel: 4,
-    eos_token_id: 0,
-    initializer_range: 0.5,
-  };
+const TINY = {
+  mamba: { intermediate_size: 16, state_size: 2, time_step_rank: 1, conv_kernel: 4 },
+  gpt_neox: { intermediate_size: 16, num_attention_heads: 2, rotary_pct: 0.5, tie_word_embeddings: true },
+};
+export type TinyFamily = keyof typeof TINY;
+
+/** A model of one layer, 8 channels and 16 tokens: a Mamba unless another family is given. */
+export function tinyModel(device: Device, seed = 1, family: TinyFamily = 'mamba', more: object = {}): LanguageModel {
+  const common = { vocab_size: 16, hidden_size: 8, num_hidden_layers: 1, eos_token_id: 0, initializer_range: 0.5 };
+  const config = { model_type: family, ...common, ...TINY[family], ...more };
   return createModel(device, parseConfigText(JSON.stringify(config), 'config.json'), seed, { trainable: true });
 }
 
