@@ -71,6 +71,33 @@ describe('measureSpeed', () => {
     device.close();
   });
 
+  it('counts what a Transformer does, with all that attention sees', async () => {
+    const device = new Device(createReferenceBackend());
+    const json = { vocab_size: 40, hidden_size: 16, num_hidden_layers: 2, intermediate_size: 24, rotary_pct: 0.5 };
+    const neox = parseConfig({ model_type: 'gpt_neox', num_attention_heads: 2, ...json }, 'config.json');
+    const model = randomModel(device, neox, 'f32');
+    const layer = 2 * 10 * 16 * (3 * 16 + 16 + 2 * 24);
+    // Of 5 positions the first sees itself, the last all; after 16 of a prompt as many more.
+    const attention = { prefill: 2 * 15 * (4 * 16 + 3 * 2), decode: 2 * (5 * 16 + 15) * (4 * 16 + 3 * 2) };
+    const heads = { prefill: 2 * 40 * 16 * 2, decode: 2 * 40 * 16 * 10 };
+    for (const work of ['prefill', 'decode'] as const) {
+      const { profile } = await measureSpeed(model, work, { ...size, rounds: 1, isProfiled: true });
+      assert.equal(launched(profile!, 'matmul'), 2 * layer + heads[work]);
+      const rest = attention[work] + 10 * (2 * 3 * 8 + 16 + 24); // attention, rotation, sum and activation of a layer
+      assert.equal(workFlops(neox, work, size), 2 * layer + heads[work] + 2 * rest + launched(profile!, 'layer_norm'));
+    }
+    const table = 40 * 16;
+    const weights = [...model.parameters.values()].reduce((sum, { size: count }) => sum + count, -table);
+    assert.equal(decodeBytes(model, 3), 4 * (weights + 3 * 2 * 2 * 17 * 16));
+    for (const work of ['train', 'lora'] as const) {
+      const { seconds } = await measureSpeed(model, work, { ...size, rounds: 1, isProfiled: false });
+      assert.equal(seconds.length, 1);
+    }
+    model.dispose();
+    assert.equal(device.memory().blocks, 0);
+    device.close();
+  });
+
   it('ends after the round in which its signal fires', async () => {
     const device = new Device(createReferenceBackend());
     const model = randomModel(device, config, 'f32');

@@ -9,7 +9,7 @@ import type { LanguageModel } from '../../models/index.ts';
 import { NodeFileSystem } from '../../platform/node/index.ts';
 import { distance } from '../testing/fixtures.ts';
 import { referenceDevice, tinyModel } from '../testing/tiny-runs.ts';
-import { attachLora, detachLora, loadAdapter, saveAdapter } from './index.ts';
+import { attachLora, detachLora, type LoraAdapter, loadAdapter, saveAdapter } from './index.ts';
 
 const files = new NodeFileSystem();
 const root = await mkdtemp(join(tmpdir(), 'krait-adapters-'));
@@ -24,7 +24,15 @@ async function logitsOf(model: LanguageModel): Promise<ArrayLike<number>> {
   return logits.read();
 }
 
-/** Trains nothing: puts noise into every trained tensor, so that each of them matters. */
+/** Puts noise into every trained tensor, so that each of them matters. */
+function disturb({ model, trainable }: LoraAdapter): void {
+  [...trainable.values()].forEach((tensor, i) => {
+    const noise = model.device.uniform(tensor.shape, { seed: 2, stream: i }, -0.5, 0.5);
+    model.device.launch('copy', { x: noise, y: tensor }, { rows: tensor.rows, cols: tensor.cols });
+  });
+}
+
+/** An adapter that was not trained. */
 async function savedAdapter(folder: string): Promise<ArrayLike<number>> {
   const model = tinyModel(referenceDevice());
   const adapter = attachLora(model, {
@@ -36,10 +44,7 @@ async function savedAdapter(folder: string): Promise<ArrayLike<number>> {
     modulesToSave: ['norm', 'norm_f'],
     useRslora: true,
   });
-  [...adapter.trainable.values()].forEach((tensor, i) => {
-    const noise = model.device.uniform(tensor.shape, { seed: 2, stream: i }, -0.5, 0.5);
-    model.device.launch('copy', { x: noise, y: tensor }, { rows: tensor.rows, cols: tensor.cols });
-  });
+  disturb(adapter);
   await saveAdapter(adapter, files, folder);
   return logitsOf(model);
 }
@@ -54,6 +59,37 @@ test('saved and loaded again: the same logits; detached: the base, whatever ran 
   assert.ok(distance(expected, base) > 1e-3);
   detachLora(adapter);
   assert.deepEqual(await logitsOf(model), base);
+});
+
+test('a head is found under its name in the checkpoint and under that of newer programs', async () => {
+  for (const where of [{ targetModules: ['dense', 'embed_out'] }, { modulesToSave: ['embed_out'] }]) {
+    const [folder, newer] = [join(root, 'head'), join(root, 'newer-head')];
+    const adapter = attachLora(tinyModel(referenceDevice(), 1, 'gpt_neox'), {
+      r: 2,
+      targetModules: ['dense'],
+      ...where,
+    });
+    disturb(adapter);
+    const expected = await logitsOf(adapter.model as LanguageModel);
+    await saveAdapter(adapter, files, folder);
+    const source = await openSafetensors(files, join(folder, 'adapter_model.safetensors'));
+    const entries: TensorEntry[] = [];
+    for (const [name, { dtype, shape }] of source.tensors) {
+      const bytes = await source.read(name);
+      entries.push({ name: name.replace('.embed_out.', '.lm_head.'), dtype, shape, data: () => bytes });
+    }
+    await source.close();
+    await writeSafetensors(files, join(newer, 'adapter_model.safetensors'), entries);
+    const config = await readFile(join(folder, 'adapter_config.json'), 'utf8');
+    assert.match(config, /"embed_out"/);
+    await writeFile(join(newer, 'adapter_config.json'), config.replace('"embed_out"', '"lm_head"'));
+    for (const place of [folder, newer]) {
+      const model = tinyModel(referenceDevice(), 1, 'gpt_neox');
+      assert.ok(distance(await logitsOf(model), expected) > 1e-3);
+      await loadAdapter(model, files, place);
+      assert.deepEqual(await logitsOf(model), expected, place);
+    }
+  }
 });
 
 test('all-linear is written down as the modules it meant', async () => {

@@ -92,6 +92,22 @@ test('all-linear is every linear layer but the head; an expression matches whole
   assert.throws(() => names({ targetModules: 'x_proj' }), /matches no module/);
 });
 
+test('on a Transformer all-linear leaves the head alone too, wherever it is', () => {
+  const adapt = (config: Partial<LoraConfig>, isTied = true) => {
+    const model = tinyModel(referenceDevice(), 1, 'gpt_neox', { tie_word_embeddings: isTied });
+    const { coverage } = attachLora(model, config);
+    return { names: coverage.modules.map(({ name }) => name.split('.').pop()), whole: coverage.whole, model };
+  };
+  const linear = ['query_key_value', 'dense', 'dense_h_to_4h', 'dense_4h_to_h'];
+  for (const isTied of [true, false]) assert.deepEqual(adapt({ targetModules: 'all-linear' }, isTied).names, linear);
+  assert.deepEqual(adapt({ targetModules: ['query_key_value'] }).names, ['query_key_value']); // PEFT's own choice
+  assert.deepEqual(adapt({ targetModules: ['dense', 'embed_in'] }).names, ['embed_in', 'dense']);
+  const head = adapt({ targetModules: ['dense', 'embed_out'] });
+  assert.deepEqual([head.names, head.model.parameters.has('embed_out.weight')], [['dense', 'embed_out'], true]);
+  assert.deepEqual(adapt({ targetModules: ['dense'], modulesToSave: ['embed_out'] }).whole, ['embed_out.weight']);
+  assert.throws(() => adapt({ targetModules: ['in_proj'] }), /"in_proj" matches no module; there are embed_in, query_/);
+});
+
 test('targets that match nothing are errors that name the nearest and those there are', () => {
   const attach = (config: Partial<LoraConfig>) => () => attachLora(tinyModel(referenceDevice()), config);
   const fails = (config: Partial<LoraConfig>, message: RegExp) =>
