@@ -11,6 +11,7 @@ the mixer, x and z the halves of in_proj, dl the step before softplus, h the sta
     y_t = C_t . h_t + D x_t                out = W_out (y * silu(z)) + b_out
 """
 
+import plain_neox
 import torch
 import torch.nn.functional as F
 
@@ -54,7 +55,9 @@ def mixer(weights, config, prefix, u):
 
 
 def logits(weights, config, ids):
-    """Logits [length, vocabulary] of one sequence without padding."""
+    """Logits [length, vocabulary] of one sequence without padding; of GPT-NeoX too."""
+    if config["model_type"] == "gpt_neox":
+        return plain_neox.logits(weights, config, ids)
     eps = config["layer_norm_epsilon"]
     x = weights["backbone.embeddings.weight"][ids]
     for layer in range(config["num_hidden_layers"]):
@@ -88,7 +91,8 @@ def adapt(base, adapter, config):
         elif name.endswith(".lora_embedding_A"):
             target = name.replace(".lora_embedding_A", ".weight")
             up = adapter[f"base_model.model.{name.replace('lora_embedding_A', 'lora_embedding_B')}"]
-            weights.setdefault("lm_head.weight", base[target])  # the tied head keeps the base values
+            head = "embed_out.weight" if "gpt_neox" in target else "lm_head.weight"
+            weights.setdefault(head, base[target])  # a tied head keeps the base values
             weights[target] = base[target] + scale * (up @ tensor).T
         elif ".lora_" not in name:  # biases and modules_to_save
             weights[name.replace(".base_layer.", ".")] = tensor

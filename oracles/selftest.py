@@ -1,4 +1,4 @@
-"""Check every fixture against a second implementation in float64 (plain_mamba.py).
+"""Check every fixture against a second implementation in float64 (plain_mamba.py, plain_neox.py).
 
     python oracles/selftest.py [--out FOLDER]
 
