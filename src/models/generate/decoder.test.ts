@@ -94,6 +94,18 @@ for (const { name, skip, open } of await testDevices()) {
       assert.deepEqual([blocks, bytesInUse], [start.blocks, start.bytesInUse]);
     });
 
+    it('does so with keys and values, whose recordings are of one step each', async () => {
+      const start = device.memory().blocks;
+      const neox = await loadModel(device, files, fixture('gpt_neox-a'));
+      const [expected, got] = [await oneByOne(neox, STEPS), await decoded(neox, STEPS)];
+      for (const [i, row] of expected.entries()) {
+        const worst = Math.max(...row.map((value, j) => Math.abs(value - got[i][j])));
+        assert.ok(worst <= 1e-5, `logits ${i} differ by ${worst}`);
+      }
+      neox.dispose();
+      assert.equal(device.memory().blocks, start);
+    });
+
     it('launches a list, not kernels, and asks for no memory after the second step', async () => {
       const decoder = new Decoder(model, await readState(model, ...PROMPTS));
       for (const tokens of STEPS.slice(0, 2)) await decoder.next(tokens);
