@@ -1,7 +1,7 @@
 /**
  * Decoding, a token of each sequence at a time. The commands of a step are recorded once and queued with one call from
  * then on, because shapes do not change: two states take turns, each written from the other. A model whose state grows
- * is stepped anew each time.
+ * is run anew each time, for it would be recorded in vain.
  */
 import { areExchangeable, type Recording, reshape, type Tensor } from '../../tensor/index.ts';
 import type { CausalLM, ModelState } from '../model.ts';
@@ -57,6 +57,7 @@ export class Decoder {
   /** Reads one more token of each sequence. Returns their logits, which the caller may change. */
   async next(tokens: readonly number[]): Promise<Logits[]> {
     const { vocabSize, device } = this.model;
+    if (this.model.memoryLength !== null) return this.run(tokens);
     this.step ??= device.noGrad(() => this.recordStep(tokens.length));
     const { step } = this;
     step.ids.write(Int32Array.from(tokens));
@@ -67,6 +68,22 @@ export class Decoder {
     const rows = readRows(step.logits, vocabSize);
     if (step.isAfter && !step.back && !this.canTakeTurns(step)) this.endStep();
     return rows;
+  }
+
+  /** A step without a recording. */
+  private run(tokens: readonly number[]): Promise<Logits[]> {
+    const { model, state: before } = this;
+    const { device } = model;
+    const { hidden, state } = device.noGrad(() =>
+      device.scope(() => {
+        const ids = device.from(tokens, [tokens.length, 1], 'i32');
+        const after = model.forward(ids, { state: before, wantState: true });
+        return { hidden: reshape(after.hidden, [tokens.length, model.hiddenSize]), state: after.state! };
+      }),
+    );
+    before.dispose();
+    this.state = state;
+    return readLogits(model, hidden);
   }
 
   private recordStep(sequences: number): Step {
