@@ -42,6 +42,7 @@ import {
   square,
   type Tensor,
 } from '../tensor/index.ts';
+import { append } from './append.ts';
 import { CausalModel, layerParameters } from './causal-model.ts';
 import { type GptNeoXConfig, rotatedSize } from './gpt-neox-config.ts';
 import type { ForwardOptions, ModelState } from './model.ts';
@@ -120,9 +121,8 @@ class GptNeoXBlock {
     const perHead = reshape(this.queryKeyValue.forward(x), [b * l, heads, 3, d / heads]);
     const [q, k, v] = split(reshape(permute(perHead, [0, 2, 1, 3]), [b, l, 3 * d]), [d, d, d]);
     const turn = (t: Tensor) => rotary(t, positions, { heads, rotated: rotatedSize(this.config), base });
-    const after = (before: Tensor | null, now: Tensor) => (before ? concat([before, now], 1) : now);
-    const keys = after(input.keys, turn(k)); // [b, p + l, d]
-    const values = after(input.values, v);
+    const keys = append(input.keys, turn(k)); // [b, p + l, d]
+    const values = append(input.values, v);
     const y = attention(turn(q), keys, values, { heads, queryDocuments, keyDocuments }); // [b, l, d]
     return [this.dense.forward(y), keys, values];
   }
