@@ -46,7 +46,7 @@ import { append } from './append.ts';
 import { CausalModel, layerParameters } from './causal-model.ts';
 import { type GptNeoXConfig, rotatedSize } from './gpt-neox-config.ts';
 import type { ForwardOptions, ModelState } from './model.ts';
-import { checkLayerCount, stateOf } from './state.ts';
+import { checkLayers, stateOf } from './state.ts';
 import { linearOf } from './weighted-layers.ts';
 
 type Weights = ReadonlyMap<string, Tensor>;
@@ -183,7 +183,7 @@ export class GptNeoXModel extends CausalModel<GptNeoXConfig> {
 
   forward(ids: Tensor, options: ForwardOptions = {}): { hidden: Tensor; state: ModelState | null } {
     const { state = null, wantState = false, flags = null } = options;
-    if (state) checkLayerCount(state, this.layerCount);
+    if (state) checkLayers(state, this.layerCount, 'keys');
     const { hidden, layers } = this.device.scope(() => {
       const [b, l] = ids.shape;
       const before = state?.layers[0];

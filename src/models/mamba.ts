@@ -36,7 +36,7 @@ import {
 import { CausalModel, layerParameters } from './causal-model.ts';
 import type { MambaConfig } from './mamba-config.ts';
 import type { ForwardOptions, ModelState } from './model.ts';
-import { checkLayerCount, stateOf } from './state.ts';
+import { checkLayers, stateOf } from './state.ts';
 import { linearOf } from './weighted-layers.ts';
 
 type Weights = ReadonlyMap<string, Tensor>;
@@ -153,7 +153,7 @@ export class MambaModel extends CausalModel<MambaConfig> {
 
   forward(ids: Tensor, options: ForwardOptions = {}): { hidden: Tensor; state: ModelState | null } {
     const { state = null, wantState = false } = options;
-    if (state) checkLayerCount(state, this.layerCount);
+    if (state) checkLayers(state, this.layerCount, 'scan');
     const { hidden, layers } = this.device.scope(() => {
       const after: Record<string, Tensor>[] = [];
       let stream = this.embeddings.forward(ids, { dtype: this.streamType }); // [b, l, d]

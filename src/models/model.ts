@@ -37,8 +37,8 @@ export interface CausalLM {
   readonly hiddenSize: number;
   readonly layerCount: number;
   /**
-   * Positions that the model reads at once at most and remembers in training; null where its state has a constant
-   * size, so that it remembers without an end.
+   * Positions that the model was made for, and remembers where it reads a stream; longer texts run all the same. Null
+   * where the state has a constant size: it remembers without an end.
    */
   readonly memoryLength: number | null;
   /** Module path of the output head, even where it is tied: `lm_head`. */

@@ -63,6 +63,11 @@ for (const name of ['mamba-a', 'gpt_neox-a']) {
       Object.values(narrower)
         .at(name === 'mamba-a' ? 1 : 0)!
         .dispose();
+      const other = await M.loadModel(device, files, fixture(name === 'mamba-a' ? 'gpt_neox-a' : 'mamba-a'));
+      const foreign =
+        name === 'mamba-a' ? /state: layer 0 has no keys; use the/ : /state: layer 0 has no scan; use the/;
+      await assert.rejects(M.prefill(other, [[1]], { state: restored }), foreign);
+      other.dispose();
       const longer = await M.prefill(model, [[...ids, 1, 2]]);
       longer.hidden.dispose();
       M.checkState(longer.state, restored); // however many positions there were

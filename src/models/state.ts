@@ -102,10 +102,13 @@ export function restoreState(device: Device, snapshot: StateSnapshot): ModelStat
   );
 }
 
-/** @throws KraitError unless a state has this many layers */
-export function checkLayerCount(state: ModelState, layers: number): void {
-  if (state.layers.length === layers) return;
-  throw new KraitError(`state: expected ${layers} layers, got ${state.layers.length}; use the model it came from`);
+/** @throws KraitError unless a state has this many layers, each with a tensor of this name */
+export function checkLayers(state: ModelState, layers: number, name?: string): void {
+  if (state.layers.length !== layers) {
+    throw new KraitError(`state: expected ${layers} layers, got ${state.layers.length}; use the model it came from`);
+  }
+  const lacking = name === undefined ? -1 : state.layers.findIndex((layer) => !layer[name]);
+  if (lacking >= 0) throw new KraitError(`state: layer ${lacking} has no ${name}; use the model it came from`);
 }
 
 /**
@@ -113,7 +116,7 @@ export function checkLayerCount(state: ModelState, layers: number): void {
  * @throws KraitError naming the layer and tensor that do not fit
  */
 export function checkState(state: ModelState, like: ModelState): void {
-  checkLayerCount(state, like.layers.length);
+  checkLayers(state, like.layers.length);
   like.layers.forEach((layer, i) => {
     for (const [name, { shape }] of Object.entries(layer)) {
       const got = state.layers[i][name]?.shape;
