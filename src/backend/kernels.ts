@@ -301,7 +301,7 @@ export const KERNELS = {
     '',
     'where positions stand: positions f32 [b*l, 1], the number within the document without padding (padding has that of ' +
       'the next); documents f32 [b*l, 1], the number of the document, -1 for padding. before, after f32 [b, 2]: next ' +
-      'position and document now, 0 and 0 where there was nothing. A reset starts document + 1 at position 0',
+      'position and document now, 0 and 0 where there was nothing. A reset starts document + 1 at position 0, but not at padding',
     none,
     (d) => [d.b * d.l, 2 * d.b, d.b * d.l, d.b * d.l, 2 * d.b],
   ),

@@ -91,8 +91,8 @@ function adapterFlops(config: ModelConfig, rows: number): number {
 export const PROMPT_TOKENS = 16;
 
 /**
- * Operations of one round of `work`; of decoding the first, for attention has more to see in each. Of training: a forward pass and two more for the gradients of inputs and weights;
- * LoRA leaves out those of the weights that it does not train.
+ * Operations of one round of `work`; of decoding the first, for attention has more to see in each. Of training: a forward
+ * pass and two more for the gradients of inputs and weights; LoRA leaves out those of the weights that it does not train.
  */
 export function workFlops(config: ModelConfig, work: Work, size: WorkSize): number {
   const rows = size.tokens * size.batch;

@@ -149,21 +149,27 @@ const attention_bwd: ContractCase[] = SHAPES.flatMap(([label, shape]) => {
   );
 });
 
-const rotary: ContractCase[] = (
-  [
-    [1, 1, 2, 2],
-    [7, 3, 10, 6],
-    [5, 2, 8, 0],
-    [40, 4, 16, 16],
-    [0, 2, 4, 4],
-  ] as const
-).flatMap(([rows, heads, d, rotated]) =>
-  ([0, 1] as const).flatMap((inverse) =>
-    variants(`${rows} x ${heads} x ${d}, ${rotated} turned, inverse ${inverse}`, { rel: 1e-6, floor: 1 }, (draw) =>
-      rotaryLaunch(draw, rows, heads, d, rotated, inverse),
+const rotary: ContractCase[] = [
+  ...(
+    [
+      [1, 1, 2, 2],
+      [7, 3, 10, 6],
+      [5, 2, 8, 0],
+      [40, 4, 16, 16],
+      [0, 2, 4, 4],
+    ] as const
+  ).flatMap(([rows, heads, d, rotated]) =>
+    ([0, 1] as const).flatMap((inverse) =>
+      variants(`${rows} x ${heads} x ${d}, ${rotated} turned, inverse ${inverse}`, { rel: 1e-6, floor: 1 }, (draw) =>
+        rotaryLaunch(draw, rows, heads, d, rotated, inverse),
+      ),
     ),
   ),
-);
+  ...variants('in place', { rel: 1e-6, floor: 1 }, (draw) => {
+    const launch = rotaryLaunch(draw, 6, 3, 10, 6, 0);
+    return { ...launch, tensors: { ...launch.tensors, y: launch.tensors.x }, inPlace: { y: 'x' } };
+  }),
+];
 
 const sequence_positions: ContractCase[] = FLAG_MODES.flatMap((mode) =>
   [false, true].flatMap((isLater) =>
