@@ -1,7 +1,7 @@
 /** What the models of all families share: their table, their output head, which may be the table, and their weights. */
 import type { DType } from '../core/index.ts';
 import type { AdaptableLayer, Embedding, Linear } from '../nn/index.ts';
-import type { Device, Tensor } from '../tensor/index.ts';
+import { add, type Device, type Tensor } from '../tensor/index.ts';
 import { type ModelConfig, type ModelType, toConfigJson } from './config.ts';
 import { headLoss } from './head-loss.ts';
 import type { CausalLM, ForwardOptions, ModelState } from './model.ts';
@@ -69,6 +69,12 @@ export abstract class CausalModel<C extends ModelConfig> implements CausalLM {
   untieHead(): Linear {
     this.head ??= untiedHead(this.embeddings, this.headPath);
     return this.head;
+  }
+
+  /** The residual stream before the first layer, [b, l, hiddenSize] in `dtype`. */
+  protected embed(ids: Tensor, dtype: DType, offset: Tensor | null = null): Tensor {
+    const stream = this.embeddings.forward(ids, { dtype });
+    return offset ? add(stream, offset) : stream;
   }
 
   private get headLayer(): Linear {

@@ -192,7 +192,8 @@ export class GptNeoXModel extends CausalModel<GptNeoXConfig> {
       const isOne = !flags && !before; // all positions are of one document
       const known = { positions, documents: isOne ? null : documents, seenDocuments: isOne ? null : seen };
       const remembered: Record<string, Tensor>[] = [];
-      let stream = this.embeddings.forward(ids, { dtype: this.activations === 'f64' ? 'f64' : 'f32' }); // [b, l, d]
+      const streamType = this.activations === 'f64' ? 'f64' : 'f32';
+      let stream = this.embed(ids, streamType, options.streamOffset); // [b, l, d]
       let pending: Tensor | null = null;
       this.blocks.forEach((block, i) => {
         const { keys = null, values = null } = state?.layers[i] ?? {};

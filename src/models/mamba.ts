@@ -23,6 +23,7 @@
 import type { DType } from '../core/index.ts';
 import { DepthwiseConv, type Linear, RMSNorm } from '../nn/index.ts';
 import {
+  add,
   checkpoint,
   type Device,
   exp,
@@ -30,6 +31,7 @@ import {
   permute,
   rmsNorm,
   selectiveScan,
+  softplus,
   split,
   type Tensor,
 } from '../tensor/index.ts';
@@ -62,6 +64,7 @@ class MambaBlock {
 
   constructor(
     private readonly config: MambaConfig,
+    readonly layer: number,
     readonly path: string,
     weights: Weights,
   ) {
@@ -96,7 +99,8 @@ class MambaBlock {
    * One layer: [stream, pending] and, if wanted, the state after it, [conv, scan]. `pending` is what the layer before
    * has to add to the stream; the norm adds it in passing.
    */
-  run({ stream, pending, state }: BlockInput, activations: DType, { flags, wantState }: ForwardOptions): Tensor[] {
+  run({ stream, pending, state }: BlockInput, activations: DType, options: ForwardOptions): Tensor[] {
+    const { flags, wantState, observe } = options;
     const { intermediateSize: e, timeStepRank: r, stateSize: n, mixerRmsEps } = this.config;
     const normed = this.norm.forward(pending ?? stream, { residual: pending && stream, dtype: activations }); // [b, l, d]
     const [x, z] = split(this.inProj.forward(normed.y), [e, e]);
@@ -108,6 +112,7 @@ class MambaBlock {
     if (mixerRmsEps !== null) [dtLow, B, C] = [dtLow, B, C].map((t) => rmsNorm(t, null, { eps: mixerRmsEps }).y);
     const dt = this.dtProj.forward(dtLow, { useBias: false }); // [b, l, e]; the bias is added inside softplus
     const inputs = { u, dt, A: this.rates(), B, C, D: this.skip, z, dtBias: this.dtProj.bias };
+    observe?.({ layer: this.layer, steps: softplus(add(dt, inputs.dtBias!)), rates: inputs.A });
     const scan = selectiveScan(inputs, { state: state?.scan, flags, wantState });
     const y = this.outProj.forward(scan.y); // [b, l, d]
     return [normed.sum, y, ...(wantState ? [conv.state!, scan.state!] : [])];
@@ -128,7 +133,7 @@ export class MambaModel extends CausalModel<MambaConfig> {
   constructor(device: Device, config: MambaConfig, weights: Weights, activations: DType) {
     super(device, config, weights, activations, { table: 'backbone.embeddings', head: 'lm_head' });
     const paths = Array.from({ length: this.layerCount }, (_, i) => `backbone.layers.${i}`);
-    this.blocks = paths.map((path) => new MambaBlock(config, path, weights));
+    this.blocks = paths.map((path, layer) => new MambaBlock(config, layer, path, weights));
     this.finalNorm = new RMSNorm('backbone.norm_f', weights.get('backbone.norm_f.weight')!, config.layerNormEpsilon);
   }
 
@@ -156,7 +161,7 @@ export class MambaModel extends CausalModel<MambaConfig> {
     if (state) checkLayers(state, this.layerCount, 'scan');
     const { hidden, layers } = this.device.scope(() => {
       const after: Record<string, Tensor>[] = [];
-      let stream = this.embeddings.forward(ids, { dtype: this.streamType }); // [b, l, d]
+      let stream = this.embed(ids, this.streamType, options.streamOffset); // [b, l, d]
       let pending: Tensor | null = null;
       this.blocks.forEach((block, i) => {
         const outputs = this.runBlock(block, { stream, pending, state: state?.layers[i] ?? null }, options);
@@ -179,7 +184,7 @@ export class MambaModel extends CausalModel<MambaConfig> {
     const work = (...given: Tensor[]) => {
       const [first, before, conv, scan, flags] = inputs.map((t) => (t ? given.shift()! : null));
       const from = { stream: first!, pending: before, state: conv && scan && { conv, scan } };
-      return block.run(from, this.activations, { flags, wantState: options.wantState });
+      return block.run(from, this.activations, { ...options, flags });
     };
     const present = inputs.filter((t) => t != null);
     return this.device.scope(() =>

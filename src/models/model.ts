@@ -14,6 +14,19 @@ export interface ModelState {
   dispose(): void;
 }
 
+/**
+ * What the input made of a layer's recurrence: position t multiplies state i of a channel by
+ * exp(steps[t, channel] rates[i, channel]), whatever the state is. Tensors live as long as the call that hands them out;
+ * `device.keep(t.alias())` keeps one. Where many states share a step, as in the heads of Mamba-2, a channel is a head.
+ */
+export interface LayerDecay {
+  readonly layer: number;
+  /** After bias and softplus, f32 (f64 in an f64 model) [b, l, channels]. */
+  readonly steps: Tensor;
+  /** [states of a channel, channels]; below 0 in every model that forgets. */
+  readonly rates: Tensor;
+}
+
 export interface ForwardOptions {
   /** i32 [b, l]: bit 0 starts a new document at the position, bit 1 marks padding (backend/kernels.ts). */
   flags?: Tensor | null;
@@ -23,6 +36,10 @@ export interface ForwardOptions {
   wantState?: boolean;
   /** Keep only each block's input for the backward pass and compute the rest again. */
   checkpointing?: boolean;
+  /** Called for each layer that has a recurrence, in order, while the forward pass is queued; not with checkpointing. */
+  observe?: (decay: LayerDecay) => void;
+  /** Added to the residual stream where it enters the first layer, [b, l, hiddenSize] in the stream's type. */
+  streamOffset?: Tensor | null;
   /** Source of dropout's random numbers; adapters with dropout draw from it only in training. */
   random?: RandomSource;
 }
