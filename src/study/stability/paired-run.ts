@@ -70,7 +70,7 @@ function recurrent(state: ModelState): Tensor[] {
 function differences(side: Side, reference: Side) {
   const [, v] = side.logits.shape;
   const flat = (t: Tensor) => reshape(t, [t.shape[0], 1, v]);
-  const off = sub(flat(side.logits), flat(reference.logits)); // [rows, 1, v]
+  const off = sub(cast(flat(side.logits), reference.logits.dtype), flat(reference.logits)); // [rows, 1, v]
   const theirs = recurrent(reference.state);
   return {
     hidden: apart(side.hidden, reference.hidden),
