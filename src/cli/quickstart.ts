@@ -5,7 +5,20 @@ import type { Command } from 'commander';
 import { EnvironmentError, UsageError } from '../core/index.ts';
 import { loadSpamCorpus } from '../data/index.ts';
 import { NpmDataSource } from '../platform/node/index.ts';
-import { LABELS, renderReport, type Section, type SpamRow, type SpamStudy, studySpam } from '../study/index.ts';
+import {
+  confusionMatrices,
+  dataTable,
+  examples,
+  type Html,
+  LABELS,
+  linePlot,
+  note,
+  renderPage,
+  type SpamRow,
+  type SpamStudy,
+  section,
+  studySpam,
+} from '../study/index.ts';
 import { withInterrupt } from './interrupt.ts';
 import { formatBytes, type Progress, table } from './output.ts';
 import { type CommonOptions, nodeFiles, Output, openDevice, withCommonOptions } from './session.ts';
@@ -43,37 +56,38 @@ function rowsOf({ rows, majority }: SpamStudy): string[][] {
   return [[`always ${majority.label}`, percent(majority.accuracy), '-', '-', '-', '-', '-'], ...rows.map(cells)];
 }
 
-function sections(study: SpamStudy): Section[] {
-  const { rows, mails, examples } = study;
+function sections(study: SpamStudy): Html[] {
+  const { rows, mails, examples: shown } = study;
   const trained = rows.filter(({ losses }) => losses.length > 0);
+  const steps = trained.map(({ name, losses }) => `${name}: ${losses.length} steps`).join('; ');
   return [
-    {
-      kind: 'table',
-      title: 'Held-out accuracy',
-      head: HEAD,
-      rows: rowsOf(study),
-      note: `${mails.test} mails that no model was trained on; ${mails.train} to train on. ${trained.map(({ name, losses }) => `${name}: ${losses.length} steps`).join('; ')}.`,
-    },
-    {
-      kind: 'curves',
-      title: 'Training loss',
-      x: 'step',
-      y: 'nats',
-      curves: trained.map(({ name, losses }) => ({ label: name, points: losses })),
-    },
-    {
-      kind: 'confusion',
-      title: 'Confusion',
-      matrices: rows.map(({ name, report }) => ({ title: name, labels: LABELS, counts: report.confusion })),
-    },
-    {
-      kind: 'examples',
-      title: 'Two held-out mails, after LoRA',
-      items: examples.map(({ text, actual, predicted, probability }) => ({
-        head: `${predicted} (${percent(probability)}); it is ${actual}`,
-        body: text,
-      })),
-    },
+    section(
+      'Held-out accuracy',
+      dataTable({ head: HEAD, rows: rowsOf(study) }),
+      note(`${mails.test} mails that no model was trained on; ${mails.train} to train on. ${steps}.`),
+    ),
+    section(
+      'Training loss',
+      linePlot({
+        description: 'Cross-entropy of the answer at each step of training.',
+        x: { label: 'step' },
+        y: { label: 'nats' },
+        lines: trained.map(({ name, losses }) => ({ label: name, points: losses })),
+      }),
+    ),
+    section(
+      'Confusion',
+      confusionMatrices(rows.map(({ name, report }) => ({ title: name, labels: LABELS, counts: report.confusion }))),
+    ),
+    section(
+      'Two held-out mails, after LoRA',
+      examples(
+        shown.map(({ text, actual, predicted, probability }) => ({
+          head: `${predicted} (${percent(probability)}); it is ${actual}`,
+          body: text,
+        })),
+      ),
+    ),
   ];
 }
 
@@ -111,7 +125,7 @@ async function run(options: Options, output: Output): Promise<void> {
   const lead = `A Mamba of ${study.parameters.toLocaleString('en')} parameters asked whether mail is spam or ham; ${seconds.toFixed(0)} seconds on ${device.name} ${device.backend.variant}, ${device.backend.threads} threads.`;
   await nodeFiles.writeAtomic(
     options.out,
-    renderReport({ title: 'Krait: spam or ham', lead, sections: sections(study) }),
+    renderPage({ title: 'Krait: spam or ham', lead, sections: sections(study) }),
   );
   for (const { text, actual, predicted, probability } of study.examples) {
     output.say(`\n${text.split('\n')[0]}\n  -> ${predicted} (${percent(probability)}); it is ${actual}`);

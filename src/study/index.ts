@@ -1,4 +1,5 @@
 export * from './model-cost.ts';
-export * from './report.ts';
+export * from './report/index.ts';
 export * from './spam.ts';
 export * from './speed.ts';
+export * from './stability/index.ts';
