@@ -78,17 +78,17 @@ function dtypeOption(takesInt8: boolean): Option {
     });
 }
 
-/** `--json --device --dtype --threads`, which every command takes. */
-export function withCommonOptions(command: Command, { takesInt8 = false } = {}): Command {
-  return command
+/** `--json --device --dtype --threads`, which every command takes; no `--dtype` where the command itself compares types. */
+export function withCommonOptions(command: Command, { takesInt8 = false, takesDtype = true } = {}): Command {
+  command
     .option('--json', 'print one JSON document on stdout')
     .addOption(
       new Option('--device <name>', 'where to compute')
         .choices(['auto', 'native', 'wasm', 'reference'])
         .default('auto'),
-    )
-    .addOption(dtypeOption(takesInt8))
-    .option('--threads <n>', 'threads that share a kernel', integer(1, MOST_THREADS));
+    );
+  if (takesDtype) command.addOption(dtypeOption(takesInt8));
+  return command.option('--threads <n>', 'threads that share a kernel', integer(1, MOST_THREADS));
 }
 
 /** `--model --adapter --revision` and the common options. */
@@ -103,7 +103,10 @@ export function withModelOptions(command: Command, common: { takesInt8?: boolean
 }
 
 /** Opens the device that the options ask for and says which it is, once there is something to say about the work. */
-export async function openDevice(options: CommonOptions, output: Output): Promise<Device> {
+export async function openDevice(
+  options: Pick<CommonOptions, 'device' | 'threads'> & Partial<CommonOptions>,
+  output: Output,
+): Promise<Device> {
   const { backend, reason } = await openBackend({ device: options.device, threads: options.threads });
   output.defer(`device: ${reason}`);
   return new Device(backend);

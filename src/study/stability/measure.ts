@@ -40,11 +40,17 @@ export interface ModelStability {
   readonly rounding: readonly RoundingResult[];
 }
 
+/** A model with what is attached to it. */
+export interface OpenedModel {
+  readonly model: LanguageModel;
+  dispose(): void;
+}
+
 export interface MeasureInput {
   /** In f32 (f64 in tests). */
   readonly model: LanguageModel;
-  /** The same model in a half type; the caller's own, but disposed of here. */
-  readonly openHalf: (type: HalfType) => Promise<LanguageModel>;
+  /** Opens the same model in a half type; it is disposed of here. */
+  readonly openHalf: (type: HalfType) => Promise<OpenedModel>;
   /** Tokens of each text, warm-up and horizon. */
   readonly texts: readonly (readonly number[])[];
   readonly settings: StabilitySettings;
@@ -128,7 +134,7 @@ async function measureRounding({ model, openHalf, texts, settings }: MeasureInpu
     try {
       const onShare = (share: number) =>
         progress.tell('rounding', (results.length + share) / settings.precisions.length);
-      results.push(await compareRounding(half, model, precision, texts, onShare));
+      results.push(await compareRounding(half.model, model, precision, texts, onShare));
     } finally {
       half.dispose();
     }

@@ -17,7 +17,7 @@ import { randomIds } from '../../models/testing/model-runs.ts';
 import { Device } from '../../tensor/index.ts';
 import { spreadOf } from '../statistics.ts';
 import { frozenDecay, layerExponents } from './exponents.ts';
-import { measureStability } from './measure.ts';
+import { measureStability, type OpenedModel } from './measure.ts';
 import { perturb } from './perturbation.ts';
 import { randomDirections, traceRecurrences } from './recurrence.ts';
 import { type StabilitySettings, sampleTimes } from './settings.ts';
@@ -253,9 +253,15 @@ describe('a perturbation with everything recomputed', () => {
   });
 });
 
+/** A model that stays when it is disposed of here. */
+const opened = (of: LanguageModel): OpenedModel => ({ model: of, dispose: () => undefined });
+
 /** Everything, on short texts of the fixture. */
-const measure = (of: LanguageModel, changes: Partial<StabilitySettings> = {}, openHalf = async () => of) =>
-  measureStability({ model: of, openHalf, texts, settings: { ...SETTINGS, ...changes } });
+const measure = (
+  of: LanguageModel,
+  changes: Partial<StabilitySettings> = {},
+  openHalf = async (): Promise<OpenedModel> => opened(of),
+) => measureStability({ model: of, openHalf, texts, settings: { ...SETTINGS, ...changes } });
 
 describe('a model as a whole', () => {
   it('is unstable where A is above 0', async () => {
@@ -316,11 +322,12 @@ describe('a model as a whole', () => {
 
   it('has no deviation from itself, and one from a half type', async () => {
     const open = (dtype: 'f64' | 'f16') => loadModel(device, files, fixture('mamba-a'), { dtype });
+    const own = (half: LanguageModel): OpenedModel => ({ model: half, dispose: () => half.dispose() });
     const reference = await open('f64');
-    const same = await measure(reference, { precisions: ['bf16'] }, () => open('f64'));
+    const same = await measure(reference, { precisions: ['bf16'] }, async () => own(await open('f64')));
     assert.deepEqual(new Set(same.rounding[0].hidden.high), new Set([0]));
     assert.equal(same.rounding[0].sameBest.value, 1);
-    const half = await measure(reference, { precisions: ['f16'] }, () => open('f16'));
+    const half = await measure(reference, { precisions: ['f16'] }, async () => own(await open('f16')));
     reference.dispose();
     for (const { median } of [half.rounding[0].hidden, half.rounding[0].states!]) {
       assert.ok(
@@ -354,9 +361,12 @@ describe('a model as a whole', () => {
     await assert.rejects(measure(model, { epsilon: 0 }), /epsilon: 0 is not between 0 and 1/);
     const { blocks } = device.memory();
     const signal = AbortSignal.abort();
-    await assert.rejects(measureStability({ model, openHalf: async () => model, texts, settings: SETTINGS, signal }), {
-      name: 'AbortError',
-    });
+    await assert.rejects(
+      measureStability({ model, openHalf: async () => opened(model), texts, settings: SETTINGS, signal }),
+      {
+        name: 'AbortError',
+      },
+    );
     assert.equal(device.memory().blocks, blocks, 'blocks stay behind');
   });
 });
