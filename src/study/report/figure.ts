@@ -18,6 +18,8 @@ const SIZES = [
 export type Size = (typeof SIZES)[number];
 
 export interface Figure {
+  /** What it is, in a few words: read aloud in place of the drawing. */
+  readonly title: string;
   /** What is drawn and what it shows, in a sentence or two. */
   readonly description: string;
   readonly legend: readonly LegendEntry[];
@@ -32,7 +34,7 @@ export interface LegendEntry {
   readonly series: number;
 }
 
-function drawing(size: Size, description: string, draw: Figure['draw']): Html {
+function drawing(size: Size, title: string, draw: Figure['draw']): Html {
   const { document } = parseHTML('<html><body></body></html>');
   const svg = Plot.plot({
     document: document as unknown as Document,
@@ -42,19 +44,19 @@ function drawing(size: Size, description: string, draw: Figure['draw']): Html {
     ...draw(size),
   });
   svg.setAttribute('role', 'img');
-  svg.setAttribute('aria-label', description);
+  svg.setAttribute('aria-label', title);
   svg.classList.add(size.name);
   return new Html(svg.outerHTML);
 }
 
 /** A plot with all that belongs to it. */
-export function figure({ description, legend, draw, data }: Figure): Html {
+export function figure({ title, description, legend, draw, data }: Figure): Html {
   const entries = legend.map(
     ({ label, series }) =>
       html`<li><span class="swatch" style="background: ${seriesColor(series)}"></span>${label}</li>`,
   );
   const list = legend.length > 1 ? html`<ul class="legend">${entries}</ul>` : null;
-  return html`<figure>${list}${SIZES.map((size) => drawing(size, description, draw))}<figcaption>${description}</figcaption></figure>
+  return html`<figure>${list}${SIZES.map((size) => drawing(size, title, draw))}<figcaption>${description}</figcaption></figure>
 <details><summary>The figures of this plot</summary>${dataTable(data)}</details>`;
 }
 
@@ -63,7 +65,7 @@ const SUPERSCRIPTS: Record<string, string> = { '-': '⁻', ...Object.fromEntries
 /** Powers of ten as they are written, `10⁻³`; what is near 1 as it is. */
 export function logTick(value: number): string {
   const power = Math.log10(value);
-  if (value >= 0.01 && value <= 1000) return String(Number(value.toPrecision(2)));
+  if (value > 0.0009 && value <= 1000) return String(Number(value.toPrecision(2)));
   const mantissa = value / 10 ** Math.floor(power + 1e-9);
   const head = mantissa > 1.01 ? `${Number(mantissa.toPrecision(2))}·` : '';
   return `${head}10${[...String(Math.floor(power + 1e-9))].map((c) => SUPERSCRIPTS[c]).join('')}`;

@@ -22,6 +22,7 @@ export interface LinePoint {
 export interface Line {
   readonly label: string;
   readonly points: readonly LinePoint[];
+  /** Dashed lines are for comparison; the legend leaves them to the description. */
   readonly isDashed?: boolean;
   /** Number of its colour; that of its place unless given. */
   readonly series?: number;
@@ -85,7 +86,7 @@ function drawLines({ x, y, lines }: LinePlot, size: Size): Plot.PlotOptions {
 
 /** Lines over an axis, with bands where points have bounds. */
 export function linePlot(plot: LinePlot): Html {
-  const { x, lines, description } = plot;
+  const { x, y, lines, description } = plot;
   const places = [...new Set(lines.flatMap((line) => line.points.map((p) => p.x)))].sort((a, b) => a - b);
   const shown = places.length > 64 ? places.filter((_, i) => i % Math.ceil(places.length / 64) === 0) : places;
   const rows = shown.map((at): Cell[] => {
@@ -95,9 +96,10 @@ export function linePlot(plot: LinePlot): Html {
     });
     return [formatNumber(at, 6), ...cells];
   });
-  const legend = lines.map(({ label, series }, i) => ({ label, series: series ?? i }));
+  const legend = lines.flatMap(({ label, series, isDashed }, i) => (isDashed ? [] : [{ label, series: series ?? i }]));
+  const title = `Plot: ${y.label} by ${x.label}`;
   const data = { head: [x.label, ...lines.map(({ label }) => label)], rows };
-  return figure({ description, legend, draw: (size) => drawLines(plot, size), data });
+  return figure({ title, description, legend, draw: (size) => drawLines(plot, size), data });
 }
 
 function boundedText(value: number, low?: number, high?: number): string {
@@ -174,5 +176,11 @@ export function intervalPlot(plot: IntervalPlot): Html {
   const head = ['row', 'series', `${x.label}: value (from to)`, ...(hasInner ? ['inner from to'] : [])];
   const data = { head, rows: rows.map((row) => (hasInner && row.length < 4 ? [...row, '–'] : row)) };
   const legend = names.map((label, series) => ({ label, series }));
-  return figure({ description, legend, draw: (size) => drawIntervals(plot, names, size), data });
+  return figure({
+    title: `Plot: ${x.label}`,
+    description,
+    legend,
+    draw: (size) => drawIntervals(plot, names, size),
+    data,
+  });
 }

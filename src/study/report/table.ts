@@ -17,7 +17,7 @@ const NUMERIC = /^(?:[-–—]|[-−+]?[\d.,]+(?:e[-−+]?\d+)?(?: ?[±–] ?[-�
 export interface DataTable {
   readonly head: readonly string[];
   readonly rows: readonly (readonly Cell[])[];
-  /** What the table is of; read aloud with it. */
+  /** What the table is of; stands above it, and is read aloud with it. */
   readonly caption?: string;
 }
 
@@ -32,8 +32,8 @@ export function dataTable({ head, rows, caption }: DataTable): Html {
   };
   const heads = head.map((name, c) => html`<th scope="col" class="${classOf(c, false)}">${name}</th>`);
   const body = rows.map((row) => html`<tr>${row.map(cell)}</tr>\n`);
-  const title = caption ? html`<caption>${caption}</caption>` : null;
-  return html`<div class="scroll" tabindex="0" role="region" aria-label="${caption ?? head.join(', ')}"><table>${title}<thead><tr>${heads}</tr></thead><tbody>
+  const title = caption ? html`<p class="note">${caption}</p>` : null;
+  return html`${title}<div class="scroll" tabindex="0" role="region" aria-label="${caption ?? head.join(', ')}"><table><thead><tr>${heads}</tr></thead><tbody>
 ${body}</tbody></table></div>`;
 }
 

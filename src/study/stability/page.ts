@@ -4,6 +4,7 @@ import {
   dataTable,
   formatNumber,
   type Html,
+  html,
   intervalPlot,
   type Line,
   linePlot,
@@ -16,7 +17,7 @@ import {
 import type { DeviationCurve } from './curve.ts';
 import type { LayerExponents } from './exponents.ts';
 import type { StabilityCell, StabilityStudy } from './study.ts';
-import { complaint, estimateText, summaryHead, summaryNote, summaryRow } from './tables.ts';
+import { complaint, estimateText, summaryRow } from './tables.ts';
 
 /** Models with a recurrence, with what was found of it. */
 const recurrentCells = ({ cells }: StabilityStudy) =>
@@ -120,15 +121,7 @@ function exponents(study: StabilityStudy): Html | null {
 
 function frozenTable(cell: ReturnType<typeof recurrentCells>[number]): Html {
   const { recurrence, result } = cell;
-  const head = [
-    'layer',
-    'half is left after',
-    'left at the end',
-    'rate',
-    'against bound',
-    'recomputed: at the end',
-    'recomputed: rate',
-  ];
+  const head = ['layer', 'half after', 'left', 'rate', 'of bound', 'left*', 'rate*'];
   const rows = recurrence.frozen.map(({ layer, curve, againstBound }, i) => {
     const again = result.state?.layers[i];
     return [
@@ -144,7 +137,8 @@ function frozenTable(cell: ReturnType<typeof recurrentCells>[number]): Html {
   return dataTable({
     head,
     rows,
-    caption: 'A deviation of each layer’s state; rates in nats a token, fitted to the last 7/8.',
+    caption:
+      'A deviation of each layer’s state with gates frozen, and (*) recomputed; left at the end; rates in nats a token, fitted to the last 7/8 of the positions.',
   });
 }
 
@@ -196,7 +190,7 @@ function decay(study: StabilityStudy): Html | null {
     ),
     cells.map((cell) => subsection(cell.label, frozenTable(cell))),
     note(
-      '"Against bound": the largest norm that was seen over the norm of the Jacobian so far; frozen, it cannot be above 1 but for rounding.',
+      '"Of bound": the largest norm that was seen with gates frozen over the norm of the Jacobian so far; it cannot be above 1 but for rounding.',
     ),
   );
 }
@@ -298,16 +292,30 @@ function conditions({ settings, source, device, cells }: StabilityStudy): Html {
   );
 }
 
+/** Measures down, models across: so it is read on a phone too. */
+function summaryTable(study: StabilityStudy): Html {
+  const { horizon, epsilon, precisions } = study.settings;
+  const measures = [
+    'verdict',
+    'largest Lyapunov exponent, nats a token',
+    'half-life of the slowest state, tokens',
+    `perturbed state, gates frozen: left after ${horizon} tokens (middle layer)`,
+    `perturbed state, gates recomputed: left after ${horizon} tokens (all layers)`,
+    `perturbed stream: amplification ${horizon} tokens on`,
+    ...precisions.map((type) => `${type}: relative deviation of the final hidden states`),
+  ];
+  const columns = study.cells.map((cell) => summaryRow(study, cell).slice(1));
+  const head = ['', ...study.cells.map(({ label }) => label)];
+  const rows = measures.map((name, i) => [name, ...columns.map((column) => column[i])]);
+  const small = `A perturbation has ${epsilon} of the norm of what it is planted in; errors are standard errors over the texts.`;
+  return html`${dataTable({ head, rows })}${note(small)}`;
+}
+
 /** The study as one HTML file. */
 export function stabilityPage(study: StabilityStudy): string {
   const { cells } = study;
   const names = cells.map(({ label }) => label).join(', ');
-  const summary = section(
-    'In short',
-    verdicts(study),
-    dataTable({ head: summaryHead(study), rows: cells.map((cell) => summaryRow(study, cell)) }),
-    note(summaryNote(study)),
-  );
+  const summary = section('In short', verdicts(study), summaryTable(study));
   const parts = [
     summary,
     section('What is measured', paragraphs(...METHOD)),

@@ -11,7 +11,7 @@ import { add, type Tensor } from '../../tensor/index.ts';
 import { curveOf, type DeviationCurve, type Series } from './curve.ts';
 import { compareSides, type Distances, runStretch } from './paired-run.ts';
 import { norms, randomDirections } from './recurrence.ts';
-import { cutsOf, type StabilitySettings } from './settings.ts';
+import { type StabilitySettings, sampleTimes } from './settings.ts';
 
 /** Half a unit in the last place of f32. */
 const ROUNDING = 2 ** -24;
@@ -102,7 +102,7 @@ async function runBatch(plan: Plan, target: Target, state: ModelState, ids: read
   const distances: Distances[] = [];
   try {
     let from = 0;
-    for (const to of cutsOf(settings)) {
+    for (const to of sampleTimes(settings.horizon)) {
       const part = ids.slice(from, to);
       const streamOffset = from === 0 ? offset : null; // the first stretch is one position
       const side = runStretch(model, new Array<readonly number[]>(rows).fill(part), { state: carried, streamOffset });
@@ -161,7 +161,7 @@ export async function perturb(
   },
 ): Promise<PerturbationResult> {
   const { texts, states, settings, onText } = input;
-  const cuts = cutsOf(settings);
+  const cuts = sampleTimes(settings.horizon);
   const batches: Batch[] = [];
   for (const [text, ids] of texts.entries()) {
     const plan = { model, settings, rows: settings.directions + REFERENCES, text };
