@@ -42,7 +42,9 @@ describe('a curve', () => {
   const decay = (rate: number) => times.map((t) => Math.exp(rate * t));
 
   it('finds the rate that made it, and its error over texts', () => {
-    const { rate, halfTime, last, median } = curveOf(times, [[decay(-0.1), decay(-0.1)], [decay(-0.2)]], { planted: 1 });
+    const { rate, halfTime, last, median } = curveOf(times, [[decay(-0.1), decay(-0.1)], [decay(-0.2)]], {
+      planted: 1,
+    });
     near(rate!.value, -0.15);
     near(rate!.error, 0.05);
     assert.equal(halfTime, 8); // exp(-0.8) of the middle series
