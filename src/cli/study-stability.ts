@@ -3,7 +3,7 @@ import { join } from 'node:path';
 import { type Command, InvalidArgumentError } from 'commander';
 import { EnvironmentError, UsageError } from '../core/index.ts';
 import { loadCorpus } from '../data/index.ts';
-import { baseName } from '../io/index.ts';
+import { ADAPTER_CONFIG_FILE, baseName, parseAdapterConfig } from '../io/index.ts';
 import { readModelConfig } from '../models/index.ts';
 import { NpmDataSource } from '../platform/node/index.ts';
 import {
@@ -70,6 +70,10 @@ async function modelsOf(options: Options, output: Output): Promise<StabilityMode
   const first = labelled(model);
   const folder = await modelFolder({ model: first.path, revision }, output);
   const base = { label: first.label ?? baseName(first.path), folder, adapter: null };
+  for (const { path } of adapter.map(labelled)) {
+    const file = join(path, ADAPTER_CONFIG_FILE);
+    parseAdapterConfig(file, await nodeFiles.readText(file)); // before anything is measured
+  }
   const tuned = adapter.map(labelled).map(({ label, path }) => ({
     label: label ?? `${base.label} + ${baseName(path)}`,
     folder,

@@ -18,9 +18,11 @@ import { Device } from '../../tensor/index.ts';
 import { spreadOf } from '../statistics.ts';
 import { frozenDecay, layerExponents } from './exponents.ts';
 import { measureStability, type OpenedModel } from './measure.ts';
+import { stabilityPage } from './page.ts';
 import { perturb } from './perturbation.ts';
 import { randomDirections, traceRecurrences } from './recurrence.ts';
 import { type StabilitySettings, sampleTimes } from './settings.ts';
+import { complaint, stabilityCsv } from './tables.ts';
 
 const SETTINGS: StabilitySettings = {
   texts: 2,
@@ -283,7 +285,8 @@ describe('a model as a whole', () => {
     };
     own.noGrad(() => own.scope(() => void bad.forward(own.from([1], [1, 1], 'i32'), { observe })));
     await write;
-    const { recurrence } = await measure(bad);
+    const result = await measure(bad);
+    const { recurrence } = result;
     assert.equal(recurrence!.verdict, 'unstable');
     assert.equal(recurrence!.layer, 1);
     assert.ok(recurrence!.maximal > 0 && recurrence!.halfLife === null, `${recurrence!.maximal}`);
@@ -298,6 +301,11 @@ describe('a model as a whole', () => {
     // Carried long enough, the deviation grows as the exponent says.
     const { bound, againstBound } = recurrence!.frozen[1];
     assert.ok(bound[bound.length - 1] > 1 && againstBound <= 1 + 1e-12, 'the norm of the Jacobian does not grow');
+    const cell = { label: 'bad', folder: 'bad', adapter: null, seconds: 1, result };
+    assert.match(complaint(cell)!, /^bad is UNSTABLE: .*: layer 1: exponent 0\.\d+ \(1 above 0 of \d+ states\)$/);
+    const study = { settings: SETTINGS, source: 'ids', device: 'reference', cells: [cell] };
+    assert.match(stabilityPage(study), /class="callout alert"[\s\S]*bad is UNSTABLE/);
+    assert.match(stabilityCsv(study), /^bad,exponent\.maximal,1,,0\.\d+,/m);
     bad.dispose();
   });
 

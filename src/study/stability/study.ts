@@ -111,14 +111,12 @@ async function openModel(input: StabilityInput, spec: StabilityModel, dtype: 'f3
   }
 }
 
-async function measureCell(input: StabilityInput, spec: StabilityModel): Promise<StabilityCell> {
-  const { files, settings, documents, source, signal, onProgress } = input;
+async function measureCell(input: StabilityInput, spec: StabilityModel, texts: number[][]): Promise<StabilityCell> {
+  const { settings, signal, onProgress } = input;
   const startedMs = performance.now();
-  const tokenizer = await loadTokenizer(files, spec.folder);
-  const texts = tokensOf(tokenizer, documents, settings, source);
   const opened = await openModel(input, spec, 'f32');
   try {
-    const openHalf = (type: HalfType) => openModel({ ...input, onWarning: undefined }, spec, type); // what is odd was said;
+    const openHalf = (type: HalfType) => openModel({ ...input, onWarning: undefined }, spec, type); // what is odd was said
     const result = await measureStability({ model: opened.model, openHalf, texts, settings, signal, onProgress });
     const cell = { ...spec, seconds: (performance.now() - startedMs) / 1000, result };
     return JSON.parse(JSON.stringify(cell)) as StabilityCell; // as it will be read from its file
@@ -133,6 +131,11 @@ async function measureCell(input: StabilityInput, spec: StabilityModel): Promise
  */
 export async function studyStability(input: StabilityInput): Promise<StabilityStudy> {
   const { files, models, settings, source, device, out } = input;
+  // What is wrong with a later model's texts is found before the first is measured.
+  const texts: number[][][] = [];
+  for (const { folder } of models) {
+    texts.push(tokensOf(await loadTokenizer(files, folder), input.documents, settings, source));
+  }
   const cells: StabilityCell[] = [];
   for (const [i, spec] of models.entries()) {
     input.signal?.throwIfAborted();
@@ -140,7 +143,7 @@ export async function studyStability(input: StabilityInput): Promise<StabilitySt
     const identity = await identityOf(input, spec);
     const kept = out === null ? null : await readKept(input, path, identity);
     input.onModel?.(spec.label, kept !== null);
-    const cell = kept ?? (await measureCell(input, spec));
+    const cell = kept ?? (await measureCell(input, spec, texts[i]));
     if (out !== null && !kept) await files.writeAtomic(path, `${JSON.stringify({ identity, cell })}\n`);
     cells.push({ ...cell, ...spec });
   }
