@@ -166,7 +166,7 @@ function summary(study: StabilityStudy, { report }: Written): string {
 
 async function run(options: Options, output: Output): Promise<void> {
   const settings = settingsOf(options);
-  await checkOutputFolder(options.out, options, [CELLS_FOLDER]);
+  await checkOutputFolder(options.out, { force: options.force, resume: options.resume ?? false }, [CELLS_FOLDER]);
   const models = await modelsOf(options, output);
   const { documents, source } = await documentsOf(options);
   await warnOfLength(models, settings.warmup + settings.horizon, output);
