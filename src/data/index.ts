@@ -4,3 +4,4 @@ export * from './data-source.ts';
 export * from './datasets.ts';
 export * from './mail-prompt.ts';
 export * from './spam.ts';
+export { textHash } from './text-form.ts';

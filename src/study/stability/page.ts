@@ -62,8 +62,8 @@ grow, in any direction. It does not cover what a model does with the deviation: 
 changes the steps, B and C of the layers above, and a perturbed input changes the gates of its own layer. So both are measured.',
   'With the tokens given, a state acts on later positions of its own layer only through its own recurrence, and on layers \
 above, never on those below. The Jacobian of all states together is therefore block triangular with the frozen ones on its \
-diagonal: to first order a perturbed state cannot grow exponentially for ever with gates recomputed either, though it may \
-grow for a while and reach the output amplified. Sampling, where tokens depend on what was computed, is another matter.',
+diagonal. Where what couples the layers stays bounded, a small perturbation of the state cannot, to first order, grow \
+exponentially for ever with gates recomputed either; it may grow for a while, and reach the output amplified. Sampling, where tokens depend on what was computed, is another matter.',
 ];
 
 function exponentTable(layers: readonly LayerExponents[]): Html {

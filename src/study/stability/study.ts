@@ -2,6 +2,7 @@
  * The stability study of several models: each is a cell, measured by itself and kept in a file of its own, so that a run
  * that was stopped goes on where it was.
  */
+import { textHash } from '../../data/index.ts';
 import type { CacheFileSystem } from '../../io/index.ts';
 import { isRecord, joinPath, loadTokenizer } from '../../io/index.ts';
 import { loadModel } from '../../models/index.ts';
@@ -67,13 +68,11 @@ async function contentsOf(files: CacheFileSystem, folder: string | null): Promis
   return contents;
 }
 
-/** What a result depends on, as text: two that are equal have equal results. */
-async function identityOf(
-  { files, settings, documents, device }: StabilityInput,
-  model: StabilityModel,
-): Promise<string> {
+/** What a result depends on, as one hash. */
+async function identityOf(input: StabilityInput, model: StabilityModel, texts: number[][]): Promise<string> {
+  const { files, settings, device } = input;
   const contents = [await contentsOf(files, model.folder), await contentsOf(files, model.adapter)];
-  return JSON.stringify({ version: VERSION, settings, documents, contents, device: device.name });
+  return textHash(JSON.stringify({ version: VERSION, settings, texts, contents, device: device.name }));
 }
 
 /** A name for a file, from a label; labels that differ in what is dropped differ in the number. */
@@ -140,7 +139,7 @@ export async function studyStability(input: StabilityInput): Promise<StabilitySt
   for (const [i, spec] of models.entries()) {
     input.signal?.throwIfAborted();
     const path = joinPath(out ?? '', CELLS_FOLDER, fileName(spec.label, i));
-    const identity = await identityOf(input, spec);
+    const identity = await identityOf(input, spec, texts[i]);
     const kept = out === null ? null : await readKept(input, path, identity);
     input.onModel?.(spec.label, kept !== null);
     const cell = kept ?? (await measureCell(input, spec, texts[i]));
