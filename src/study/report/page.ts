@@ -31,7 +31,7 @@ p { margin: .5rem 0; max-width: 46rem; } .lead, .note, figcaption { color: var(-
 .scroll { overflow-x: auto; margin: .6rem 0; } .scroll:focus-visible { outline: 2px solid var(--s0); }
 table { border-collapse: collapse; font-variant-numeric: tabular-nums; font-size: .92rem; }
 th, td { padding: .3rem .7rem; border-bottom: 1px solid var(--line); text-align: left; white-space: nowrap; } td.n, th.n { text-align: right; } th { font-weight: 600; }
-tbody th { font-weight: 400; white-space: normal; min-width: 5rem; max-width: 22rem; } td.alert, th.alert { color: var(--alert); font-weight: 600; }
+tbody th { font-weight: 400; white-space: normal; min-width: 5rem; max-width: 22rem; } .named tbody th { min-width: 9rem; } td.alert, th.alert { color: var(--alert); font-weight: 600; }
 .callout { border: 1px solid var(--line); border-left: .35rem solid var(--s0); background: var(--card); border-radius: .3rem; padding: .5rem .9rem; margin: 1rem 0; } .callout.alert { border-left-color: var(--alert); }
 .facts { display: grid; grid-template-columns: repeat(auto-fit, minmax(9.5rem, 1fr)); gap: .7rem; margin: 1rem 0; padding: 0; } .facts div { border: 1px solid var(--line); border-radius: .4rem; padding: .5rem .8rem; background: var(--card); }
 .facts dt { color: var(--soft); font-size: .82rem; } .facts dd { margin: 0; font-size: 1.15rem; font-weight: 600; } .facts .alert dd { color: var(--alert); }

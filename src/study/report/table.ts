@@ -14,6 +14,9 @@ const textOf = (cell: Cell): string => (typeof cell === 'object' ? cell.text : S
 /** A number with its unit, an interval, or none where there is nothing to tell: such columns are aligned right. */
 const NUMERIC = /^(?:[-–—]|[-−+]?[\d.,]+(?:e[-−+]?\d+)?(?: ?[±–] ?[-−\d.,e]+)?\s*(?:%|s|x|MiB|GiB|tokens)?)$/;
 
+/** Characters of a row's name from which on names want room. */
+const LONG_NAME = 24;
+
 export interface DataTable {
   readonly head: readonly string[];
   readonly rows: readonly (readonly Cell[])[];
@@ -31,9 +34,10 @@ export function dataTable({ head, rows, caption }: DataTable): Html {
     return html`<td class="${name}">${textOf(value)}</td>`;
   };
   const heads = head.map((name, c) => html`<th scope="col" class="${classOf(c, false)}">${name}</th>`);
+  const isNamed = rows.some(([name]) => textOf(name).length > LONG_NAME);
   const body = rows.map((row) => html`<tr>${row.map(cell)}</tr>\n`);
   const title = caption ? html`<p class="note">${caption}</p>` : null;
-  return html`${title}<div class="scroll" tabindex="0" role="region" aria-label="${caption ?? head.join(', ')}"><table><thead><tr>${heads}</tr></thead><tbody>
+  return html`${title}<div class="scroll" tabindex="0" role="region" aria-label="${caption ?? head.join(', ')}"><table class="${isNamed ? 'named' : 'plain'}"><thead><tr>${heads}</tr></thead><tbody>
 ${body}</tbody></table></div>`;
 }
 
