@@ -9,7 +9,7 @@ export * from './ids.ts';
 export * from './mamba.ts';
 export type { MambaConfig } from './mamba-config.ts';
 export * from './model.ts';
-export * from './prefill.ts';
+export { chunkFor, lastPosition, type PrefillOptions, prefill } from './prefill.ts';
 export * from './registry.ts';
 export * from './save.ts';
 export { scoreTokens } from './score.ts';

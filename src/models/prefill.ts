@@ -7,7 +7,7 @@ import { FLAG_PAD } from './sequence-flags.ts';
 const MOST_CHUNK = 512;
 const LEAST_CHUNK = 16;
 /** Positions of all sequences that are computed at once. */
-const MOST_POSITIONS = 4096;
+export const MOST_POSITIONS = 4096;
 
 /** Positions of each of `rows` sequences that are computed at once: enough to keep a device busy, no more. */
 export const chunkFor = (rows: number): number =>

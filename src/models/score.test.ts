@@ -78,7 +78,7 @@ for (const name of ['falcon_mamba-a', 'gpt_neox-b']) {
       requests.push({ context: contexts[0], continuation: [best.indexOf(Math.max(...best))] });
       const blocks = device.memory().blocks;
       for (const batchSize of [1, 3, 32]) {
-        const scores = await M.scoreContinuations(model, requests, { batchSize });
+        const { scores } = await M.scoreContinuations(model, requests, { batchSize });
         for (const [i, { context, continuation }] of requests.entries()) {
           const expected = (await plainScores([...context, ...continuation])).slice(context.length - 1);
           assert.equal(scores[i].logprobs.length, continuation.length);
@@ -98,8 +98,60 @@ for (const name of ['falcon_mamba-a', 'gpt_neox-b']) {
       assert.equal(device.memory().blocks, blocks);
     });
 
+    it('of continuations are the same with prefixes read once as with every request read whole', async () => {
+      const shots = randomIds(50, model.vocabSize, 3);
+      const requests: M.ContinuationRequest[] = [];
+      for (let question = 0; question < 5; question++) {
+        const context = [...shots, ...randomIds(30 + 9 * question, model.vocabSize, 40 + question)];
+        // More answers than share a row of logits, alike in length and not, and one that is another's beginning.
+        for (let answer = 0; answer < 12; answer++) requests.push({ context, continuation: [answer] });
+        const long = randomIds(40, model.vocabSize, 60);
+        for (const length of [2, 39, 40]) requests.push({ context, continuation: long.slice(0, length) });
+        requests.push({ context: context.slice(0, 60), continuation: [...context.slice(60), 1] });
+      }
+      const blocks = device.memory().blocks;
+      const whole = await M.scoreContinuations(model, requests, { reusePrefixes: false });
+      assert.equal(
+        whole.computedTokens,
+        requests.reduce((sum, { context, continuation }) => sum + context.length + continuation.length - 1, 0),
+      );
+      for (const options of [{}, { batchSize: 2 }, { chunk: 7 }]) {
+        const told = new Map<number, M.ContinuationScore>();
+        const shared = await M.scoreContinuations(model, requests, {
+          ...options,
+          onScored: (scored) => {
+            for (const [request, score] of scored) told.set(request, score);
+          },
+        });
+        assert.equal(shared.computedTokens < whole.computedTokens / 5, true, `${shared.computedTokens} computed`);
+        shared.scores.forEach((score, i) => {
+          assert.equal(told.get(i), score);
+          const expected = whole.scores[i];
+          score.logprobs.forEach((x, t) => void near(x, expected.logprobs[t], `request ${i}, token ${t}`));
+          assert.equal(score.isGreedy, expected.isGreedy);
+        });
+      }
+      assert.equal(device.memory().blocks, blocks);
+    });
+
+    it('of continuations end by a signal, and keep nothing', async () => {
+      const shots = randomIds(50, model.vocabSize, 3);
+      const requests = [0, 1, 2, 3, 4, 5].map((i) => ({ context: [...shots, i, i], continuation: [i] }));
+      const blocks = device.memory().blocks;
+      const control = new AbortController();
+      let scored = 0;
+      const onScored = () => {
+        scored++;
+        control.abort(new Error('enough'));
+      };
+      const options = { batchSize: 2, onScored, signal: control.signal };
+      await assert.rejects(M.scoreContinuations(model, requests, options), /enough/);
+      assert.equal(scored, 1);
+      assert.equal(device.memory().blocks, blocks);
+    });
+
     it('of nothing are none, of an empty context an error', async () => {
-      assert.deepEqual(await M.scoreContinuations(model, []), []);
+      assert.deepEqual(await M.scoreContinuations(model, []), { scores: [], computedTokens: 0 });
       const empty = M.scoreContinuations(model, [{ context: [], continuation: [1] }]);
       await assert.rejects(empty, /request 0: context: no tokens/);
       const nothing = M.scoreContinuations(model, [{ context: [1], continuation: [] }]);

@@ -94,7 +94,7 @@ export async function classify(
     return answers.map((continuation) => ({ context, continuation }));
   });
   const { batchSize, onProgress } = options;
-  const scored = await scoreContinuations(model, requests, { batchSize, onProgress });
+  const { scores: scored } = await scoreContinuations(model, requests, { batchSize, onProgress });
   return texts.map((_, i) => {
     const scores = labels.map((_label, j) => scored[i * labels.length + j].logprob);
     const best = scores.indexOf(Math.max(...scores));
