@@ -14,6 +14,8 @@ import { attachLora, saveAdapter } from '../src/tune/index.ts';
 import { krait, refuses, workFolder } from './cli-cases.ts';
 import { writeTinyModel } from './tiny-model.ts';
 
+process.env.NO_COLOR = '1'; // .ci/run sets CI, which asks for colours
+
 const work = workFolder('study-stability');
 const at = (name: string) => join(work, name);
 const files = new NodeFileSystem();
