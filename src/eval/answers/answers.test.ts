@@ -1,4 +1,7 @@
 import assert from 'node:assert/strict';
+import { appendFileSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
 import { after, before, describe, it } from 'node:test';
 import { openBackend } from '../../backend/index.ts';
 import { loadTokenizer, type Tokenizer } from '../../io/index.ts';
@@ -7,6 +10,7 @@ import { NodeFileSystem } from '../../platform/node/index.ts';
 import { Device } from '../../tensor/index.ts';
 import type { EvalRequest } from '../index.ts';
 import { answerRequests } from './answers.ts';
+import { openAnswerCache } from './cache.ts';
 import { encodePair, prefixToken, rollingWindows, truncatePair } from './encode.ts';
 
 const BASE = new URL('../../../models/base', import.meta.url).pathname;
@@ -109,5 +113,49 @@ describe('answers of the base model', () => {
     await assert.rejects(answerRequests(model, tokenizer, [], { maxLength: 0 }), /max length: .* got 0/);
     const greedy = report.answers.filter((answer) => answer.kind === 'loglikelihood' && answer.isGreedy);
     assert.equal(greedy.length < 9, true, 'everything is greedy');
+  });
+
+  it('are kept as they come: an interrupted run goes on, and a line that was cut is asked again', async () => {
+    const folder = mkdtempSync(join(tmpdir(), 'krait-answers-'));
+    const path = join(folder, 'answers.jsonl');
+    const requests: EvalRequest[] = ['The great', 'He saw', 'On the sea'].flatMap((context) => [
+      { kind: 'loglikelihood' as const, context, continuation: ' whale' },
+      { kind: 'rolling' as const, text: `${context} there was a whale, and it was white.` },
+      { kind: 'generate' as const, context, until: ['.'], maxTokens: 4 },
+    ]);
+    const alone = await answerRequests(model, tokenizer, requests, { maxLength: 8 });
+    const control = new AbortController();
+    let cache = await openAnswerCache(files, path, 'base');
+    const stopping = {
+      ...cache,
+      put: async (entries: Parameters<typeof cache.put>[0]) => {
+        await cache.put(entries);
+        control.abort(new Error('killed'));
+      },
+    };
+    const options = { maxLength: 8, batchSize: 1, signal: control.signal, cache: stopping };
+    await assert.rejects(answerRequests(model, tokenizer, requests, options), /killed/);
+    const kept = readFileSync(path, 'utf8');
+    assert.equal(kept.split('\n').length, 2, kept);
+    appendFileSync(path, kept.slice(0, 40));
+    cache = await openAnswerCache(files, path, 'base');
+    assert.equal(readFileSync(path, 'utf8'), kept);
+    const resumed = await answerRequests(model, tokenizer, requests, { maxLength: 8, cache });
+    resumed.answers.forEach((answer, i) => {
+      const expected = alone.answers[i];
+      if (answer.kind === 'generate' || expected.kind === 'generate') assert.deepEqual(answer, expected);
+      else assert.equal(Math.abs(answer.logprob - expected.logprob) < 1e-4, true, `request ${i}`);
+    });
+    assert.deepEqual([resumed.truncated, resumed.tokens], [alone.truncated, alone.tokens]);
+    assert.equal(resumed.computedTokens < alone.computedTokens, true, 'nothing was known');
+    const again = await openAnswerCache(files, path, 'base');
+    assert.equal((await answerRequests(model, tokenizer, requests, { maxLength: 8, cache: again })).computedTokens, 0);
+    const other = await openAnswerCache(files, path, 'another model');
+    const key = await other.keyOf(requests[0], 8);
+    assert.equal(other.get(key), undefined);
+    assert.equal(again.get(await again.keyOf(requests[0], 9)), undefined);
+    writeFileSync(path, '{"key":"a","answer":{"kind":"rolling"}}\n');
+    await assert.rejects(openAnswerCache(files, path, 'base'), /answers.jsonl:1: not a kept answer: .*remove the file/);
+    rmSync(folder, { recursive: true });
   });
 });

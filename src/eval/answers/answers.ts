@@ -2,8 +2,15 @@
 import { UsageError } from '../../core/index.ts';
 import type { Tokenizer } from '../../io/index.ts';
 import { complete } from '../../models/generate/index.ts';
-import { type CausalLM, type ContinuationRequest, checkTokenizer, scoreContinuations } from '../../models/index.ts';
+import {
+  type CausalLM,
+  type ContinuationRequest,
+  type ContinuationScore,
+  checkTokenizer,
+  scoreContinuations,
+} from '../../models/index.ts';
 import type { EvalAnswer, EvalRequest, GenerateRequest } from '../requests.ts';
+import type { AnswerCache } from './cache.ts';
 import { encodePair, encodeText, rollingWindows, truncatePair } from './encode.ts';
 
 /** Tokens that are read at once where the model names no limit, as in lm-evaluation-harness. */
@@ -18,6 +25,8 @@ export interface AnswerOptions {
   maxLength?: number;
   /** Whether what requests begin with is read once; true unless given. */
   reusePrefixes?: boolean;
+  /** Answers that are known already are taken from here, new ones put there as soon as they are. */
+  cache?: AnswerCache;
   signal?: AbortSignal;
   onProgress?: (share: number) => void;
 }
@@ -37,53 +46,111 @@ export interface AnswerReport {
 /** A piece of a request that is scored by itself: a pair, or a window of a text. */
 interface Part extends ContinuationRequest {
   readonly request: number;
+  /** Of how many parts of the request it is which. */
+  readonly number: number;
+  readonly count: number;
   readonly isCut: boolean;
 }
 
 function partsOf(tokenizer: Tokenizer, requests: readonly EvalRequest[], maxLength: number): Part[] {
   return requests.flatMap((request, i): Part[] => {
     if (request.kind === 'generate') return [];
-    if (request.kind === 'rolling') {
-      return rollingWindows(tokenizer, request.text, maxLength).map((pair) => ({ ...pair, request: i, isCut: false }));
+    if (request.kind === 'loglikelihood') {
+      return [{ ...truncatePair(encodePair(tokenizer, request), maxLength), request: i, number: 0, count: 1 }];
     }
-    return [{ ...truncatePair(encodePair(tokenizer, request), maxLength), request: i }];
+    const windows = rollingWindows(tokenizer, request.text, maxLength);
+    return windows.map((pair, number) => ({ ...pair, request: i, number, count: windows.length, isCut: false }));
   });
 }
 
-/** Greedy continuations of the requests of one kind of end, a few at a time. */
+/** A text to be written: its context as tokens, cut on the left. */
+interface Prompt {
+  readonly request: number;
+  readonly ids: readonly number[];
+  readonly isCut: boolean;
+}
+
+function promptOf(tokenizer: Tokenizer, request: GenerateRequest, index: number, maxLength: number): Prompt {
+  const room = maxLength - request.maxTokens;
+  if (room < 1) {
+    throw new UsageError(
+      `${request.maxTokens} tokens to write leave no room in an input of ${maxLength}; ask for fewer`,
+    );
+  }
+  const ids = encodeText(tokenizer, request.context);
+  return { request: index, ids: ids.slice(-room), isCut: ids.length > room };
+}
+
+/** Answers as they come, in the requests' order in the end, each put into the cache once it is whole. */
+class Answers {
+  readonly all: (EvalAnswer | undefined)[];
+  private readonly parts = new Map<number, { missing: number; scores: ContinuationScore[] }>();
+
+  private constructor(
+    readonly requests: readonly EvalRequest[],
+    private readonly keys: readonly string[],
+    private readonly cache: AnswerCache | undefined,
+  ) {
+    this.all = requests.map((_, i) => cache?.get(keys[i]));
+  }
+
+  static async from(requests: readonly EvalRequest[], maxLength: number, cache?: AnswerCache): Promise<Answers> {
+    const keys = cache ? await Promise.all(requests.map((request) => cache.keyOf(request, maxLength))) : [];
+    return new Answers(requests, keys, cache);
+  }
+
+  /** Takes scores of parts; a request is answered once all of its parts are. */
+  async takeScores(parts: readonly Part[], scored: readonly (readonly [number, ContinuationScore])[]): Promise<void> {
+    const whole: [number, EvalAnswer][] = [];
+    for (const [i, score] of scored) {
+      const { request, number, count } = parts[i];
+      const entry = this.parts.get(request) ?? { missing: count, scores: [] };
+      this.parts.set(request, entry);
+      entry.scores[number] = score;
+      if (--entry.missing > 0) continue;
+      const logprob = entry.scores.reduce((sum, part) => sum + part.logprob, 0);
+      const { kind } = this.requests[request];
+      const { isGreedy } = score;
+      whole.push([request, kind === 'rolling' ? { kind, logprob } : { kind: 'loglikelihood', logprob, isGreedy }]);
+    }
+    await this.put(whole);
+  }
+
+  async put(entries: readonly (readonly [request: number, answer: EvalAnswer])[]): Promise<void> {
+    for (const [request, answer] of entries) this.all[request] = answer;
+    if (entries.length)
+      await this.cache?.put(entries.map(([request, answer]) => [this.keys[request], answer] as const));
+  }
+}
+
+/** Writes texts, those of one kind of end side by side. Returns the tokens written. */
 async function writeTexts(
   model: CausalLM,
   tokenizer: Tokenizer,
-  asked: readonly { request: GenerateRequest; index: number }[],
-  { maxLength, signal }: { maxLength: number; signal?: AbortSignal },
-) {
-  const found: { index: number; text: string; tokens: number; isCut: boolean }[] = [];
-  const groups = new Map<string, { request: GenerateRequest; index: number; ids: number[]; isCut: boolean }[]>();
-  for (const { request, index } of asked) {
-    const room = maxLength - request.maxTokens;
-    if (room < 1) {
-      throw new UsageError(
-        `${request.maxTokens} tokens to write leave no room in an input of ${maxLength}; ask for fewer`,
-      );
-    }
-    const ids = encodeText(tokenizer, request.context);
-    const key = JSON.stringify([request.until, request.maxTokens]);
-    const entry = { request, index, ids: ids.slice(-room), isCut: ids.length > room };
-    groups.set(key, [...(groups.get(key) ?? []), entry]);
+  prompts: readonly Prompt[],
+  answers: Answers,
+  signal: AbortSignal | undefined,
+): Promise<number> {
+  const askedBy = ({ request }: Prompt) => answers.requests[request] as GenerateRequest;
+  const groups = new Map<string, Prompt[]>();
+  for (const prompt of prompts) {
+    const { until, maxTokens } = askedBy(prompt);
+    const key = JSON.stringify([until, maxTokens]);
+    groups.set(key, [...(groups.get(key) ?? []), prompt]);
   }
+  let tokens = 0;
   for (const group of groups.values()) {
+    const { until, maxTokens } = askedBy(group[0]);
     group.sort((a, b) => a.ids.length - b.ids.length);
     for (let at = 0; at < group.length; at += GENERATED_TOGETHER) {
       const batch = group.slice(at, at + GENERATED_TOGETHER);
-      const { until, maxTokens } = batch[0].request;
-      const prompts = batch.map(({ ids }) => ids);
-      const written = await complete(model, tokenizer, prompts, { maxTokens, stop: until, temperature: 0, signal });
-      batch.forEach(({ index, ids, isCut }, i) => {
-        found.push({ index, text: written[i].text, tokens: ids.length + written[i].tokens.length, isCut });
-      });
+      const ids = batch.map((prompt) => prompt.ids);
+      const written = await complete(model, tokenizer, ids, { maxTokens, stop: until, temperature: 0, signal });
+      await answers.put(batch.map(({ request }, i) => [request, { kind: 'generate', text: written[i].text }] as const));
+      tokens += written.reduce((sum, { tokens: own }, i) => sum + ids[i].length + own.length, 0);
     }
   }
-  return found;
+  return tokens;
 }
 
 /**
@@ -97,33 +164,33 @@ export async function answerRequests(
   requests: readonly EvalRequest[],
   options: AnswerOptions = {},
 ): Promise<AnswerReport> {
-  const { maxLength = model.memoryLength ?? DEFAULT_MAX_LENGTH, signal } = options;
+  const { maxLength = model.memoryLength ?? DEFAULT_MAX_LENGTH, signal, cache, ...scoring } = options;
   if (!Number.isInteger(maxLength) || maxLength < 1) {
     throw new UsageError(`max length: expected a whole number from 1, got ${maxLength}`);
   }
   checkTokenizer(tokenizer, model.vocabSize);
   const began = performance.now();
   const parts = partsOf(tokenizer, requests, maxLength);
-  const { scores, computedTokens } = await scoreContinuations(model, parts, options);
-  const answers = requests.map((request): EvalAnswer => {
-    if (request.kind === 'loglikelihood') return { kind: 'loglikelihood', logprob: 0, isGreedy: true };
-    return request.kind === 'rolling' ? { kind: 'rolling', logprob: 0 } : { kind: 'generate', text: '' };
+  const prompts = requests.flatMap((request, i) =>
+    request.kind === 'generate' ? [promptOf(tokenizer, request, i, maxLength)] : [],
+  );
+  const answers = await Answers.from(requests, maxLength, cache);
+  requests.forEach((request, i) => {
+    if (request.kind === 'rolling' && request.text === '') answers.all[i] = { kind: 'rolling', logprob: 0 };
   });
-  parts.forEach(({ request }, i) => {
-    const answer = answers[request];
-    const { logprob, isGreedy } = scores[i];
-    if (answer.kind === 'loglikelihood') answers[request] = { ...answer, logprob, isGreedy };
-    if (answer.kind === 'rolling') answers[request] = { ...answer, logprob: answer.logprob + logprob };
+  const isOpen = ({ request }: { request: number }) => answers.all[request] === undefined;
+  const open = parts.filter(isOpen);
+  const { computedTokens } = await scoreContinuations(model, open, {
+    ...scoring,
+    signal,
+    onScored: (scored) => answers.takeScores(open, scored),
   });
-  const asked = requests.flatMap((request, index) => (request.kind === 'generate' ? [{ request, index }] : []));
-  const texts = await writeTexts(model, tokenizer, asked, { maxLength, signal });
-  for (const { index, text } of texts) answers[index] = { kind: 'generate', text };
-  const written = texts.reduce((sum, { tokens }) => sum + tokens, 0);
+  const written = await writeTexts(model, tokenizer, prompts.filter(isOpen), answers, signal);
   const read = parts.reduce((sum, { context, continuation }) => sum + context.length + continuation.length - 1, 0);
   return {
-    answers,
-    truncated: [...parts, ...texts].filter(({ isCut }) => isCut).length,
-    tokens: read + written,
+    answers: answers.all.map((answer) => answer!),
+    truncated: [...parts, ...prompts].filter(({ isCut }) => isCut).length,
+    tokens: read + prompts.reduce((sum, { ids }) => sum + ids.length, 0),
     computedTokens: computedTokens + written,
     seconds: (performance.now() - began) / 1000,
   };

@@ -1,1 +1,2 @@
 export * from './answers.ts';
+export { type AnswerCache, openAnswerCache } from './cache.ts';
