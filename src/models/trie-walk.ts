@@ -85,14 +85,18 @@ function stateSize(model: CausalLM): { fixed: number; perToken: number } {
     state.dispose();
     return bytes;
   };
-  const perToken = bytesAt(2) - bytesAt(1);
-  return { fixed: bytesAt(1) - perToken, perToken };
+  const one = bytesAt(1);
+  const perToken = bytesAt(2) - one;
+  return { fixed: one - perToken, perToken };
 }
 
 /** Most sequences of a length in a batch, so that their states take no more than `STATE_BYTES`. */
 function mostRows(model: CausalLM): (length: number) => number {
-  const { fixed, perToken } = stateSize(model);
-  return (length) => Math.max(1, Math.min(MOST_ROWS, Math.floor(STATE_BYTES / (fixed + perToken * length))));
+  let size: ReturnType<typeof stateSize> | null = null; // measured once there are two sequences
+  return (length) => {
+    size ??= stateSize(model);
+    return Math.max(1, Math.min(MOST_ROWS, Math.floor(STATE_BYTES / (size.fixed + size.perToken * length))));
+  };
 }
 
 /** Walks the trie depth first, a batch of nodes at a time. */
@@ -141,10 +145,11 @@ export class Walk {
   private questionsOf(nodes: readonly TrieNode[], at: number, count: number) {
     const questions: { row: ScoredRow; askers: Map<number, Pending[]>; position: number }[] = [];
     nodes.forEach(({ tokens, start, sequences }, i) => {
-      for (let t = at; t < Math.min(at + count, tokens.length); t++) {
+      const end = Math.min(at + count, tokens.length);
+      const asking = sequences.map((sequence) => this.pending[sequence]).filter((one) => one.asksBefore(start + end));
+      for (let t = asking.length ? at : end; t < end; t++) {
         const askers = new Map<number, Pending[]>();
-        for (const sequence of sequences) {
-          const asker = this.pending[sequence];
+        for (const asker of asking) {
           const target = asker.targetAt(start + t);
           if (target === undefined) continue;
           const same = askers.get(target);

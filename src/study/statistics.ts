@@ -12,6 +12,11 @@ export function quantile(sorted: ArrayLike<number>, q: number): number {
 /** Ascending; NaN, which sorts nowhere, comes last. */
 export const ascending = (values: ArrayLike<number>): Float64Array => Float64Array.from(values).sort();
 
+/** Of any values, NaN without. */
+export const medianOf = (values: ArrayLike<number>): number => quantile(ascending(values), 0.5);
+
+export const meanOf = (values: readonly number[]): number => values.reduce((sum, x) => sum + x, 0) / values.length;
+
 /** Shares at which distributions are told, the extremes with them. */
 export const SHARES = [0, 0.1, 0.25, 0.5, 0.75, 0.9, 1] as const;
 
@@ -44,7 +49,7 @@ export interface Estimate {
 
 export function estimateOf(values: readonly number[]): Estimate {
   const count = values.length;
-  const value = values.reduce((sum, x) => sum + x, 0) / count;
+  const value = meanOf(values);
   if (count < 2) return { value, error: null, count };
   const variance = values.reduce((sum, x) => sum + (x - value) ** 2, 0) / (count - 1);
   return { value, error: Math.sqrt(variance / count), count };

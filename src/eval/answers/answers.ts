@@ -136,7 +136,9 @@ async function writeTexts(
   for (const prompt of prompts) {
     const { until, maxTokens } = askedBy(prompt);
     const key = JSON.stringify([until, maxTokens]);
-    groups.set(key, [...(groups.get(key) ?? []), prompt]);
+    const group = groups.get(key);
+    if (group) group.push(prompt);
+    else groups.set(key, [prompt]);
   }
   let tokens = 0;
   for (const group of groups.values()) {

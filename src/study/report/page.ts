@@ -28,7 +28,7 @@ const STYLE = `
 body { font: 16px/1.55 system-ui, sans-serif; color: var(--ink); background: var(--paper); max-width: 60rem; margin: 0 auto; padding: 1.5rem 1rem 4rem; overflow-wrap: break-word; }
 h1 { font-size: 1.6rem; line-height: 1.2; margin: 0 0 .6rem; } h2 { font-size: 1.2rem; margin: 2.6rem 0 .6rem; } h3 { font-size: 1rem; margin: 1.4rem 0 .4rem; }
 p { margin: .5rem 0; max-width: 46rem; } .lead, .note, figcaption { color: var(--soft); } .note, figcaption { font-size: .9rem; }
-.scroll { overflow-x: auto; margin: .6rem 0; } .scroll:focus-visible { outline: 2px solid var(--s0); }
+.scroll { overflow-x: auto; margin: .6rem 0; background: linear-gradient(to right, transparent, var(--paper) 70%) right / 3rem 100% no-repeat local, linear-gradient(to right, transparent, var(--line)) right / 1rem 100% no-repeat scroll; } .scroll:focus-visible { outline: 2px solid var(--s0); }
 table { border-collapse: collapse; font-variant-numeric: tabular-nums; font-size: .92rem; }
 th, td { padding: .3rem .7rem; border-bottom: 1px solid var(--line); text-align: left; white-space: nowrap; } td.n, th.n { text-align: right; } th { font-weight: 600; }
 tbody th { font-weight: 400; white-space: normal; min-width: 5rem; max-width: 22rem; } .named tbody th { min-width: 9rem; } td.alert, th.alert { color: var(--alert); font-weight: 600; }

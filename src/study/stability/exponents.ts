@@ -1,5 +1,5 @@
 /** Lyapunov exponents and frozen-gate decay of each layer, from what was seen of its recurrence. In nats a token. */
-import { ascending, type Estimate, estimateOf, quantile, type Spread, spreadOf } from '../statistics.ts';
+import { type Estimate, estimateOf, meanOf, medianOf, type Spread, spreadOf } from '../statistics.ts';
 import { curveOf, type DeviationCurve, type Series } from './curve.ts';
 import type { LayerTrace } from './recurrence.ts';
 
@@ -81,8 +81,6 @@ function meanSteps(trace: LayerTrace, stretches: LayerTrace['stretches'], text: 
 
 const textsOf = ({ stretches, channels }: LayerTrace): number => stretches[0].steps.length / channels;
 
-const mean = (values: readonly number[]): number => values.reduce((sum, x) => sum + x, 0) / values.length;
-
 interface WindowResult extends WindowExponents {
   readonly worst: number;
 }
@@ -91,10 +89,10 @@ function windowOf(trace: LayerTrace, from: number, to: number): WindowResult {
   const inside = trace.stretches.filter((s) => s.from >= from && s.to <= to);
   const texts = Array.from({ length: textsOf(trace) }, (_, text) => {
     const channels = slowest(exponentsOf(trace, meanSteps(trace, inside, text)), trace.channels);
-    return { maximal: largest(channels), median: quantile(ascending(channels), 0.5) };
+    return { maximal: largest(channels), median: medianOf(channels) };
   });
   const maximal = texts.map((t) => t.maximal);
-  return { from, to, maximal: mean(maximal), median: mean(texts.map((t) => t.median)), worst: largest(maximal) };
+  return { from, to, maximal: meanOf(maximal), median: meanOf(texts.map((t) => t.median)), worst: largest(maximal) };
 }
 
 /** The exponents of one layer; windows of `window` positions end where stretches do. */
@@ -102,7 +100,7 @@ export function layerExponents(trace: LayerTrace, window: number): LayerExponent
   const texts = Array.from({ length: textsOf(trace) }, (_, text) =>
     exponentsOf(trace, meanSteps(trace, trace.stretches, text)),
   );
-  const average = texts[0].map((_, i) => mean(texts.map((exponents) => exponents[i])));
+  const average = texts[0].map((_, i) => meanOf(texts.map((exponents) => exponents[i])));
   const end = trace.stretches[trace.stretches.length - 1].to;
   const windows = Array.from({ length: end / window }, (_, i) => windowOf(trace, i * window, (i + 1) * window));
   const worst = largest([...windows.map((w) => w.worst), ...texts.map(largest)]);
@@ -168,7 +166,7 @@ export function frozenDecay(trace: LayerTrace, times: readonly number[]): Frozen
   return {
     layer: trace.layer,
     curve: curveOf(times, byText, { planted: 1 }),
-    bound: at.map((i) => Math.exp(quantile(ascending(bounds[i]), 0.5))),
+    bound: at.map((i) => Math.exp(medianOf(bounds[i]))),
     againstBound: largest(shares),
   };
 }

@@ -14,8 +14,9 @@ import {
   section,
   subsection,
 } from '../report/index.ts';
+import { spreadOf } from '../statistics.ts';
 import type { DeviationCurve } from './curve.ts';
-import type { LayerExponents } from './exponents.ts';
+import { halfLife, type LayerExponents } from './exponents.ts';
 import type { StabilityCell, StabilityStudy } from './study.ts';
 import { complaint, estimateText, summaryRow } from './tables.ts';
 
@@ -71,7 +72,7 @@ function exponentTable(layers: readonly LayerExponents[]): Html {
   const rows = layers.map(({ layer, maximal, worst, channels, above, verdict }) => [
     layer,
     estimateText(maximal),
-    formatNumber(maximal.value < 0 ? -Math.LN2 / maximal.value : null),
+    formatNumber(halfLife(maximal.value)),
     formatNumber(worst),
     formatNumber(channels.median),
     above,
@@ -147,8 +148,9 @@ function decay(study: StabilityStudy): Html | null {
   if (cells.length === 0) return null;
   const frozen = cells.map(({ label, series, recurrence: { frozen: layers } }): Line => {
     const points = layers[0].curve.times.map((x, i) => {
-      const all = layers.map(({ curve }) => curve.median[i]).sort((a, b) => a - b);
-      return { x, y: all[all.length >> 1], low: all[0], high: all[all.length - 1] };
+      // A layer that is not a number has no place on the plot; the table names it.
+      const { median, min, max } = spreadOf(layers.map(({ curve }) => curve.median[i]).filter(Number.isFinite));
+      return { x, y: median, low: min, high: max };
     });
     return { label, series, points };
   });

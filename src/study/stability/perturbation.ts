@@ -144,8 +144,6 @@ function curve(
   return curveOf(cuts, byText, { noise, planted: planted ? 1 : undefined });
 }
 
-const total = (values: readonly number[]): number => Math.sqrt(values.reduce((sum, x) => sum + x * x, 0));
-
 /**
  * Perturbs runs of texts that were read up to `states`, one state of one row for each.
  * @param texts tokens of each text after the warm-up
@@ -172,7 +170,7 @@ export async function perturb(
     curve(cuts, batches, (b) => (d, row) => d.states[layer].difference[row] / b.states[layer][row], true),
   );
   const whole = (b: Batch) => (d: Distances, row: number) =>
-    total(d.states.map((s) => s.difference[row])) / total(b.states.map((norm) => norm[row]));
+    Math.hypot(...d.states.map((s) => s.difference[row])) / Math.hypot(...b.states.map((norm) => norm[row]));
   return {
     states: layers.length > 0 ? curve(cuts, batches, whole, true) : null,
     layers,

@@ -20,8 +20,6 @@ export interface RoundingResult {
   readonly sameBest: Estimate;
 }
 
-const norm = (values: readonly number[]): number => Math.sqrt(values.reduce((sum, x) => sum + x * x, 0));
-
 /** Runs both models along the texts, cut at the times. */
 async function compareModels(
   half: LanguageModel,
@@ -70,7 +68,7 @@ export async function compareRounding(
     );
   const hasStates = found[0].states.length > 0;
   const relativeState = ({ states }: Distances, row: number) =>
-    norm(states.map((s) => s.difference[row])) / norm(states.map((s) => s.size[row]));
+    Math.hypot(...states.map((s) => s.difference[row])) / Math.hypot(...states.map((s) => s.size[row]));
   return {
     precision,
     states: hasStates ? curve(relativeState) : null,

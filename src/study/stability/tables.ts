@@ -1,8 +1,9 @@
 /** The study's figures as rows: for the terminal, the report and CSV. */
 import { type CsvValue, formatCsv } from '../csv.ts';
 import { type AlertCell, type Cell, formatNumber } from '../report/index.ts';
-import type { Estimate } from '../statistics.ts';
+import { type Estimate, spreadOf } from '../statistics.ts';
 import type { DeviationCurve } from './curve.ts';
+import type { RecurrenceStability } from './measure.ts';
 import type { PerturbationResult } from './perturbation.ts';
 import type { StabilityCell, StabilityStudy } from './study.ts';
 
@@ -13,10 +14,9 @@ export function estimateText(estimate: Estimate | null): string {
   return error === null ? formatNumber(value) : `${formatNumber(value)} ± ${formatNumber(error, 2)}`;
 }
 
-const median = (values: readonly number[]): number => {
-  const sorted = [...values].sort((a, b) => a - b);
-  return (sorted[(sorted.length - 1) >> 1] + sorted[sorted.length >> 1]) / 2;
-};
+/** Of what each layer's frozen deviation leaves; NaN where a layer's is not a number (null once it was in a file). */
+const middleOfLayers = ({ frozen }: RecurrenceStability): number =>
+  spreadOf(frozen.map(({ curve }) => curve.last ?? Number.NaN)).median;
 
 /** What is wrong with a model, in a line; null where nothing is. */
 export function complaint({ label, result: { recurrence } }: StabilityCell): string | null {
@@ -61,7 +61,7 @@ export function summaryRow({ settings }: StabilityStudy, { label, result }: Stab
     verdict,
     estimateText(worst?.maximal ?? null),
     formatNumber(recurrence?.halfLife),
-    recurrence ? formatNumber(median(recurrence.frozen.map(({ curve }) => curve.last))) : '–',
+    recurrence ? formatNumber(middleOfLayers(recurrence)) : '–',
     formatNumber(state?.states?.last),
     formatNumber(stream.hidden.last),
     ...settings.precisions.map((type) => formatNumber(rounding.find((r) => r.precision === type)?.hidden.last)),
