@@ -12,9 +12,11 @@ namespace krait {
 namespace KRAIT_VARIANT {
 namespace {
 
-// A panel of b, STEPS x TILE_COLS, stays in the first cache; a block of a, BLOCK_ROWS x STEPS, in the second.
+// A panel of b, STEPS x TILE_COLS, stays in the first cache; a block of a, BLOCK_ROWS x STEPS, in the second. With tiles as
+// large as those of AVX-512 the second cache is fast enough for both panels: blocks are long and narrow, few sums wait aside.
 // Blocks are whole panels of every variant.
-constexpr int64_t STEPS = LANES >= 8 ? 256 : 384, BLOCK_ROWS = 96, BLOCK_COLS = 128;
+constexpr int64_t STEPS = LANES == 16 ? 768 : LANES == 8 ? 256 : 384;
+constexpr int64_t BLOCK_ROWS = LANES == 16 ? 48 : 96, BLOCK_COLS = LANES == 16 ? 96 : 128;
 static_assert(BLOCK_ROWS % TILE_ROWS == 0 && BLOCK_COLS % TILE_COLS == 0, "whole panels");
 constexpr int64_t RESIDENT_BYTES = int64_t(4) << 20;  // of a block packed for all of k at once
 
@@ -73,6 +75,37 @@ void packOperand(const Operand& x, bool pairs, int64_t p0, int64_t p1, int64_t k
   packPanels<WIDTH>(x, p0, p1, k0, k1, to, stride);
 }
 
+/** A rectangle of memory that will be packed next, fetched a few lines at a time while the tiles are busy. */
+class Ahead {
+ public:
+  /** Panels p0..p1-1 of WIDTH lanes, to be fetched in `times` goes. */
+  Ahead(const Operand& x, int64_t width, int64_t p0, int64_t p1, int64_t times) {
+    const int64_t lane = p0 * width, lanes = smaller(p1 * width, x.lanes) - lane, size = bytesOf(x.dtype);
+    if (lanes <= 0) return;
+    line_ = x.data + (x.across ? lane * x.pitch : lane * size);
+    pitch_ = x.pitch;
+    lines_ = x.across ? lanes : x.k;
+    bytes_ = (x.across ? x.k : lanes) * size;
+    each_ = ceilDiv(lines_ * ceilDiv(bytes_, 64), times > 0 ? times : 1);
+  }
+  void fetch() {
+#if !defined(__wasm__)
+    for (int64_t left = each_; left > 0 && lines_ > 0; left--) {
+      __builtin_prefetch(line_ + at_, 0, 2);
+      at_ += 64;
+      if (at_ < bytes_) continue;
+      at_ = 0;
+      line_ += pitch_;
+      lines_--;
+    }
+#endif
+  }
+
+ private:
+  const char* line_ = nullptr;
+  int64_t pitch_ = 0, lines_ = 0, bytes_ = 0, at_ = 0, each_ = 0;
+};
+
 /** Packed panels of both operands that meet in a block of c, for one block of k. */
 struct Meeting {
   const float *a, *b;
@@ -91,8 +124,17 @@ void loadScale(const Product& p, int64_t col, float* to) {
   for (int64_t j = 0; j < TILE_COLS; j++) to[j] = col + j < p.n ? p.scale[col + j] * p.alpha : 0.0f;
 }
 
+/** Rows of c that are about to be written; a line that is fetched late holds up the tile after it. */
+inline void fetchTile(const char* c, int64_t pitch, int64_t rows, int64_t bytes) {
+#if !defined(__wasm__)
+  for (int64_t r = 0; r < rows; r++, c += pitch) {
+    for (int64_t at = 0; at < bytes; at += 64) __builtin_prefetch(c + at, 1);
+  }
+#endif
+}
+
 /** Multiplies one block; between blocks of k the sums wait in `aside`. */
-void multiply(const Product& p, const Meeting& x, char* c, float* aside) {
+void multiply(const Product& p, const Meeting& x, char* c, float* aside, Ahead& ahead) {
   void (*const tileRows)(int64_t, int64_t, const float*, const float*, TileEnds) =
 #if KRAIT_DOT
       x.pairs ? tileOf<ByPair> :
@@ -108,8 +150,9 @@ void multiply(const Product& p, const Meeting& x, char* c, float* aside) {
     if (p.scale) loadScale(p, col, scale);
     for (int64_t row = x.row0; row < x.row1; row += TILE_ROWS, aside += TILE_ROWS * TILE_COLS) {
       const float* a = x.a + (row - x.row0) / TILE_ROWS * x.strideA;
-      const int64_t rows = smaller(TILE_ROWS, p.m - row);
-      float* own = reinterpret_cast<float*>(c) + row * p.ldc + col;
+      const int64_t rows = smaller(TILE_ROWS, p.m - row), size = bytesOf(p.cType);
+      char* place = c + (row * p.ldc + col) * size;
+      float* own = reinterpret_cast<float*>(place);
       TileEnds ends = {p.alpha, 1.0f,  p.scale ? scale : nullptr, biased ? bias : nullptr,
                        aside,   aside, TILE_COLS,                 TILE_COLS};
       if (x.first) {
@@ -120,10 +163,12 @@ void multiply(const Product& p, const Meeting& x, char* c, float* aside) {
       if (x.last) {
         ends.out = direct ? own : spill;
         ends.ldOut = direct ? p.ldc : TILE_COLS;
+        fetchTile(place, p.ldc * size, rows, cols * size);
       }
+      ahead.fetch();
       tileRows(rows, x.steps, a, b, ends);
       if (!x.last || direct) continue;
-      emit(spill, TILE_COLS, c + (row * p.ldc + col) * bytesOf(p.cType), p.ldc, p.cType, rows, cols, p.beta);
+      emit(spill, TILE_COLS, place, p.ldc, p.cType, rows, cols, p.beta);
     }
   }
 }
@@ -136,6 +181,9 @@ void blockTimesShared(const Product& p, const Blocking& how, int64_t item, int64
   char* c = p.c + item * p.strideC;
   float* aside = own + how.privateWords();
   shared += how.sharedCopies > 1 ? item * how.sharedPanels * how.sharedStride() : 0;
+  // Whoever takes the next panels, most often this thread, finds them in the second cache.
+  Ahead ahead(mine, how.privateWidth(), p1, smaller(p1 + how.privateBlock, how.privatePanels),
+              (p1 - p0) * how.sharedPanels * how.blocks);
   for (int64_t s0 = 0; s0 < how.sharedPanels; s0 += how.sharedBlock) {
     const int64_t s1 = smaller(s0 + how.sharedBlock, how.sharedPanels);
     Meeting x;
@@ -160,7 +208,7 @@ void blockTimesShared(const Product& p, const Blocking& how, int64_t item, int64
       x.pairs = how.pairs;
       x.first = block == 0;
       x.last = block + 1 == how.blocks;
-      multiply(p, x, c, aside);
+      multiply(p, x, c, aside, ahead);
     }
   }
 }

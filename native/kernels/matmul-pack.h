@@ -119,48 +119,87 @@ inline void packPanelAlong(const Operand& x, int64_t panel, int64_t k0, int64_t 
   if (k < k1) packEdge(x, lane, WIDTH, k, k1, WIDTH, to);
 }
 
+/** pack(panel, k, end) for a few lines of memory and panels at a time, in the order of memory. */
+template <class Pack>
+inline void eachStretch(int64_t p0, int64_t p1, int64_t k0, int64_t k1, Pack pack) {
+  constexpr int64_t LINES = 8, GROUP = 32;  // few lines, so that a pitch of a power of two does not push them out
+  for (int64_t group = p0; group < p1; group += GROUP) {
+    for (int64_t k = k0; k < k1; k += LINES) {
+      for (int64_t p = group; p < smaller(group + GROUP, p1); p++) pack(p, k, smaller(k + LINES, k1));
+    }
+  }
+}
+
 /** Panels p0..p1-1, steps k0..k1-1, into `to`: panel p starts at (p - p0) * panelStride. */
 template <int WIDTH>
 void packPanels(const Operand& x, int64_t p0, int64_t p1, int64_t k0, int64_t k1, float* to, int64_t panelStride) {
-  constexpr int64_t LINES = 8, GROUP = 32;  // few lines, so that a pitch of a power of two does not push them out
   withOperandType(x.dtype, [&](auto dtype) {
     constexpr int T = decltype(dtype)::value;
     if (x.across) {
       for (int64_t p = p0; p < p1; p++) packPanelAcross<T, WIDTH>(x, p, k0, k1, to + (p - p0) * panelStride);
       return;
     }
-    for (int64_t group = p0; group < p1; group += GROUP) {
-      for (int64_t k = k0; k < k1; k += LINES) {
-        const int64_t kEnd = smaller(k + LINES, k1);
-        for (int64_t p = group; p < smaller(group + GROUP, p1); p++) {
-          packPanelAlong<T, WIDTH>(x, p, k, kEnd, kEnd == k1, to + (p - p0) * panelStride + (k - k0) * WIDTH);
-        }
-      }
-    }
+    eachStretch(p0, p1, k0, k1, [&](int64_t p, int64_t k, int64_t end) {
+      packPanelAlong<T, WIDTH>(x, p, k, end, end == k1, to + (p - p0) * panelStride + (k - k0) * WIDTH);
+    });
   });
 }
 
 #if KRAIT_DOT
-/** As packPanels, for bf16 that stays bf16: a word holds steps 2i and 2i+1 of a lane, and k0, k1 count words. */
+/** Words k0..k1-1 of a panel, one by one; lanes and steps that are not there become 0. */
 template <int WIDTH>
-void packPairs(const Operand& x, int64_t p0, int64_t p1, int64_t k0, int64_t k1, float* to, int64_t panelStride) {
-  int64_t done = k0;
-  if (x.across) {  // along k a whole pair is a word of memory already
-    const Operand words = {x.data, x.pitch, x.lanes, x.k / 2, F32, true};
-    done = k1 < words.k ? k1 : words.k;
-    packPanels<WIDTH>(words, p0, p1, k0, done, to, panelStride);
-  }
+KRAIT_OUTLINE void packPairsEdge(const Operand& x, int64_t panel, int64_t k0, int64_t k1, float* to) {
   const int64_t step = x.across ? 2 : x.pitch;
-  for (int64_t p = p0; p < p1; p++) {
-    for (int64_t k = done; k < k1; k++) {
-      for (int at = 0; at < WIDTH; at++) {
-        const int64_t lane = p * WIDTH + at < x.lanes ? p * WIDTH + at : x.lanes - 1;
-        const char* first = x.data + (x.across ? lane * x.pitch : lane * 2) + 2 * k * step;
-        const uint32_t low = loadAs<uint16_t>(first), high = 2 * k + 1 < x.k ? loadAs<uint16_t>(first + step) : 0;
-        to[(p - p0) * panelStride + (k - k0) * WIDTH + at] = bitsAs<float>(low | high << 16);
+  for (int64_t k = k0; k < k1; k++, to += WIDTH) {
+    for (int at = 0; at < WIDTH; at++) {
+      const int64_t lane = panel * WIDTH + at;
+      const char* first = x.data + (x.across ? lane * x.pitch : lane * 2) + 2 * k * step;
+      const bool isThere = lane < x.lanes;
+      const uint32_t low = isThere ? loadAs<uint16_t>(first) : 0;
+      const uint32_t high = isThere && 2 * k + 1 < x.k ? loadAs<uint16_t>(first + step) : 0;
+      to[at] = bitsAs<float>(low | high << 16);
+    }
+  }
+}
+
+/** As packPanelAlong: of two lines of memory, the even one is the lower half of the words. */
+template <int WIDTH>
+inline void packPairsAlong(const Operand& x, int64_t panel, int64_t k0, int64_t k1, bool ends, float* to) {
+  typedef Vectors<LANES>::U Words;
+  constexpr int TOUCHED = (WIDTH + LANES - 1) / LANES * LANES;
+  const int64_t lane = panel * WIDTH;
+  int64_t k = k0;
+  if (lane + TOUCHED <= x.lanes) {
+    const int64_t last = smaller(TOUCHED > WIDTH && ends ? k1 - 1 : k1, x.k / 2);
+    const char* even = x.data + 2 * k * x.pitch + lane * 2;
+    for (; k < last; k++, even += 2 * x.pitch, to += WIDTH) {
+#pragma GCC unroll 4
+      for (int at = 0; at < TOUCHED; at += LANES) {
+        // Both as f32 are words whose upper half is theirs.
+        const auto low = bitsAs<Words>(loadFloats<BF16, LANES>(even, at));
+        const auto high = bitsAs<Words>(loadFloats<BF16, LANES>(even + x.pitch, at));
+        storeAs(to + at, low >> 16 | high);
       }
     }
   }
+  if (k < k1) packPairsEdge<WIDTH>(x, panel, k, k1, to);
+}
+
+/** As packPanels, for bf16 that stays bf16: a word holds steps 2i and 2i+1 of a lane, and k0, k1 count words. */
+template <int WIDTH>
+void packPairs(const Operand& x, int64_t p0, int64_t p1, int64_t k0, int64_t k1, float* to, int64_t panelStride) {
+  if (x.across) {  // along k a whole pair is a word of memory already
+    const Operand words = {x.data, x.pitch, x.lanes, x.k / 2, F32, true};
+    const int64_t done = smaller(k1, words.k);
+    packPanels<WIDTH>(words, p0, p1, k0, done, to, panelStride);
+    for (int64_t p = p0; p < p1 && done < k1; p++) {
+      packPairsEdge<WIDTH>(x, p, done, k1, to + (p - p0) * panelStride + (done - k0) * WIDTH);
+    }
+    return;
+  }
+  eachStretch(p0, p1, k0, k1, [&](int64_t p, int64_t k, int64_t end) {
+    packPairsAlong<WIDTH>(x, p, k, end, end == k1, to + (p - p0) * panelStride + (k - k0) * WIDTH);
+  });
 }
 #endif
 

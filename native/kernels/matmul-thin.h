@@ -13,7 +13,7 @@ namespace {
 
 constexpr int THIN = 8;           // rows or columns that count as few
 constexpr int64_t DOT_ROWS = 16;  // rows of the wide operand that one unit multiplies
-constexpr int64_t DOT_STEPS = 1024;  // of k at a time, so that the thin rows stay in the first cache
+constexpr int64_t DOT_WORDS = 6144;  // of all thin rows at a time, so that they stay in the first cache
 constexpr int64_t SUM_COLS = 256;  // columns of the wide operand that one unit sums
 
 /** The product turned so that the thin side comes first. */
@@ -86,66 +86,62 @@ KRAIT_OUTLINE void dotEdge(const float* thin, int64_t thinPitch, int64_t t, cons
 }
 
 /**
- * sums[i * DOT_ROWS + r] += thin row i . wide row r, over k0..k1-1, for TS thin rows and four or fewer wide rows. On the
- * way, the four rows after them are fetched: hardware does not see that they follow.
+ * sums[i * DOT_ROWS + r] += thin row i . wide row r, over k0..k1-1, for TS thin rows and four or fewer wide rows. These are
+ * read one after the other: memory gives one stream about twice what it gives four side by side.
  */
 template <int T, int TS>
 void dots(const float* thin, int64_t thinPitch, const char* memory, int64_t pitch, int64_t rows, int64_t k0, int64_t k1,
           float* sums) {
-  constexpr int CHAINS = TS >= 2 ? 1 : 2;  // eight sums in flight hide the latency
-  constexpr int LINE = 64 / (LANES * bytesOf(T)) > CHAINS ? 64 / (LANES * bytesOf(T)) : CHAINS;  // vectors of a line
-  const char* row[4];
-  for (int r = 0; r < 4; r++) row[r] = memory + smaller(r, rows - 1) * pitch;
-  Floats sum[TS][4][CHAINS] = {};
+  constexpr int CHAINS = TS == 1 ? 4 : TS == 2 ? 2 : 1;  // four sums in flight hide the latency
+  Floats total[TS][4] = {};
   int64_t k = k0;
-  for (; k + LINE * LANES <= k1; k += LINE * LANES) {
+  for (int r = 0; r < rows; r++) {
+    const char* row = memory + r * pitch;
+    Floats sum[TS][CHAINS] = {};
+    for (k = k0; k + CHAINS * LANES <= k1; k += CHAINS * LANES) {
 #pragma GCC unroll 4
-    for (int r = 0; r < 4; r++) __builtin_prefetch(row[r] + 4 * pitch + k * bytesOf(T));
-#pragma GCC unroll 8
-    for (int v = 0; v < LINE; v++) {
+      for (int v = 0; v < CHAINS; v++) {
+        const Floats y = loadFloats<T, LANES>(row, k + v * LANES);
 #pragma GCC unroll 4
-      for (int r = 0; r < 4; r++) {
-        const Floats y = loadFloats<T, LANES>(row[r], k + v * LANES);
-#pragma GCC unroll 2
-        for (int i = 0; i < TS; i++) {
-          sum[i][r][v % CHAINS] += loadAs<Floats>(thin + i * thinPitch + k + v * LANES) * y;
-        }
+        for (int i = 0; i < TS; i++) sum[i][v] += loadAs<Floats>(thin + i * thinPitch + k + v * LANES) * y;
       }
     }
-  }
-  for (; k + LANES <= k1; k += LANES) {
+    for (; k + LANES <= k1; k += LANES) {
+      const Floats y = loadFloats<T, LANES>(row, k);
 #pragma GCC unroll 4
-    for (int r = 0; r < 4; r++) {
-      const Floats y = loadFloats<T, LANES>(row[r], k);
-#pragma GCC unroll 2
-      for (int i = 0; i < TS; i++) sum[i][r][0] += loadAs<Floats>(thin + i * thinPitch + k) * y;
+      for (int i = 0; i < TS; i++) sum[i][0] += loadAs<Floats>(thin + i * thinPitch + k) * y;
+    }
+#pragma GCC unroll 4
+    for (int i = 0; i < TS; i++) {
+      total[i][r] = sum[i][0];
+      for (int v = 1; v < CHAINS; v++) total[i][r] += sum[i][v];
     }
   }
-#pragma GCC unroll 2
   for (int i = 0; i < TS; i++) {
-    Floats total[4];
-#pragma GCC unroll 4
-    for (int r = 0; r < 4; r++) total[r] = CHAINS == 2 ? sum[i][r][0] + sum[i][r][CHAINS - 1] : sum[i][r][0];
-    const Vectors<4>::F four = sumsOfFour(total);
+    const Vectors<4>::F four = sumsOfFour(total[i]);
     for (int r = 0; r < rows; r++) sums[i * DOT_ROWS + r] += four[r];
   }
-  for (int r = 0; r < rows && k < k1; r++) dotEdge(thin, thinPitch, TS, row[r], T, k, k1, sums + r);
+  for (int r = 0; r < rows && k < k1; r++) dotEdge(thin, thinPitch, TS, memory + r * pitch, T, k, k1, sums + r);
 }
 
 /** A group of wide rows against all thin rows: sums [t][DOT_ROWS]. */
 template <int T>
 void dotsOfGroup(const float* thin, int64_t pitch, int64_t t, const Operand& wide, int64_t row, int64_t rows,
                  int64_t k0, int64_t k1, float* sums) {
-  for (int64_t k = k0; k < k1; k += DOT_STEPS) {
-    const int64_t end = smaller(k + DOT_STEPS, k1);
+  const int64_t steps = DOT_WORDS / t / 64 * 64;
+  for (int64_t k = k0; k < k1; k += steps) {
+    const int64_t end = smaller(k + steps, k1);
     for (int64_t r = 0; r < rows; r += 4) {
       const char* memory = wide.data + (row + r) * wide.pitch;
       const int64_t count = smaller(4, rows - r);
+      const auto few = [&](auto constant, int64_t i) {
+        constexpr int TS = decltype(constant)::value;
+        dots<T, TS>(thin + i * pitch, pitch, memory, wide.pitch, count, k, end, sums + i * DOT_ROWS + r);
+      };
       int64_t i = 0;
-      for (; i + 2 <= t; i += 2) {
-        dots<T, 2>(thin + i * pitch, pitch, memory, wide.pitch, count, k, end, sums + i * DOT_ROWS + r);
-      }
-      if (i < t) dots<T, 1>(thin + i * pitch, pitch, memory, wide.pitch, count, k, end, sums + i * DOT_ROWS + r);
+      for (; i + 4 <= t; i += 4) few(Constant<4>(), i);
+      if (i + 2 <= t) few(Constant<2>(), i), i += 2;
+      if (i < t) few(Constant<1>(), i);
     }
   }
 }
