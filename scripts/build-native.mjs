@@ -46,7 +46,7 @@ const AVX512 = [
  */
 const VARIANTS = {
   x64: [
-    { name: 'avx512bf16', flags: [...AVX512, '-mavx512bf16'], base: 'avx512' },
+    { name: 'avx512bf16', flags: [...AVX512, '-mavx512bf16', '-mavx512vnni'], base: 'avx512' },
     { name: 'avx512', flags: AVX512 },
     { name: 'avx2', flags: FMA },
     { name: 'x86_64', flags: ['-march=x86-64'] }, // SSE2 alone: every 64-bit x86

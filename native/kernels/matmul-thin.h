@@ -5,15 +5,13 @@
 // along w (sums of scaled rows). A long k is cut in pieces of fixed size whose sums are added in order afterwards,
 // so the result does not depend on the thread count.
 #pragma once
-#include "matmul-blocked.h"
+#include "matmul-dots.h"
 
 namespace krait {
 namespace KRAIT_VARIANT {
 namespace {
 
 constexpr int THIN = 8;           // rows or columns that count as few
-constexpr int64_t DOT_ROWS = 16;  // rows of the wide operand that one unit multiplies
-constexpr int64_t DOT_WORDS = 6144;  // of all thin rows at a time, so that they stay in the first cache
 constexpr int64_t SUM_COLS = 256;  // columns of the wide operand that one unit sums
 
 /** The product turned so that the thin side comes first. */
@@ -24,7 +22,9 @@ struct Thin {
   bool biasAlongW;
   int64_t pieces, pieceSteps;  // cuts of k
   int64_t group, unitsOfW;     // groups of w: at most DOT_ROWS or SUM_COLS of them
+  bool pairs;                  // both are bf16 and stay it
   bool converts;               // the thin operand goes to f32 rows in shared scratch first
+  bool fixes;                  // and, from f32, to whole numbers beside them
 
   explicit Thin(const Product& p) {
     const bool flat = p.m <= p.n;
@@ -47,9 +47,18 @@ struct Thin {
     if (pieces < 1) pieces = 1;
     pieceSteps = ceilDiv(ceilDiv(k, pieces), 64) * 64;
     pieces = pieceSteps ? ceilDiv(k, pieceSteps) : 1;
-    converts = thin.dtype != F32 || !thin.across;
+    pairs = KRAIT_DOT && wide.across && thin.across && wide.dtype == BF16 && thin.dtype == BF16;
+    converts = !pairs && (thin.dtype != F32 || !thin.across);
+    fixes = KRAIT_FIXED && wide.across && wide.dtype == I8;
   }
-  int64_t thinWords() const { return converts ? ceilDiv(batch * t * k, 16) * 16 : 0; }
+  /** Scratch: f32 rows of all products, then whole numbers, each product's with a word before them that says if they serve. */
+  int64_t floatBytes() const { return converts ? ceilDiv(batch * t * k, 16) * 64 : 0; }
+#if KRAIT_FIXED
+  int64_t fixedBytes() const { return fixes ? 64 + t * ByFixed::rowBytes(k) : 0; }
+#else
+  int64_t fixedBytes() const { return 0; }
+#endif
+  int64_t thinBytes() const { return floatBytes() + batch * fixedBytes(); }
 };
 
 void storeThin(const Product& p, const Thin& x, int64_t item, int64_t t, int64_t w, float sum) {
@@ -59,91 +68,6 @@ void storeThin(const Product& p, const Thin& x, int64_t item, int64_t t, int64_t
   if (p.beta != 0.0f) value += loadAny(c, at, p.cType) * p.beta;
   if (p.bias) value += loadAny(p.bias, x.biasAlongW ? w : t, p.biasType);
   storeAny(c, at, p.cType, value);
-}
-
-/** Lanes of each of four vectors, summed: halves onto halves down to four, then in pairs. */
-inline Vectors<4>::F sumsOfFour(const Floats (&rows)[4]) {
-  typedef Vectors<4>::F Four;
-  Four r[4];
-  for (int i = 0; i < 4; i++) {
-    alignas(64) float lanes[LANES];
-    storeAs(lanes, rows[i]);
-    r[i] = loadAs<Four>(lanes);
-    if constexpr (LANES == 8) r[i] += loadAs<Four>(lanes + 4);
-    if constexpr (LANES == 16) r[i] = (r[i] + loadAs<Four>(lanes + 8)) + (loadAs<Four>(lanes + 4) + loadAs<Four>(lanes + 12));
-  }
-  transpose(r);
-  return (r[0] + r[2]) + (r[1] + r[3]);
-}
-
-/** As dots, for the steps that do not fill a vector. */
-KRAIT_OUTLINE void dotEdge(const float* thin, int64_t thinPitch, int64_t t, const char* row, int dtype, int64_t k0,
-                           int64_t k1, float* sums) {
-  for (int64_t k = k0; k < k1; k++) {
-    const float y = loadAny(row, k, dtype);
-    for (int64_t i = 0; i < t; i++) sums[i * DOT_ROWS] += thin[i * thinPitch + k] * y;
-  }
-}
-
-/**
- * sums[i * DOT_ROWS + r] += thin row i . wide row r, over k0..k1-1, for TS thin rows and four or fewer wide rows. These are
- * read one after the other: memory gives one stream about twice what it gives four side by side.
- */
-template <int T, int TS>
-void dots(const float* thin, int64_t thinPitch, const char* memory, int64_t pitch, int64_t rows, int64_t k0, int64_t k1,
-          float* sums) {
-  constexpr int CHAINS = TS == 1 ? 4 : TS == 2 ? 2 : 1;  // four sums in flight hide the latency
-  Floats total[TS][4] = {};
-  int64_t k = k0;
-  for (int r = 0; r < rows; r++) {
-    const char* row = memory + r * pitch;
-    Floats sum[TS][CHAINS] = {};
-    for (k = k0; k + CHAINS * LANES <= k1; k += CHAINS * LANES) {
-#pragma GCC unroll 4
-      for (int v = 0; v < CHAINS; v++) {
-        const Floats y = loadFloats<T, LANES>(row, k + v * LANES);
-#pragma GCC unroll 4
-        for (int i = 0; i < TS; i++) sum[i][v] += loadAs<Floats>(thin + i * thinPitch + k + v * LANES) * y;
-      }
-    }
-    for (; k + LANES <= k1; k += LANES) {
-      const Floats y = loadFloats<T, LANES>(row, k);
-#pragma GCC unroll 4
-      for (int i = 0; i < TS; i++) sum[i][0] += loadAs<Floats>(thin + i * thinPitch + k) * y;
-    }
-#pragma GCC unroll 4
-    for (int i = 0; i < TS; i++) {
-      total[i][r] = sum[i][0];
-      for (int v = 1; v < CHAINS; v++) total[i][r] += sum[i][v];
-    }
-  }
-  for (int i = 0; i < TS; i++) {
-    const Vectors<4>::F four = sumsOfFour(total[i]);
-    for (int r = 0; r < rows; r++) sums[i * DOT_ROWS + r] += four[r];
-  }
-  for (int r = 0; r < rows && k < k1; r++) dotEdge(thin, thinPitch, TS, memory + r * pitch, T, k, k1, sums + r);
-}
-
-/** A group of wide rows against all thin rows: sums [t][DOT_ROWS]. */
-template <int T>
-void dotsOfGroup(const float* thin, int64_t pitch, int64_t t, const Operand& wide, int64_t row, int64_t rows,
-                 int64_t k0, int64_t k1, float* sums) {
-  const int64_t steps = DOT_WORDS / t / 64 * 64;
-  for (int64_t k = k0; k < k1; k += steps) {
-    const int64_t end = smaller(k + steps, k1);
-    for (int64_t r = 0; r < rows; r += 4) {
-      const char* memory = wide.data + (row + r) * wide.pitch;
-      const int64_t count = smaller(4, rows - r);
-      const auto few = [&](auto constant, int64_t i) {
-        constexpr int TS = decltype(constant)::value;
-        dots<T, TS>(thin + i * pitch, pitch, memory, wide.pitch, count, k, end, sums + i * DOT_ROWS + r);
-      };
-      int64_t i = 0;
-      for (; i + 4 <= t; i += 4) few(Constant<4>(), i);
-      if (i + 2 <= t) few(Constant<2>(), i), i += 2;
-      if (i < t) few(Constant<1>(), i);
-    }
-  }
 }
 
 /** sums[i][j] += thin[i][k] * row k of memory[j], one by one, for the columns and steps that do not fill vectors. */
@@ -209,13 +133,13 @@ void sumsOfGroup(const float* thin, int64_t pitch, int64_t t, const Operand& wid
 void planThin(const Product& p, Plan* plan) {
   const Thin x(p);
   plan->phases = x.pieces > 1 ? 3 : 2;
-  plan->units[0] = x.converts ? x.batch : 0;
+  plan->units[0] = x.converts || x.fixes ? x.batch : 0;
   plan->grain[0] = 1 + 65536 / (1 + x.t * x.k);
   plan->units[1] = x.batch * x.pieces * x.unitsOfW;
   plan->grain[1] = 1 + 32768 / (1 + x.group * x.pieceSteps);  // elements of the wide operand: a few microseconds
   plan->units[2] = x.batch * x.t;
   plan->grain[2] = 1 + 16384 / (1 + x.w * x.pieces);
-  plan->shared_scratch = size_t(x.thinWords() + (x.pieces > 1 ? x.batch * x.pieces * x.t * x.w : 0)) * 4;
+  plan->shared_scratch = size_t(x.thinBytes() + (x.pieces > 1 ? x.batch * x.pieces * x.t * x.w : 0) * 4);
 }
 
 /** The thin rows of one product as f32, dense. */
@@ -236,25 +160,66 @@ void convertThin(const Thin& x, int64_t item, float* to) {
   });
 }
 
+/** The thin rows of product `item` in f32, and the bytes from one to the next. */
+struct Rows {
+  const char* data;
+  int64_t pitch;
+};
+Rows floatRows(const Thin& x, int64_t item, const char* scratch) {
+  if (x.converts) return {scratch + item * x.t * x.k * 4, x.k * 4};
+  return {x.thin.data + item * x.strideThin, x.thin.pitch};
+}
+
+/** What phase 0 leaves in scratch for product `item`. */
+void prepareThin(const Thin& x, int64_t item, char* scratch) {
+  if (x.converts) convertThin(x, item, reinterpret_cast<float*>(scratch) + item * x.t * x.k);
+#if KRAIT_FIXED
+  if (!x.fixes) return;
+  const Rows rows = floatRows(x, item, scratch);
+  char* fixed = scratch + x.floatBytes() + item * x.fixedBytes();
+  int32_t serve = 1;
+  for (int64_t i = 0; i < x.t && serve; i++) {
+    const float* row = reinterpret_cast<const float*>(rows.data + i * rows.pitch);
+    serve = fixRow(row, x.k, fixed + 64 + i * ByFixed::rowBytes(x.k));
+  }
+  storeAs(fixed, serve);
+#endif
+}
+
+/** Group w0.. of the wide operand against the thin rows of product `item`, over k0..k1-1. */
+void sumGroup(const Thin& x, const Operand& wide, int64_t item, int64_t w0, int64_t ws, int64_t k0, int64_t k1,
+              const char* scratch, float* sums) {
+#if KRAIT_DOT
+  if (x.pairs) {
+    return dotsOfGroup<ByPairs>(x.thin.data + item * x.strideThin, x.thin.pitch, x.t, wide, w0, ws, k0, k1, sums);
+  }
+#endif
+#if KRAIT_FIXED
+  const char* fixed = scratch + x.floatBytes() + item * x.fixedBytes();
+  if (x.fixes && loadAs<int32_t>(fixed)) {
+    return dotsOfGroup<ByFixed>(fixed + 64, ByFixed::rowBytes(x.k), x.t, wide, w0, ws, k0, k1, sums);
+  }
+#endif
+  const Rows rows = floatRows(x, item, scratch);
+  withOperandType(wide.dtype, [&](auto dtype) {
+    constexpr int T = decltype(dtype)::value;
+    if (wide.across) return dotsOfGroup<ByFloats<T>>(rows.data, rows.pitch, x.t, wide, w0, ws, k0, k1, sums);
+    const float* thin = reinterpret_cast<const float*>(rows.data);
+    sumsOfGroup<T>(thin, rows.pitch / 4, x.t, wide, w0, ws, k0, k1, sums);
+  });
+}
+
 /** One unit of phase 1: a group of w, one piece of k. */
-void multiplyThin(const Product& p, const Thin& x, int64_t unit, const float* converted, float* partial) {
+void multiplyThin(const Product& p, const Thin& x, int64_t unit, const char* scratch, float* partial) {
   const int64_t item = unit / (x.pieces * x.unitsOfW), rest = unit % (x.pieces * x.unitsOfW);
   const int64_t piece = rest / x.unitsOfW, line = x.wide.across ? DOT_ROWS : SUM_COLS;
   const int64_t w0 = rest % x.unitsOfW * x.group, ws = smaller(x.group, x.w - w0);
   const int64_t k0 = piece * x.pieceSteps, k1 = smaller(k0 + x.pieceSteps, x.k);
   Operand wide = x.wide;
   wide.data += item * x.strideWide;
-  const float* thin = x.converts ? converted + item * x.t * x.k
-                                 : reinterpret_cast<const float*>(x.thin.data + item * x.strideThin);
-  const int64_t pitch = x.converts ? x.k : x.thin.pitch / 4;
-
   alignas(64) float sums[THIN * SUM_COLS];
   __builtin_memset(sums, 0, sizeof(float) * size_t(x.t * line));
-  withOperandType(wide.dtype, [&](auto dtype) {
-    constexpr int T = decltype(dtype)::value;
-    if (wide.across) dotsOfGroup<T>(thin, pitch, x.t, wide, w0, ws, k0, k1, sums);
-    else sumsOfGroup<T>(thin, pitch, x.t, wide, w0, ws, k0, k1, sums);
-  });
+  sumGroup(x, wide, item, w0, ws, k0, k1, scratch, sums);
   for (int64_t i = 0; i < x.t; i++) {
     for (int64_t j = 0; j < ws; j++) {
       const float sum = sums[i * line + j];
@@ -266,13 +231,13 @@ void multiplyThin(const Product& p, const Thin& x, int64_t unit, const float* co
 
 void runThin(const Product& p, int phase, int64_t begin, int64_t end, void* sharedScratch) {
   const Thin x(p);
-  float* converted = static_cast<float*>(sharedScratch);
-  float* partial = converted + x.thinWords();
+  char* scratch = static_cast<char*>(sharedScratch);
+  float* partial = reinterpret_cast<float*>(scratch + x.thinBytes());
   for (int64_t unit = begin; unit < end; unit++) {
     if (phase == 0) {
-      convertThin(x, unit, converted + unit * x.t * x.k);
+      prepareThin(x, unit, scratch);
     } else if (phase == 1) {
-      multiplyThin(p, x, unit, converted, partial);
+      multiplyThin(p, x, unit, scratch, partial);
     } else {
       const int64_t item = unit / x.t, i = unit % x.t;
       for (int64_t j = 0; j < x.w; j++) {

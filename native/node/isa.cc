@@ -34,7 +34,8 @@ Features detect() {
   found.avx2 = fma && f16c && (b >> 5 & 1);
   const bool f = b >> 16 & 1, dq = b >> 17 & 1, bw = b >> 30 & 1, vl = b >> 31 & 1;
   found.avx512 = found.avx2 && f && dq && bw && vl && (low & 0xe0) == 0xe0;  // opmask, zmm
-  if (found.avx512 && __get_cpuid_count(7, 1, &a, &b, &c, &d)) found.avx512bf16 = a >> 5 & 1;
+  const bool vnni = c >> 11 & 1;
+  if (found.avx512 && vnni && __get_cpuid_count(7, 1, &a, &b, &c, &d)) found.avx512bf16 = a >> 5 & 1;
   return found;
 }
 

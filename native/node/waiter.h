@@ -48,7 +48,7 @@ class Waiter {
   }
 
  private:
-  static constexpr int kShortest = 5, kLongest = 50;  // microseconds
+  static constexpr int kShortest = 5, kLongest = 200;  // microseconds
   int patience_ = 30;
   std::atomic<bool> sleeping_{false};
   std::mutex mutex_;

@@ -1,0 +1,223 @@
+// Dot products of a few thin rows with many wide ones: three ways to multiply a vector of them, and the loop over rows.
+// Included by matmul-thin.h alone.
+#pragma once
+#include "matmul-blocked.h"
+
+#if defined(__AVX512BW__) || defined(__AVX2__)
+#define KRAIT_FIXED 1
+#else
+#define KRAIT_FIXED 0
+#endif
+
+namespace krait {
+namespace KRAIT_VARIANT {
+namespace {
+
+constexpr int64_t DOT_ROWS = 16;  // rows of the wide operand that one unit multiplies
+constexpr int64_t DOT_WORDS = 6144;  // of all thin rows at a time, so that they stay in the first cache
+
+/** Thin rows in f32, wide rows of any type T, widened. */
+template <int T>
+struct ByFloats {
+  typedef Floats Sum;
+  static constexpr int WIDTH = LANES, BYTES = WIDTH * bytesOf(T);  // elements of a step, and what the wide ones take
+  static constexpr int CHAINS = 4;                                 // steps in flight, which hide the latency of one
+  static inline Floats wide(const char* row, int64_t k) { return loadFloats<T, LANES>(row, k); }
+  static inline void add(Sum& sum, const char* thin, int64_t k, Floats y) { sum += loadAs<Floats>(thin + 4 * k) * y; }
+  static inline Floats total(const Sum& sum, const char*) { return sum; }
+  static float one(const char* thin, const char* row, int64_t k) { return loadOne<F32>(thin, k) * loadOne<T>(row, k); }
+};
+
+#if KRAIT_DOT
+/** Both in bf16, two elements a lane, summed in f32. */
+struct ByPairs {
+  typedef Floats Sum;
+  static constexpr int WIDTH = 2 * LANES, BYTES = 4 * LANES, CHAINS = 4;
+  static inline Floats wide(const char* row, int64_t k) { return loadAs<Floats>(row + 2 * k); }
+  static inline void add(Sum& sum, const char* thin, int64_t k, Floats y) {
+    sum = ByPair::add(sum, loadAs<Floats>(thin + 2 * k), y);
+  }
+  static inline Floats total(const Sum& sum, const char*) { return sum; }
+  static float one(const char* thin, const char* row, int64_t k) {
+    return loadOne<BF16>(thin, k) * loadOne<BF16>(row, k);
+  }
+};
+#endif
+
+#if KRAIT_FIXED
+/**
+ * Wide rows in I8, thin rows as whole numbers (`fixRow`) of 31 bits in two halves of 16: a vector of products takes half of
+ * the instructions that widening to f32 does, sums of each step are exact, and what is rounded is what f32 rounds.
+ */
+struct ByFixed {
+#if defined(__AVX512BW__)
+  typedef __m512i Ints;
+#else
+  typedef __m256i Ints;
+#endif
+  struct Sum {
+    Ints high, low;
+    inline void operator+=(const Sum& other) {
+      high = plus(high, other.high);
+      low = plus(low, other.low);
+    }
+  };
+  static constexpr int WIDTH = sizeof(Ints) / 2, BYTES = WIDTH, CHAINS = 2;
+  static constexpr int HEAD = 64;  // bytes before the numbers: what they are multiples of
+  static constexpr float SMALL = 1.0f / 32767.0f;  // of low against high
+  static int64_t rowBytes(int64_t k) { return HEAD + ceilDiv(k, WIDTH) * WIDTH * 4; }
+
+  static inline Ints plus(Ints a, Ints b) {
+#if defined(__AVX512BW__)
+    return _mm512_add_epi32(a, b);
+#else
+    return _mm256_add_epi32(a, b);
+#endif
+  }
+  static inline Ints addPairs(Ints sum, Ints a, Ints b) {
+#if defined(__AVX512VNNI__)
+    return _mm512_dpwssd_epi32(sum, a, b);
+#elif defined(__AVX512BW__)
+    return plus(sum, _mm512_madd_epi16(a, b));
+#else
+    return plus(sum, _mm256_madd_epi16(a, b));
+#endif
+  }
+  static inline Ints wide(const char* row, int64_t k) {
+#if defined(__AVX512BW__)
+    return _mm512_cvtepi8_epi16(loadAs<__m256i>(row + k));
+#else
+    return _mm256_cvtepi8_epi16(loadAs<__m128i>(row + k));
+#endif
+  }
+  static inline void add(Sum& sum, const char* thin, int64_t k, Ints y) {
+    sum.high = addPairs(sum.high, loadAs<Ints>(thin + HEAD + 4 * k), y);
+    sum.low = addPairs(sum.low, loadAs<Ints>(thin + HEAD + 4 * k + 2 * WIDTH), y);
+  }
+  static inline Floats total(const Sum& sum, const char* thin) {
+    typedef Vectors<LANES>::I I;
+    const Floats high = __builtin_convertvector(bitsAs<I>(sum.high), Floats);
+    const Floats low = __builtin_convertvector(bitsAs<I>(sum.low), Floats);
+    return (high + low * SMALL) * loadAs<float>(thin);
+  }
+  static float one(const char* thin, const char* row, int64_t k) {
+    const char* step = thin + HEAD + k / WIDTH * WIDTH * 4 + k % WIDTH * 2;
+    const float x = float(loadAs<int16_t>(step)) + float(loadAs<int16_t>(step + 2 * WIDTH)) * SMALL;
+    return x * loadAs<float>(thin) * loadOne<I8>(row, k);
+  }
+};
+
+/** f32 row to the whole numbers that ByFixed reads. False, and nothing is written, where a value is not finite. */
+bool fixRow(const float* x, int64_t n, char* to) {
+  float largest = 0.0f;
+  bool finite = true;
+  for (int64_t k = 0; k < n; k++) {
+    const float size = __builtin_fabsf(x[k]);
+    finite &= size <= 3.0e38f;
+    largest = size > largest ? size : largest;
+  }
+  if (!finite) return false;
+  // Of numbers so small that their quotient is none, nothing but 0 is left in f32 sums either.
+  const float unit = largest > 1.0e-30f ? largest / 32767.0f : 0.0f, inverse = unit > 0.0f ? 1.0f / unit : 0.0f;
+  storeAs(to, unit);
+  for (int64_t k = 0; k < ceilDiv(n, ByFixed::WIDTH) * ByFixed::WIDTH; k++) {
+    const float scaled = k < n ? x[k] * inverse : 0.0f, high = __builtin_rintf(scaled);
+    char* step = to + ByFixed::HEAD + k / ByFixed::WIDTH * ByFixed::WIDTH * 4 + k % ByFixed::WIDTH * 2;
+    storeAs(step, int16_t(high));
+    storeAs(step + 2 * ByFixed::WIDTH, int16_t(__builtin_rintf((scaled - high) * 32767.0f)));
+  }
+  return true;
+}
+#endif
+
+/** Lanes of each of four vectors, summed: halves onto halves down to four, then in pairs. */
+inline Vectors<4>::F sumsOfFour(const Floats (&rows)[4]) {
+  typedef Vectors<4>::F Four;
+  Four r[4];
+  for (int i = 0; i < 4; i++) {
+    alignas(64) float lanes[LANES];
+    storeAs(lanes, rows[i]);
+    r[i] = loadAs<Four>(lanes);
+    if constexpr (LANES == 8) r[i] += loadAs<Four>(lanes + 4);
+    if constexpr (LANES == 16) r[i] = (r[i] + loadAs<Four>(lanes + 8)) + (loadAs<Four>(lanes + 4) + loadAs<Four>(lanes + 12));
+  }
+  transpose(r);
+  return (r[0] + r[2]) + (r[1] + r[3]);
+}
+
+/** As dots, for the elements that do not fill a step. */
+template <class Step>
+KRAIT_OUTLINE float dotEdge(const char* thin, const char* row, int64_t k0, int64_t k1) {
+  float sum = 0.0f;
+  for (int64_t k = k0; k < k1; k++) sum += Step::one(thin, row, k);
+  return sum;
+}
+
+/**
+ * sums[i * DOT_ROWS + r] += thin row i . wide row r, over k0..k1-1, for TS thin rows and four or fewer wide rows. These are
+ * read one after the other: memory gives one stream about twice what it gives four side by side.
+ */
+template <class Step, int TS>
+void dots(const char* thin, int64_t thinPitch, const char* memory, int64_t pitch, int64_t rows, int64_t k0, int64_t k1,
+          float* sums) {
+  constexpr int CHAINS = TS < Step::CHAINS ? Step::CHAINS / TS : 1;
+  // Eight lines of memory at a time: for loops of two, hardware fetches ahead at half of the speed.
+  constexpr int LINES = (TS == 1 ? 512 : 256) / Step::BYTES, UNROLL = LINES > CHAINS ? LINES : CHAINS;
+  Floats total[TS][4] = {};
+  for (int r = 0; r < rows; r++) {
+    const char* row = memory + r * pitch;
+    typename Step::Sum sum[TS][CHAINS] = {};
+    int64_t k = k0;
+    for (; k + UNROLL * Step::WIDTH <= k1; k += UNROLL * Step::WIDTH) {
+#pragma GCC unroll 16
+      for (int v = 0; v < UNROLL; v++) {
+        const auto y = Step::wide(row, k + v * Step::WIDTH);
+#pragma GCC unroll 4
+        for (int i = 0; i < TS; i++) Step::add(sum[i][v % CHAINS], thin + i * thinPitch, k + v * Step::WIDTH, y);
+      }
+    }
+    for (; k + Step::WIDTH <= k1; k += Step::WIDTH) {
+      const auto y = Step::wide(row, k);
+#pragma GCC unroll 4
+      for (int i = 0; i < TS; i++) Step::add(sum[i][0], thin + i * thinPitch, k, y);
+    }
+#pragma GCC unroll 4
+    for (int i = 0; i < TS; i++) {
+      for (int v = 1; v < CHAINS; v++) sum[i][0] += sum[i][v];
+      total[i][r] = Step::total(sum[i][0], thin + i * thinPitch);
+      if (k < k1) sums[i * DOT_ROWS + r] += dotEdge<Step>(thin + i * thinPitch, row, k, k1);
+    }
+  }
+  for (int i = 0; i < TS; i++) {
+    const Vectors<4>::F four = sumsOfFour(total[i]);
+    for (int r = 0; r < rows; r++) sums[i * DOT_ROWS + r] += four[r];
+  }
+}
+
+/** A group of wide rows against all thin rows: sums [t][DOT_ROWS]. */
+template <class Step>
+void dotsOfGroup(const char* thin, int64_t pitch, int64_t t, const Operand& wide, int64_t row, int64_t rows, int64_t k0,
+                 int64_t k1, float* sums) {
+  const int64_t steps = DOT_WORDS / t / 64 * 64;
+  for (int64_t k = k0; k < k1; k += steps) {
+    const int64_t end = smaller(k + steps, k1);
+    for (int64_t r = 0; r < rows; r += 4) {
+      const char* memory = wide.data + (row + r) * wide.pitch;
+      const auto few = [&](auto constant, int64_t i) {
+        constexpr int TS = decltype(constant)::value;
+        dots<Step, TS>(thin + i * pitch, pitch, memory, wide.pitch, smaller(4, rows - r), k, end, sums + i * DOT_ROWS + r);
+      };
+      int64_t i = 0;
+      for (; i + 4 <= t; i += 4) few(Constant<4>(), i);
+      if (i + 2 <= t) {
+        few(Constant<2>(), i);
+        i += 2;
+      }
+      if (i < t) few(Constant<1>(), i);
+    }
+  }
+}
+
+}  // namespace
+}  // namespace KRAIT_VARIANT
+}  // namespace krait
