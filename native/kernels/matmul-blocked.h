@@ -44,8 +44,6 @@ struct Blocking {
   explicit Blocking(const Product& p) {
     pairs = KRAIT_DOT && p.a.dtype == BF16 && p.b.dtype == BF16;
     steps = pairs ? ceilDiv(p.k, 2) : p.k;
-    blocks = ceilDiv(steps, STEPS);
-    blockSteps = blocks ? ceilDiv(steps, blocks) : 0;
     sharesB = p.m >= p.n;
     const int64_t rows = ceilDiv(p.m, TILE_ROWS), cols = ceilDiv(p.n, TILE_COLS);
     sharedPanels = sharesB ? cols : rows;
@@ -54,7 +52,12 @@ struct Blocking {
     privateBlock = sharesB ? BLOCK_ROWS / TILE_ROWS : BLOCK_COLS / TILE_COLS;
     sharedBlock = sharesB ? BLOCK_COLS / TILE_COLS : BLOCK_ROWS / TILE_ROWS;
     resident = privateBlock * privateWidth() * steps * 4 <= RESIDENT_BYTES;
-    if (!resident) sharedBlock *= 4;  // what is packed again and again should at least be used more
+    // What is packed again and again should at least be used more, and k that is so long be read in wider stripes.
+    const int64_t wider = resident ? 1 : 2;
+    if (!resident) sharedBlock *= 4;
+    privateBlock *= wider;
+    blocks = ceilDiv(steps, STEPS / wider);
+    blockSteps = blocks ? ceilDiv(steps, blocks) : 0;
   }
   int64_t sharedWidth() const { return sharesB ? TILE_COLS : TILE_ROWS; }
   int64_t privateWidth() const { return sharesB ? TILE_ROWS : TILE_COLS; }
@@ -78,14 +81,16 @@ void packOperand(const Operand& x, bool pairs, int64_t p0, int64_t p1, int64_t k
 /** A rectangle of memory that will be packed next, fetched a few lines at a time while the tiles are busy. */
 class Ahead {
  public:
-  /** Panels p0..p1-1 of WIDTH lanes, to be fetched in `times` goes. */
-  Ahead(const Operand& x, int64_t width, int64_t p0, int64_t p1, int64_t times) {
-    const int64_t lane = p0 * width, lanes = smaller(p1 * width, x.lanes) - lane, size = bytesOf(x.dtype);
-    if (lanes <= 0) return;
-    line_ = x.data + (x.across ? lane * x.pitch : lane * size);
+  /** Lanes from `lane` on and steps k0..k1-1, in `times` goes. */
+  Ahead(const Operand& x, int64_t lane, int64_t lanes, int64_t k0, int64_t k1, int64_t times) {
+    lanes = smaller(lanes, x.lanes - lane);
+    k1 = smaller(k1, x.k);
+    if (lanes <= 0 || k0 >= k1) return;
+    const int64_t size = bytesOf(x.dtype);
+    line_ = x.data + (x.across ? lane * x.pitch + k0 * size : lane * size + k0 * x.pitch);
     pitch_ = x.pitch;
-    lines_ = x.across ? lanes : x.k;
-    bytes_ = (x.across ? x.k : lanes) * size;
+    lines_ = x.across ? lanes : k1 - k0;
+    bytes_ = (x.across ? k1 - k0 : lanes) * size;
     each_ = ceilDiv(lines_ * ceilDiv(bytes_, 64), times > 0 ? times : 1);
   }
   void fetch() {
@@ -124,6 +129,16 @@ void loadScale(const Product& p, int64_t col, float* to) {
   for (int64_t j = 0; j < TILE_COLS; j++) to[j] = col + j < p.n ? p.scale[col + j] * p.alpha : 0.0f;
 }
 
+typedef void (*TileRows)(int64_t rows, int64_t steps, const float* a, const float* b, TileEnds ends);
+/** The tile for so many columns: of few, the vectors that have none are not computed. */
+inline TileRows tileFor(bool pairs, int64_t cols) {
+#if KRAIT_DOT
+  if (pairs) return cols <= LANES ? tileOf<ByPair, 1> : tileOf<ByPair, TILE_VECTORS>;
+#endif
+  (void)pairs;
+  return cols <= LANES ? tileOf<ByElement, 1> : tileOf<ByElement, TILE_VECTORS>;
+}
+
 /** Rows of c that are about to be written; a line that is fetched late holds up the tile after it. */
 inline void fetchTile(const char* c, int64_t pitch, int64_t rows, int64_t bytes) {
 #if !defined(__wasm__)
@@ -135,17 +150,13 @@ inline void fetchTile(const char* c, int64_t pitch, int64_t rows, int64_t bytes)
 
 /** Multiplies one block; between blocks of k the sums wait in `aside`. */
 void multiply(const Product& p, const Meeting& x, char* c, float* aside, Ahead& ahead) {
-  void (*const tileRows)(int64_t, int64_t, const float*, const float*, TileEnds) =
-#if KRAIT_DOT
-      x.pairs ? tileOf<ByPair> :
-#endif
-              tileOf<ByElement>;
   alignas(64) float bias[TILE_COLS], scale[TILE_COLS], spill[TILE_ROWS * TILE_COLS];
   for (int64_t col = x.col0; col < x.col1; col += TILE_COLS) {
     const float* b = x.b + (col - x.col0) / TILE_COLS * x.strideB;
     const int64_t cols = smaller(TILE_COLS, p.n - col);
     const bool direct = p.cType == F32 && cols == TILE_COLS;  // whole vectors of c itself
     const bool biased = p.bias && x.first;
+    const TileRows tileRows = tileFor(x.pairs, cols);
     if (biased) loadBias(p, col, bias);
     if (p.scale) loadScale(p, col, scale);
     for (int64_t row = x.row0; row < x.row1; row += TILE_ROWS, aside += TILE_ROWS * TILE_COLS) {
@@ -181,9 +192,9 @@ void blockTimesShared(const Product& p, const Blocking& how, int64_t item, int64
   char* c = p.c + item * p.strideC;
   float* aside = own + how.privateWords();
   shared += how.sharedCopies > 1 ? item * how.sharedPanels * how.sharedStride() : 0;
-  // Whoever takes the next panels, most often this thread, finds them in the second cache.
-  Ahead ahead(mine, how.privateWidth(), p1, smaller(p1 + how.privateBlock, how.privatePanels),
-              (p1 - p0) * how.sharedPanels * how.blocks);
+  // What is packed next is fetched meanwhile: the panels after these, which most often this thread takes, or more of k.
+  const int64_t width = how.privateWidth();
+  Ahead ahead(mine, p1 * width, how.privateBlock * width, 0, p.k, (p1 - p0) * how.sharedPanels * how.blocks);
   for (int64_t s0 = 0; s0 < how.sharedPanels; s0 += how.sharedBlock) {
     const int64_t s1 = smaller(s0 + how.sharedBlock, how.sharedPanels);
     Meeting x;
@@ -195,6 +206,10 @@ void blockTimesShared(const Product& p, const Blocking& how, int64_t item, int64
       const int64_t k0 = block * how.blockSteps, k1 = smaller(k0 + how.blockSteps, how.steps);
       float* packed = own + (how.resident ? k0 * how.privateBlock * how.privateWidth() : 0);
       const int64_t stride = (k1 - k0) * how.privateWidth();
+      if (!how.resident) {
+        const int64_t step = how.pairs ? 2 : 1;
+        ahead = Ahead(mine, p0 * width, (p1 - p0) * width, k1 * step, (k1 + how.blockSteps) * step, (p1 - p0) * (s1 - s0));
+      }
       if (!how.resident || s0 == 0) {
         if (how.sharesB) packOperand<TILE_ROWS>(mine, how.pairs, p0, p1, k0, k1, packed, stride);
         else packOperand<TILE_COLS>(mine, how.pairs, p0, p1, k0, k1, packed, stride);
@@ -222,6 +237,7 @@ void planBlocked(const Product& p, Plan* plan) {
   // Multiply-adds that are worth a thread: some microseconds.
   const double each = double(how.privateWidth()) * double(how.sharedPanels) * double(how.sharedStride());
   plan->grain[1] = 1 + int64_t(150000.0 / (1.0 + each));
+  if (!how.resident && plan->grain[1] < how.privateBlock) plan->grain[1] = how.privateBlock;
   plan->shared_scratch = size_t(plan->units[0] * how.sharedStride()) * 4;
   plan->thread_scratch = size_t(how.privateWords() + how.asideWords()) * 4;
 }

@@ -83,14 +83,14 @@ KRAIT_OUTLINE void tile(int64_t steps, const float* a, const float* b, const Til
 }
 
 /** A tile of 1 to TILE_ROWS rows: whole, or in pieces, so that a short last panel costs little more than it holds. */
-template <class Product>
+template <class Product, int VECTORS>
 void tileOf(int64_t rows, int64_t steps, const float* a, const float* b, TileEnds ends) {
-  if (rows == TILE_ROWS) return tile<Product, TILE_ROWS, TILE_VECTORS>(steps, a, b, ends);
+  if (rows == TILE_ROWS) return tile<Product, TILE_ROWS, VECTORS>(steps, a, b, ends);
   while (rows > 0) {
     const int64_t piece = rows >= 4 ? 4 : rows >= 2 ? 2 : 1;
-    if (piece == 4) tile<Product, 4, TILE_VECTORS>(steps, a, b, ends);
-    if (piece == 2) tile<Product, 2, TILE_VECTORS>(steps, a, b, ends);
-    if (piece == 1) tile<Product, 1, TILE_VECTORS>(steps, a, b, ends);
+    if (piece == 4) tile<Product, 4, VECTORS>(steps, a, b, ends);
+    if (piece == 2) tile<Product, 2, VECTORS>(steps, a, b, ends);
+    if (piece == 1) tile<Product, 1, VECTORS>(steps, a, b, ends);
     a += piece;
     ends.in += piece * ends.ldIn;
     ends.out += piece * ends.ldOut;

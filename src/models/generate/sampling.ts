@@ -40,10 +40,15 @@ export function penalizeRepetition(logits: Float32Array | Float64Array, seen: It
  */
 export function greedyToken(logits: ArrayLike<number>): number {
   let best = 0;
+  let top = logits[0];
   for (let i = 0; i < logits.length; i++) {
-    if (Number.isNaN(logits[i]))
+    const value = logits[i];
+    if (Number.isNaN(value))
       throw new KraitError(`logit of token ${i} is NaN; the weights or a value on the way overflowed`);
-    if (logits[i] > logits[best]) best = i;
+    if (value > top) {
+      best = i;
+      top = value;
+    }
   }
   return best;
 }

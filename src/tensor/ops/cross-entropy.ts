@@ -1,9 +1,9 @@
 /**
  * Cross-entropy, alone and fused with the output head. The fused form works through a block of rows at a time:
- * logits of one block become their own gradient in place and are multiplied back at once, so neither the logits
- * nor their gradient ever exist for the whole batch (rows x vocabulary).
+ * logits of one block become their own gradient (in place, but in half precision) and are multiplied back at once, so
+ * neither the logits nor their gradient ever exist for the whole batch (rows x vocabulary).
  */
-import { DTypeError, ShapeError } from '../../core/index.ts';
+import { DTypeError, dtypeBytes, ShapeError } from '../../core/index.ts';
 import { record, willRecord } from '../autograd.ts';
 import type { Tensor } from '../tensor.ts';
 import { cast, mul, scale } from './elementwise.ts';
@@ -14,8 +14,17 @@ import { reshape } from './shape.ts';
 /** Targets with this value carry no loss. */
 export const IGNORE_INDEX = -100;
 
-/** Bytes of logits that are alive at once. */
-const BLOCK_BYTES = 16 * 2 ** 20;
+/** Bytes of logits, and of their gradient where it is another type, that are alive at once. */
+const BLOCK_BYTES = 32 * 2 ** 20;
+/** Blocks are whole tiles of the product on every instruction set. */
+const TILE_ROWS = 12;
+
+/** Rows of a block: as even as can be, because each block reads the whole weight. */
+function blockRows(rows: number, bytesPerRow: number): number {
+  const most = Math.max(TILE_ROWS, Math.floor(BLOCK_BYTES / bytesPerRow));
+  const even = Math.ceil(rows / Math.ceil(rows / most));
+  return Math.min(rows, Math.ceil(even / TILE_ROWS) * TILE_ROWS);
+}
 
 function checkTargets(op: string, targets: Tensor, rows: number): void {
   if (targets.dtype !== 'i32') throw new DTypeError(op, 'targets', 'i32', targets.dtype);
@@ -55,7 +64,8 @@ export interface HeadLossOptions {
 
 /**
  * sum over rows of -log softmax(x W^T)[target], divided by `normalizer`; a scalar.
- * x [..., d], weight [v, d], targets i32 [...]. Half x against f32 weight multiplies in x's type (see `linear`).
+ * x [..., d], weight [v, d], targets i32 [...]. Half x against f32 weight multiplies in x's type (see `linear`), and the
+ * gradient of f32 logits is rounded to x's type, as that of any other result in that type is.
  * @throws ShapeError, DTypeError if an argument does not fit.
  */
 export function linearCrossEntropy(x: Tensor, weight: Tensor, targets: Tensor, options: HeadLossOptions): Tensor {
@@ -68,12 +78,13 @@ export function linearCrossEntropy(x: Tensor, weight: Tensor, targets: Tensor, o
   const dw = recording && weight.requiresGrad ? device.zeros(weight.shape, weight.dtype) : null;
   const losses = device.empty([rows, 1], x.dtype === 'f64' ? 'f64' : 'f32');
   const gradScale = (options.gradScale ?? 1) / options.normalizer;
-  const block = Math.max(16, Math.min(rows, Math.floor(BLOCK_BYTES / (4 * v))));
+  const half = x.dtype === 'bf16' || x.dtype === 'f16';
+  const block = blockRows(rows, v * (dtypeBytes(losses.dtype) + (half && recording ? dtypeBytes(x.dtype) : 0)));
   device.noGrad(() =>
     device.scope(() => {
-      const half = x.dtype === 'bf16' || x.dtype === 'f16';
       const w = half && weight.dtype === 'f32' ? cast(weight, x.dtype) : weight;
       const logits = device.empty([block, v], losses.dtype);
+      const dlogits = half && recording ? device.empty([block, v], x.dtype) : logits;
       for (let at = 0; at < rows; at += block) {
         const m = Math.min(block, rows - at);
         const part = (t: Tensor, cols: number) => t.alias([m, cols], t.offset + at * t.ld, t.ld);
@@ -83,15 +94,15 @@ export function linearCrossEntropy(x: Tensor, weight: Tensor, targets: Tensor, o
           beta: 0,
         });
         const t = targets.alias([m, 1], targets.offset + at);
-        const tensors = { logits, targets: t, losses: part(losses, 1), dlogits: recording ? logits : null };
+        const tensors = { logits, targets: t, losses: part(losses, 1), dlogits: recording ? dlogits : null };
         device.launch('cross_entropy', tensors, { rows: m, cols: v, ignore: IGNORE_INDEX }, { gradScale });
         if (dx)
-          device.launch('matmul', { a: logits, b: w, c: part(dx, d) }, productDims({ m, n: d, k: v }), {
+          device.launch('matmul', { a: dlogits, b: w, c: part(dx, d) }, productDims({ m, n: d, k: v }), {
             alpha: 1,
             beta: 0,
           });
         if (dw)
-          device.launch('matmul', { a: logits, b: xs, c: dw }, productDims({ m: v, n: d, k: m, transA: true }), {
+          device.launch('matmul', { a: dlogits, b: xs, c: dw }, productDims({ m: v, n: d, k: m, transA: true }), {
             alpha: 1,
             beta: 1,
           });
