@@ -42,7 +42,7 @@ struct BackwardRoom {
   float *slopes, *rates, *state, *dh, *da;  // of every group of the set: [states, 16]
   float *dskip, *dbias, *largestRate;       // [16], [16], 1
   float* steps;                             // of every group of the set
-  float *kept, *products;                   // of the block and the vector at work (scan-walk.h)
+  float *kept, *channelSums;                // of the block and the vector at work (scan-walk.h)
   char* positions;
   int64_t most;
 
@@ -52,7 +52,7 @@ struct BackwardRoom {
     dh = take(groups * size), da = take(groups * size);
     dskip = take(groups * WIDTH), dbias = take(groups * WIDTH), largestRate = take(groups);
     steps = take(groups * Steps::ARRAYS * most * WIDTH);
-    kept = take(most * KEPT), products = take(most * KEPT);
+    kept = take(most * KEPT), channelSums = take(most * SUMS);
     positions = reinterpret_cast<char*>(next_);
   }
   static size_t bytes(const BackwardScan& scan) {
@@ -141,13 +141,14 @@ inline void finishGradients(const BackwardScan& scan, const Positions& positions
 }
 
 /** Sums over the set's channels of a block of states, to rows of [2, n] in shared scratch. */
-inline void writeBlockSums(const Positions& positions, int64_t block, int64_t n, const float* products, float* sums) {
-  const size_t bytes = size_t(n - block < BLOCK ? n - block : BLOCK) * 4;
-  for (int64_t i = 0; i < positions.count; i++) {
-    const F4 sumB = laneSums(products + i * KEPT), sumC = laneSums(products + i * KEPT + BLOCK * LANES);
+inline void writeBlockSums(const Positions& positions, int64_t block, int64_t n, const float* channelSums, float* sums) {
+  const int64_t states = n - block < BLOCK ? n - block : BLOCK;
+  for (int64_t i = 0; i < positions.count; i++, channelSums += SUMS) {
     float* out = sums + positions.at[i] * 2 * n + block;
-    __builtin_memcpy(out, &sumB, bytes);
-    __builtin_memcpy(out + n, &sumC, bytes);
+    for (int64_t s = 0; s < states; s++) {
+      out[s] = channelSums[s];
+      out[n + s] = channelSums[BLOCK + s];
+    }
   }
 }
 
@@ -161,7 +162,7 @@ inline void chunkBack(const BackwardScan& scan, const Positions& positions, int6
     prepareGradients(scan, positions, groupOf(scan, firstGroup + g), room.stepsOf(g));
   }
   for (int64_t block = 0, walk = 0; block < scan.states; block += BLOCK) {
-    __builtin_memset(room.products, 0, size_t(positions.count * KEPT) * 4);
+    __builtin_memset(room.channelSums, 0, size_t(positions.count * SUMS) * 4);
     for (int64_t g = 0; g < count; g++) {
       const Steps steps = room.stepsOf(g);
       const bool isNear = areDecaysNear(room.largestRate[g], steps.delta, positions.count);
@@ -171,11 +172,11 @@ inline void chunkBack(const BackwardScan& scan, const Positions& positions, int6
         const int64_t at = (g * scan.states + block) * WIDTH + q;
         const Lines lines = linesOf(*ahead[walk & 3], next, groupOf(scan, firstGroup + walk / 4 % count));
         const auto recompute = isNear ? recomputeBlock<true> : recomputeBlock<false>;
-        recompute(positions, block, room.rates + at, room.state + at, steps, q, room.kept, room.products, lines);
-        walkBlock(positions, block, room.slopes + at, room.kept, steps, q, room.dh + at, room.da + at, room.products);
+        recompute(positions, block, room.rates + at, room.state + at, steps, q, room.kept, room.channelSums, lines);
+        walkBlock(positions, block, room.slopes + at, room.kept, steps, q, room.dh + at, room.da + at, room.channelSums);
       }
     }
-    writeBlockSums(positions, block, scan.n, room.products, sums);
+    writeBlockSums(positions, block, scan.n, room.channelSums, sums);
   }
   for (int64_t g = 0; g < count; g++) {
     const Group group = groupOf(scan, firstGroup + g);

@@ -232,14 +232,6 @@ typedef int32_t I4 __attribute__((vector_size(16)));
 #define KRAIT_SHUFFLE(a, b, i, j, k, l) __builtin_shuffle(a, b, I4{i, j, k, l})
 #endif
 
-/** Lanes of a vector in memory, folded in halves down to 4. */
-KRAIT_INLINE F4 foldToFour(const float* lanes) {
-  const auto at = [&](int i) __attribute__((always_inline)) { return loadVector<F4>(lanes + 4 * i); };
-  if constexpr (LANES == 16) return (at(0) + at(2)) + (at(1) + at(3));
-  if constexpr (LANES == 8) return at(0) + at(1);
-  return at(0);
-}
-
 /** Sum of each of four vectors of 4 lanes: lane i + lane i+2, then +1. */
 KRAIT_INLINE F4 sumsOfFour(F4 a, F4 b, F4 c, F4 d) {
   const F4 ab = KRAIT_SHUFFLE(a, b, 0, 1, 4, 5) + KRAIT_SHUFFLE(a, b, 2, 3, 6, 7);
