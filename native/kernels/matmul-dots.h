@@ -16,12 +16,16 @@ namespace {
 constexpr int64_t DOT_ROWS = 16;  // rows of the wide operand that one unit multiplies
 constexpr int64_t DOT_WORDS = 6144;  // of all thin rows at a time, so that they stay in the first cache
 
+// TURN: bytes of a wide row that a single thin row takes in a turn of its loop. Hardware fetches ahead at full speed in turns of
+// eight to twelve lines of memory, at half of it in turns of two (Zen 4).
+
 /** Thin rows in f32, wide rows of any type T, widened. */
 template <int T>
 struct ByFloats {
   typedef Floats Sum;
   static constexpr int WIDTH = LANES, BYTES = WIDTH * bytesOf(T);  // elements of a step, and what the wide ones take
-  static constexpr int CHAINS = 4;                                 // steps in flight, which hide the latency of one
+  static constexpr int CHAINS = 4, TURN = 768;                     // steps in flight, which hide the latency of one
+  static constexpr bool TAKES_PARTS = false;  // of a step, at the end of a row
   static inline Floats wide(const char* row, int64_t k) { return loadFloats<T, LANES>(row, k); }
   static inline void add(Sum& sum, const char* thin, int64_t k, Floats y) { sum += loadAs<Floats>(thin + 4 * k) * y; }
   static inline Floats total(const Sum& sum, const char*) { return sum; }
@@ -32,7 +36,8 @@ struct ByFloats {
 /** Both in bf16, two elements a lane, summed in f32. */
 struct ByPairs {
   typedef Floats Sum;
-  static constexpr int WIDTH = 2 * LANES, BYTES = 4 * LANES, CHAINS = 4;
+  static constexpr int WIDTH = 2 * LANES, BYTES = 4 * LANES, CHAINS = 4, TURN = 768;
+  static constexpr bool TAKES_PARTS = false;
   static inline Floats wide(const char* row, int64_t k) { return loadAs<Floats>(row + 2 * k); }
   static inline void add(Sum& sum, const char* thin, int64_t k, Floats y) {
     sum = ByPair::add(sum, loadAs<Floats>(thin + 2 * k), y);
@@ -62,7 +67,7 @@ struct ByFixed {
       low = plus(low, other.low);
     }
   };
-  static constexpr int WIDTH = sizeof(Ints) / 2, BYTES = WIDTH, CHAINS = 2;
+  static constexpr int WIDTH = sizeof(Ints) / 2, BYTES = WIDTH, CHAINS = 2, TURN = 512;
   static constexpr int HEAD = 64;  // bytes before the numbers: what they are multiples of
   static constexpr float SMALL = 1.0f / 32767.0f;  // of low against high
   static int64_t rowBytes(int64_t k) { return HEAD + ceilDiv(k, WIDTH) * WIDTH * 4; }
@@ -90,6 +95,14 @@ struct ByFixed {
     return _mm256_cvtepi8_epi16(loadAs<__m128i>(row + k));
 #endif
   }
+#if defined(__AVX512BW__)
+  static constexpr bool TAKES_PARTS = true;
+  static inline Ints part(const char* row, int64_t k, int64_t count) {
+    return _mm512_cvtepi8_epi16(_mm256_maskz_loadu_epi8(__mmask32((1u << count) - 1), row + k));
+  }
+#else
+  static constexpr bool TAKES_PARTS = false;
+#endif
   static inline void add(Sum& sum, const char* thin, int64_t k, Ints y) {
     sum.high = addPairs(sum.high, loadAs<Ints>(thin + HEAD + 4 * k), y);
     sum.low = addPairs(sum.low, loadAs<Ints>(thin + HEAD + 4 * k + 2 * WIDTH), y);
@@ -161,25 +174,31 @@ template <class Step, int TS>
 void dots(const char* thin, int64_t thinPitch, const char* memory, int64_t pitch, int64_t rows, int64_t k0, int64_t k1,
           float* sums) {
   constexpr int CHAINS = TS < Step::CHAINS ? Step::CHAINS / TS : 1;
-  // Eight lines of memory at a time: for loops of two, hardware fetches ahead at half of the speed.
-  constexpr int LINES = (TS == 1 ? 512 : 256) / Step::BYTES, UNROLL = LINES > CHAINS ? LINES : CHAINS;
   Floats total[TS][4] = {};
   for (int r = 0; r < rows; r++) {
     const char* row = memory + r * pitch;
     typename Step::Sum sum[TS][CHAINS] = {};
     int64_t k = k0;
-    for (; k + UNROLL * Step::WIDTH <= k1; k += UNROLL * Step::WIDTH) {
-#pragma GCC unroll 16
-      for (int v = 0; v < UNROLL; v++) {
-        const auto y = Step::wide(row, k + v * Step::WIDTH);
+    const auto steps = [&](auto constant) __attribute__((always_inline)) {
+      constexpr int COUNT = decltype(constant)::value;
+      for (; k + COUNT * Step::WIDTH <= k1; k += COUNT * Step::WIDTH) {
+#pragma GCC unroll 32
+        for (int v = 0; v < COUNT; v++) {
+          const auto y = Step::wide(row, k + v * Step::WIDTH);
 #pragma GCC unroll 4
-        for (int i = 0; i < TS; i++) Step::add(sum[i][v % CHAINS], thin + i * thinPitch, k + v * Step::WIDTH, y);
+          for (int i = 0; i < TS; i++) Step::add(sum[i][v % CHAINS], thin + i * thinPitch, k + v * Step::WIDTH, y);
+        }
       }
-    }
-    for (; k + Step::WIDTH <= k1; k += Step::WIDTH) {
-      const auto y = Step::wide(row, k);
-#pragma GCC unroll 4
-      for (int i = 0; i < TS; i++) Step::add(sum[i][0], thin + i * thinPitch, k, y);
+    };
+    if constexpr (TS == 1) steps(Constant<Step::TURN / Step::BYTES>());
+    steps(Constant<CHAINS>());
+    steps(Constant<1>());
+    if constexpr (Step::TAKES_PARTS) {
+      if (k < k1) {
+        const auto y = Step::part(row, k, k1 - k);
+        for (int i = 0; i < TS; i++) Step::add(sum[i][0], thin + i * thinPitch, k, y);
+        k = k1;
+      }
     }
 #pragma GCC unroll 4
     for (int i = 0; i < TS; i++) {
