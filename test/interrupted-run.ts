@@ -3,7 +3,8 @@
  *
  *   node --import tsx interrupted-run.ts MOMENT ARGS...
  *
- * `step` is a Ctrl-C after the first step that is shown. The others are a SIGKILL during the save of the second
+ * `step` is a Ctrl-C after the first step (or requests that are answered) that is shown. `answers` is a SIGKILL in the
+ * middle of keeping the second lot of an evaluation's answers. The others are a SIGKILL during the save of the second
  * checkpoint: `weights` in the middle of a file, `rename` before the folder gets its name, `last` before the pointer moves.
  */
 import { main } from '../src/cli/main.ts';
@@ -26,7 +27,7 @@ if (moment === 'step') {
   const write = process.stderr.write.bind(process.stderr) as (...args: unknown[]) => boolean;
   let isFirst = true;
   process.stderr.write = ((...args: unknown[]) => {
-    if (isFirst && /^tuning: /.test(String(args[0]))) {
+    if (isFirst && /^(tuning: |requests: [1-9])/.test(String(args[0]))) {
       isFirst = false;
       process.kill(process.pid, 'SIGINT');
     }
@@ -45,5 +46,18 @@ const rename = nodeFiles.rename.bind(nodeFiles);
 nodeFiles.rename = async (from, to) => {
   if (moment === 'rename' && isAsideOfSecond(from)) die();
   return rename(from, to);
+};
+let lots = 0;
+const openWritable = nodeFiles.openWritable.bind(nodeFiles);
+nodeFiles.openWritable = async (path) => {
+  const file = await openWritable(path);
+  const isHit = moment === 'answers' && path.endsWith('answers.jsonl') && lots++ === 2; // opened before anything is kept
+  if (!isHit) return file;
+  const write = file.write.bind(file);
+  file.write = async (bytes, offset) => {
+    await write(bytes.subarray(0, Math.ceil(bytes.length / 2)), offset);
+    die();
+  };
+  return file;
 };
 process.exitCode = await main(args);

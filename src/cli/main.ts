@@ -15,6 +15,7 @@ interface Entry {
 /** Every command, with its own file. */
 const COMMANDS: Record<string, Entry> = {
   generate: { summary: 'continue a prompt', load: () => import('./generate.ts') },
+  eval: { summary: 'scores on tasks, zero- and few-shot, as lm-eval gives them', load: () => import('./eval.ts') },
   score: { summary: 'log-probabilities and perplexity of a text', load: () => import('./score.ts') },
   tune: { summary: 'fine-tune a model: LoRA or full', load: () => import('./tune.ts') },
   merge: { summary: 'merge a LoRA adapter into its model', load: () => import('./merge.ts') },

@@ -200,21 +200,24 @@ export async function checkOutputFolder(
   folder: string,
   { force, resume }: { force?: boolean; resume?: boolean },
   runFiles: readonly string[] = RUN_FILES,
+  flag = '--out',
 ): Promise<void> {
-  if (folder.trim() === '') throw new UsageError('--out: the path is empty; give a folder');
+  if (folder.trim() === '') throw new UsageError(`${flag}: the path is empty; give a folder`);
   const status = await nodeFiles.status(folder);
-  if (status && !status.isFolder) throw new UsageError(`--out: ${folder} is a file; give a folder`);
+  if (status && !status.isFolder) throw new UsageError(`${flag}: ${folder} is a file; give a folder`);
   const names = status && !force ? await nodeFiles.list(folder) : [];
   if (names.length === 0) return;
   if (resume === undefined) {
-    throw new UsageError(`--out: ${folder} exists and is not empty; give --force to write over it, or another folder`);
+    throw new UsageError(
+      `${flag}: ${folder} exists and is not empty; give --force to write over it, or another folder`,
+    );
   }
   if (!resume) {
     const ways = 'give --resume to go on, --force to write over it, or another folder';
-    throw new UsageError(`--out: ${folder} exists and is not empty; ${ways}`);
+    throw new UsageError(`${flag}: ${folder} exists and is not empty; ${ways}`);
   }
   if (names.some((name) => runFiles.includes(name))) return;
-  throw new UsageError(`--out: ${folder} has no run to resume; give --force to write over it, or another folder`);
+  throw new UsageError(`${flag}: ${folder} has no run to resume; give --force to write over it, or another folder`);
 }
 
 /** Everything on standard input as text. */

@@ -195,15 +195,16 @@ export class HubClient {
     const { endpoint, token } = this.settings;
     const code = headers.get('x-error-code');
     if (code === 'RevisionNotFound') {
-      return new EnvironmentError(`model ${id} on ${endpoint} has no revision ${revision}`, ['check --revision']);
+      const remedy = isDataset(id) ? 'look for it there' : 'check --revision';
+      return new EnvironmentError(`${nounOf(id)} on ${endpoint} has no revision ${revision}`, [remedy]);
     }
     if (status === 403 || code === 'GatedRepo') {
       const remedy = `accept its terms on ${endpoint}/${id} and set HF_TOKEN to a token that may read it`;
-      return new EnvironmentError(`access to model ${id} is refused (${status})`, [remedy]);
+      return new EnvironmentError(`access to ${nounOf(id)} is refused (${status})`, [remedy]);
     }
     if (status === 401 || status === 404) {
       const remedies = ['check the id', token ? 'check HF_TOKEN' : 'set HF_TOKEN if it is private'];
-      return new EnvironmentError(`no model ${id} on ${endpoint} (${status})`, remedies);
+      return new EnvironmentError(`no ${nounOf(id)} on ${endpoint} (${status})`, remedies);
     }
     return new EnvironmentError(`${endpoint} answers ${status} to ${id}/${path}`, ['try again later']);
   }
@@ -221,6 +222,11 @@ export class HubClient {
     this.options.signal?.throwIfAborted();
   }
 }
+
+const isDataset = (id: string): boolean => id.startsWith('datasets/');
+
+/** `model org/name`, or `data set org/name`, of an id as in addresses. */
+const nounOf = (id: string): string => (isDataset(id) ? `data set ${id.slice('datasets/'.length)}` : `model ${id}`);
 
 /** Length of the whole file, by an answer that carries it or its end. */
 function totalOf({ status, headers }: Response): number | null {

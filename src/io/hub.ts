@@ -10,28 +10,14 @@
  */
 import { EnvironmentError, FileFormatError, UsageError } from '../core/index.ts';
 import { PICKLE_REMEDY, parseWeightMap, WEIGHTS_FILE, WEIGHTS_INDEX_FILE } from './checkpoint.ts';
-import { type CacheFileSystem, joinPath } from './files.ts';
+import type { CacheFileSystem } from './files.ts';
 import { NetworkError } from './http-exchange.ts';
-import { type ClientOptions, HubClient, type RemoteFile } from './hub-client.ts';
+import { HubClient, type RemoteFile } from './hub-client.ts';
+import { RepositoryCache, RepositoryDownload, type ResolveOptions } from './hub-repository.ts';
 import type { HubSettings } from './hub-settings.ts';
 import { SIDE_FILES } from './side-files.ts';
 
-export interface DownloadProgress {
-  /** The file's name in the repository. */
-  readonly file: string;
-  readonly receivedBytes: number;
-  /** Null if the server does not say. */
-  readonly totalBytes: number | null;
-}
-
-export interface ResolveOptions extends ClientOptions {
-  /** Branch, tag or commit; `main` by default. */
-  revision?: string;
-  /** Told as bytes arrive. */
-  progress?: (progress: DownloadProgress) => void;
-  /** Told, in one line, when the cache stands in for a server that cannot be reached. */
-  warn?: (line: string) => void;
-}
+export type { DownloadProgress, ResolveOptions } from './hub-repository.ts';
 
 const CONFIG_FILE = 'config.json';
 const PICKLES = ['pytorch_model.bin', 'pytorch_model.bin.index.json', 'consolidated.00.pth'];
@@ -86,50 +72,10 @@ export async function resolveModel(
 }
 
 /** One model's folder in the cache. */
-class ModelCache {
-  readonly folder: string;
-
-  constructor(
-    readonly files: CacheFileSystem,
-    cacheDir: string,
-    id: string,
-  ) {
-    this.folder = joinPath(cacheDir, `models--${id.replaceAll('/', '--')}`);
-  }
-
-  snapshot(commit: string): string {
-    return joinPath(this.folder, 'snapshots', commit);
-  }
-
-  /** Path of a file in a snapshot. */
-  pointer(commit: string, file: string): string {
-    return joinPath(this.snapshot(commit), file);
-  }
-
-  blob(etag: string): string {
-    return joinPath(this.folder, 'blobs', etag);
-  }
-
-  async setRef(revision: string, commit: string): Promise<void> {
-    const path = joinPath(this.folder, 'refs', revision);
-    if ((await this.files.exists(path)) && (await this.files.readText(path)).trim() === commit) return;
-    await this.files.writeAtomic(path, commit);
-  }
-
-  /** Whether a commit is known not to have a file. */
-  isAbsent(commit: string, file: string): Promise<boolean> {
-    return this.files.exists(joinPath(this.folder, '.no_exist', commit, file));
-  }
-
-  async setAbsent(commit: string, file: string): Promise<void> {
-    await this.files.writeAtomic(joinPath(this.folder, '.no_exist', commit, file), '');
-  }
-
+class ModelCache extends RepositoryCache {
   /** Folder of a revision if its configuration and all of its weights are here. */
   async find(revision: string): Promise<string | undefined> {
-    const ref = joinPath(this.folder, 'refs', revision);
-    const isRef = !COMMIT.test(revision) && (await this.files.exists(ref));
-    const commit = isRef ? (await this.files.readText(ref)).trim() : revision;
+    const commit = COMMIT.test(revision) ? revision : ((await this.ref(revision)) ?? revision);
     const has = (file: string) => this.files.exists(this.pointer(commit, file));
     if (!(await has(CONFIG_FILE))) return undefined;
     if (await has(WEIGHTS_FILE)) return this.snapshot(commit);
@@ -143,21 +89,7 @@ class ModelCache {
 }
 
 /** Brings one revision of a model into the cache. */
-class ModelDownload {
-  /** Name of the snapshot's folder, once known. */
-  private snapshot = '';
-  /** Commit or revision that files are asked for at. */
-  private revision = '';
-  /** Whether the model was found. */
-  private isKnown = false;
-
-  constructor(
-    private readonly cache: ModelCache,
-    private readonly client: HubClient,
-    private readonly id: string,
-    private readonly options: ResolveOptions,
-  ) {}
-
+class ModelDownload extends RepositoryDownload {
   /** The folder of the snapshot. */
   async run(revision: string): Promise<string> {
     this.revision = revision;
@@ -177,10 +109,6 @@ class ModelDownload {
     await this.bringWeights(cached ?? weights!.at.path, weights);
     if (revision !== this.snapshot) await this.cache.setRef(revision, this.snapshot);
     return this.cache.snapshot(this.snapshot);
-  }
-
-  private describe(path: string): Promise<RemoteFile | undefined> {
-    return this.client.describe({ id: this.id, revision: this.revision, path }, this.isKnown);
   }
 
   private async cachedWeights(commit: string): Promise<string | undefined> {
@@ -203,63 +131,11 @@ class ModelDownload {
     ]);
   }
 
-  private async bringIfThere(file: string): Promise<void> {
-    const isVersioned = this.revision === this.snapshot;
-    if (await this.cache.files.exists(this.cache.pointer(this.snapshot, file))) return;
-    if (isVersioned && (await this.cache.isAbsent(this.snapshot, file))) return;
-    const remote = await this.describe(file);
-    if (remote) await this.bring(file, remote);
-    else if (isVersioned) await this.cache.setAbsent(this.snapshot, file);
-  }
-
-  /** One file into the snapshot; `remote` if it has been asked about already. */
-  private async bring(file: string, remote?: RemoteFile): Promise<void> {
-    const { files } = this.cache;
-    const pointer = this.cache.pointer(this.snapshot, file);
-    if (await files.exists(pointer)) return;
-    const source = remote ?? (await this.describe(file));
-    if (!source)
-      throw new FileFormatError(`${this.id}/${file}`, 'the index lists it, the model lacks it', 'tell its authors');
-    const blob = this.cache.blob(source.etag ?? `${this.snapshot}-${file}`);
-    const status = await files.status(blob);
-    if (!status || (source.bytes !== null && status.size !== source.bytes)) await this.download(source, blob);
-    await files.link(blob, pointer);
-  }
-
   private async bringWeights(file: string, remote?: RemoteFile): Promise<void> {
     await this.bring(file, remote);
     if (file !== WEIGHTS_INDEX_FILE) return;
     const index = this.cache.pointer(this.snapshot, file);
     const shards = new Set(parseWeightMap(index, await this.cache.files.readText(index)).values());
     for (const shard of shards) await this.bring(shard);
-  }
-
-  /** Another process that fetches the same content may be first at any point: then its blob serves. */
-  private async download(remote: RemoteFile, blob: string): Promise<void> {
-    try {
-      await this.downloadBlob(remote, blob);
-    } catch (error) {
-      this.options.signal?.throwIfAborted();
-      if (!(await this.cache.files.exists(blob))) throw error;
-    }
-  }
-
-  /** A blob gets its name only when it is complete, synced and has its checksum. */
-  private async downloadBlob(remote: RemoteFile, blob: string): Promise<void> {
-    const { files } = this.cache;
-    const incomplete = `${blob}.incomplete`;
-    const file = remote.at.path;
-    const isResumed = await files.exists(incomplete);
-    await this.client.download(remote, files, incomplete, (receivedBytes, totalBytes) =>
-      this.options.progress?.({ file, receivedBytes, totalBytes }),
-    );
-    const sha256 = remote.sha256 && (await files.sha256(incomplete));
-    if (sha256 !== remote.sha256) {
-      await files.remove(incomplete);
-      if (isResumed) return this.downloadBlob(remote, blob);
-      const problem = `${this.id}/${file}: arrived damaged (sha256 ${sha256}, expected ${remote.sha256})`;
-      throw new EnvironmentError(problem, ['run the same command again', 'check HF_ENDPOINT']);
-    }
-    await files.rename(incomplete, blob);
   }
 }

@@ -5,13 +5,12 @@
 import { UsageError } from '../../core/index.ts';
 import type { Tokenizer } from '../../io/index.ts';
 import type { ContinuationRequest } from '../../models/index.ts';
+import { SPACES } from '../python/text.ts';
 import type { LoglikelihoodRequest } from '../requests.ts';
 
 /** What evaluation needs of a tokenizer. */
 export type Encoder = Pick<Tokenizer, 'encode' | 'decode' | 'bosId' | 'eosId' | 'path'>;
 
-/** Python's white space at the end of a text, which is not JavaScript's. */
-const SPACES = '\\t-\\r\\x1c-\\x20\\x85\\xa0\\u1680\\u2000-\\u200a\\u2028\\u2029\\u202f\\u205f\\u3000';
 const TRAILING_SPACE = new RegExp(`[${SPACES}]+$`);
 
 /** The token before a text that nothing comes before: BOS, else EOS. @throws UsageError if there is neither */

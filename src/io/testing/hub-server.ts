@@ -1,6 +1,6 @@
 /**
- * A hub on loopback: repositories over HTTP as the Hugging Face Hub serves them. Small files come at once, weights by a
- * redirect to a storage server of another origin, which can cut connections, ignore ranges or fall silent.
+ * A hub on loopback: repositories over HTTP as the Hugging Face Hub serves them. Small files come at once, weights and
+ * parquet by a redirect to a storage server of another origin, which can cut connections, ignore ranges or fall silent.
  */
 import { createHash } from 'node:crypto';
 import { createServer, type IncomingMessage, type Server, type ServerResponse } from 'node:http';
@@ -118,7 +118,7 @@ export class HubServer {
       return { status: 401, headers: { 'X-Error-Code': 'RepoNotFound' } };
     }
     if (repository.isGated) return { status: 403, headers: { 'X-Error-Code': 'GatedRepo' } };
-    if (!['main', repository.commit].includes(decodeURIComponent(revision))) {
+    if (!['main', 'refs/convert/parquet', repository.commit].includes(decodeURIComponent(revision))) {
       return { status: 404, headers: { 'X-Error-Code': 'RevisionNotFound' } };
     }
     return this.fileOf(repository, decodeURIComponent(path));
@@ -131,7 +131,7 @@ export class HubServer {
       return { status: 404, headers: this.faults.isPlain ? {} : { ...commit, 'X-Error-Code': 'EntryNotFound' } };
     }
     const body = bytesOf(content);
-    if (!path.endsWith('.safetensors')) {
+    if (!/\.(safetensors|parquet)$/.test(path)) {
       return { status: 200, headers: { ...commit, ETag: `W/"${gitEtag(body)}"`, 'Content-Length': body.length }, body };
     }
     const hash = sha256(body);

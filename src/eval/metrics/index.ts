@@ -1,0 +1,3 @@
+export * from './aggregate.ts';
+export * from './names.ts';
+export * from './sample.ts';

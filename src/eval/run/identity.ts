@@ -1,0 +1,43 @@
+/** What decides a model's answers besides the requests: by it kept answers are told from those of another model. */
+import { textHash } from '../../data/index.ts';
+import {
+  ADAPTER_CONFIG_FILE,
+  ADAPTER_WEIGHTS_FILE,
+  type CacheFileSystem,
+  isRecord,
+  joinPath,
+  parseJson,
+  SIDE_FILES,
+} from '../../io/index.ts';
+
+/**
+ * A text that differs for other weights, another adapter, tokenizer or precision.
+ * @param folder of the model; of its files the contents count, not the names of folders
+ */
+export async function modelIdentity(
+  files: CacheFileSystem,
+  folder: string,
+  adapter: string | undefined,
+  dtype: string,
+): Promise<string> {
+  const names = (await files.list(folder)).filter((name) => /\.(safetensors|gguf)$|^config\.json$/.test(name));
+  const sides = SIDE_FILES.filter((name) => name.startsWith('tokenizer') || name.startsWith('special'));
+  const paths = [...names, ...sides].map((name) => joinPath(folder, name));
+  if (adapter !== undefined)
+    paths.push(...[ADAPTER_CONFIG_FILE, ADAPTER_WEIGHTS_FILE].map((name) => joinPath(adapter, name)));
+  const parts: string[] = [dtype];
+  for (const path of paths) if (await files.exists(path)) parts.push(await files.sha256(path));
+  return textHash(parts.join('\n'));
+}
+
+/** Python's `int(1e30)`, or near it: what a tokenizer says that knows no limit. */
+const NO_LIMIT = 1e15;
+
+/** The longest input that a tokenizer names (`model_max_length`), which lm-eval takes where the model names none. */
+export async function tokenizerLimit(files: CacheFileSystem, folder: string): Promise<number | undefined> {
+  const path = joinPath(folder, 'tokenizer_config.json');
+  if (!(await files.exists(path))) return undefined;
+  const config = parseJson(path, await files.readText(path));
+  const limit = isRecord(config) ? config['model_max_length'] : undefined;
+  return typeof limit === 'number' && Number.isInteger(limit) && limit > 0 && limit < NO_LIMIT ? limit : undefined;
+}
