@@ -1,4 +1,5 @@
-/** CSV as RFC 4180 has it: fields in double quotes may hold commas, line ends and doubled quotes. */
+/** CSV as RFC 4180 has it: fields in double quotes may hold commas, line ends and doubled quotes. Read and written by Papa Parse. */
+import Papa from 'papaparse';
 import { FileFormatError } from '../core/index.ts';
 
 export interface CsvRecord {
@@ -7,52 +8,43 @@ export interface CsvRecord {
   readonly fields: readonly string[];
 }
 
+const linesIn = (text: string): number => text.split('\n').length - 1;
+
+const PROBLEMS: Partial<Record<Papa.ParseError['code'], string>> = {
+  MissingQuotes: 'a quoted field has no end',
+  InvalidQuotes: 'text goes on after a closing quote',
+};
+
 /**
- * Records of a CSV text; blank lines are skipped. Lines end with `\n` or `\r\n`.
+ * Records of a CSV text; blank lines are skipped, and lines end with `\n` or `\r\n`, which is `\n` in fields too.
  * @param where the file, for errors
  * @throws FileFormatError for a quoted field that does not end, or goes on after its closing quote
  */
 export function parseCsv(text: string, where: string, delimiter = ','): CsvRecord[] {
   const records: CsvRecord[] = [];
   let line = 1;
-  let at = 0;
-  const fail = (problem: string) => new FileFormatError(`${where}:${line}`, problem, 'write the CSV again');
-
-  /** A field in quotes that begins at `at`, which is left behind it. */
-  const quoted = (): string => {
-    let value = '';
-    for (at++; ; at++) {
-      const end = text.indexOf('"', at);
-      if (end < 0) throw fail('a quoted field has no end');
-      value += text.slice(at, end);
-      at = end + 1;
-      if (text[at] !== '"') return value;
-      value += '"';
-    }
-  };
-  const plain = (): string => {
-    const begin = at;
-    while (at < text.length && text[at] !== delimiter && text[at] !== '\n') at++;
-    return text.slice(begin, text[at - 1] === '\r' && at > begin && text[at] !== delimiter ? at - 1 : at);
-  };
-
-  while (at < text.length) {
-    const begin = line;
-    const fields: string[] = [];
-    for (;;) {
-      const from = at;
-      const isQuoted = text[at] === '"';
-      fields.push(isQuoted ? quoted() : plain());
-      for (let i = text.indexOf('\n', from); i >= 0 && i < at; i = text.indexOf('\n', i + 1)) line++;
-      if (isQuoted && text[at] === '\r') at++;
-      if (text[at] !== delimiter) break;
-      at++;
-    }
-    if (at < text.length && text[at] !== '\n')
-      throw fail(`text goes on after a closing quote: ${text.slice(at, at + 20)}`);
-    at++;
-    if (fields.length > 1 || fields[0].trim() !== '') records.push({ line: begin, fields });
-    line++;
-  }
+  let read = 0;
+  const lines = text.replaceAll('\r\n', '\n');
+  Papa.parse<string[]>(lines, {
+    delimiter,
+    newline: '\n',
+    step({ data, errors, meta }) {
+      const problem = errors.map(({ code, message }) => PROBLEMS[code] ?? message)[0];
+      if (problem) throw new FileFormatError(`${where}:${line}`, problem, 'write the CSV again');
+      if (data.length > 1 || data[0].trim() !== '') records.push({ line, fields: data });
+      line += linesIn(lines.slice(read, meta.cursor));
+      read = meta.cursor;
+    },
+  });
   return records;
 }
+
+export type CsvValue = string | number | null | undefined;
+
+/** What is not a finite number is left empty. */
+const plain = (value: CsvValue): string | number =>
+  value === null || value === undefined || (typeof value === 'number' && !Number.isFinite(value)) ? '' : value;
+
+/** Figures for spreadsheets and data frames, lines ended by \n. */
+export const formatCsv = (head: readonly string[], rows: readonly (readonly CsvValue[])[]): string =>
+  `${Papa.unparse([[...head], ...rows.map((row) => row.map(plain))], { newline: '\n' })}\n`;

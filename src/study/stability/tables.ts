@@ -1,5 +1,5 @@
 /** The study's figures as rows: for the terminal, the report and CSV. */
-import { type CsvValue, formatCsv } from '../csv.ts';
+import { type CsvValue, formatCsv } from '../../io/index.ts';
 import { type AlertCell, type Cell, formatNumber } from '../report/index.ts';
 import { type Estimate, spreadOf } from '../statistics.ts';
 import type { DeviationCurve } from './curve.ts';
