@@ -19,8 +19,9 @@ namespace KRAIT_VARIANT {
 namespace {
 
 constexpr int64_t STRETCH = 32;  // positions
-constexpr int64_t MOST_GROUPS = 4;  // groups of 16 channels in a unit
-constexpr int64_t ENOUGH_UNITS = 16;
+// Groups of 16 channels in a unit, and units that are enough to share; of one position, which reads rows of rates and states
+// that lie far apart, longer pieces of each row.
+constexpr int64_t GROUPS_OF_UNIT = 4, ENOUGH_UNITS = 16, MOST_GROUPS = 16, ENOUGH_STEPS = 4;
 
 struct ForwardScan : Scan {
   Matrix stateIn, y, stateOut, checkpoints;
@@ -28,8 +29,9 @@ struct ForwardScan : Scan {
 
   explicit ForwardScan(const Command& cmd) : Scan(cmd) {
     stateIn = matrix(cmd, 9), y = matrix(cmd, 10), stateOut = matrix(cmd, 11), checkpoints = matrix(cmd, 12);
-    unitGroups = MOST_GROUPS;  // fewer if there would be too little to share between threads
-    while (unitGroups > 1 && batches * ceilDiv(groups, unitGroups) < ENOUGH_UNITS) unitGroups /= 2;
+    unitGroups = l == 1 ? MOST_GROUPS : GROUPS_OF_UNIT;  // fewer if there would be too little to share
+    const int64_t enough = l == 1 ? ENOUGH_STEPS : ENOUGH_UNITS;
+    while (unitGroups > 1 && batches * ceilDiv(groups, unitGroups) < enough) unitGroups /= 2;
     unitsOfBatch = ceilDiv(groups, unitGroups);
   }
 };
@@ -149,8 +151,11 @@ void stepOnce(const ForwardScan& scan, const Positions& positions, int64_t batch
     const float *a = scan.a.floats(j, first), b = positions.b[j], c = positions.c[j];
     const float* before = positions.isReset[0] || !scan.stateIn ? nullptr : scan.stateIn.floats(row, first);
     float* after = scan.stateOut ? scan.stateOut.floats(row, first) : room.state;
+    const int64_t aNext = j + 1 < scan.n ? scan.a.ld : 0, beforeNext = j + 1 < scan.n ? scan.stateIn.ld : 0;
     for (int64_t at = 0; at < channels; at += LANES) {
       const Whole where = {at};
+      __builtin_prefetch(a + aNext + at);
+      if (before) __builtin_prefetch(before + beforeNext + at);
       F next = load(room.input, where) * b;
       if (before) {
         const F decay = powerOf2(load(room.delta, where) * rateOf(load(a, where)));
