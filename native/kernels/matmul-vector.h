@@ -133,6 +133,18 @@ template <int N>
 inline typename Vectors<N>::H toBf16(typename Vectors<N>::F x) {
   typedef typename Vectors<N>::U U;
   const U bits = bitsAs<U>(x);
+#if KRAIT_DOT  // numbers below 2^-126 become 0, as in the dot products
+  if constexpr (N == 16) return bitsAs<typename Vectors<N>::H>(_mm512_cvtneps_pbh(bitsAs<__m512>(x)));
+#elif defined(__AVX512F__)
+  if constexpr (N == 16) {
+    const __m512i whole = bitsAs<__m512i>(x), upper = _mm512_srli_epi32(whole, 16);
+    const __m512i odd = _mm512_and_si512(upper, _mm512_set1_epi32(1));
+    const __m512i sum = _mm512_add_epi32(_mm512_add_epi32(whole, _mm512_set1_epi32(0x7fff)), odd);
+    const __mmask16 isNaN = _mm512_cmp_ps_mask(bitsAs<__m512>(x), bitsAs<__m512>(x), _CMP_UNORD_Q);
+    const __m512i near = _mm512_srli_epi32(sum, 16), quiet = _mm512_or_si512(upper, _mm512_set1_epi32(0x40));
+    return bitsAs<typename Vectors<N>::H>(_mm512_cvtepi32_epi16(_mm512_mask_mov_epi32(near, isNaN, quiet)));
+  }
+#endif
 #if defined(__AVX2__)  // one pack: g++ 12 shuffles bytes for a conversion
   if constexpr (N == 8) {
     const U odd = (bits >> 16) & 1u, near = (bits + 0x7fffu + odd) >> 16, quiet = (bits | 0x400000u) >> 16;

@@ -27,6 +27,7 @@ import {
   checkpoint,
   type Device,
   exp,
+  forget,
   neg,
   permute,
   rmsNorm,
@@ -100,7 +101,7 @@ class MambaBlock {
    * has to add to the stream; the norm adds it in passing.
    */
   run({ stream, pending, state }: BlockInput, activations: DType, options: ForwardOptions): Tensor[] {
-    const { flags, wantState, observe } = options;
+    const { flags, wantState, observe, random } = options;
     const { intermediateSize: e, timeStepRank: r, stateSize: n, mixerRmsEps } = this.config;
     const normed = this.norm.forward(pending ?? stream, { residual: pending && stream, dtype: activations }); // [b, l, d]
     const [x, z] = split(this.inProj.forward(normed.y), [e, e]);
@@ -110,11 +111,20 @@ class MambaBlock {
     const projected = this.xProj.forward(u, { dtype: this.aLog.dtype }); // [b, l, r + 2n]
     let [dtLow, B, C] = split(projected, [r, n, n]);
     if (mixerRmsEps !== null) [dtLow, B, C] = [dtLow, B, C].map((t) => rmsNorm(t, null, { eps: mixerRmsEps }).y);
+    const drawn = random && { random, stream: random.stream };
     const dt = this.dtProj.forward(dtLow, { useBias: false }); // [b, l, e]; the bias is added inside softplus
     const inputs = { u, dt, A: this.rates(), B, C, D: this.skip, z, dtBias: this.dtProj.bias };
     observe?.({ layer: this.layer, steps: softplus(add(dt, inputs.dtBias!)), rates: inputs.A });
     const scan = selectiveScan(inputs, { state: state?.scan, flags, wantState });
     const y = this.outProj.forward(scan.y); // [b, l, d]
+    if (options.isLean) {
+      if (normed.sum.dtype === 'f32')
+        forget(normed.y, [normed.sum], (sum) => this.norm.forward(sum, { dtype: activations }).y);
+      const convolve = (input: Tensor, before: Tensor | undefined, marks: Tensor | null | undefined) =>
+        this.conv.forward(input, { state: before, flags: marks, activation: true }).y;
+      forget(u, [x, state?.conv, flags], convolve);
+      forget(dt, [dtLow], (low) => this.dtProj.forward(low, { useBias: false }), drawn);
+    }
     return [normed.sum, y, ...(wantState ? [conv.state!, scan.state!] : [])];
   }
 

@@ -36,6 +36,8 @@ export interface ForwardOptions {
   wantState?: boolean;
   /** Keep only each block's input for the backward pass and compute the rest again. */
   checkpointing?: boolean;
+  /** Compute again in the backward pass what takes much memory and little time; not with checkpointing. */
+  isLean?: boolean;
   /** Called for each layer that has a recurrence, in order, while the forward pass is queued; not with checkpointing. */
   observe?: (decay: LayerDecay) => void;
   /** Added to the residual stream where it enters the first layer, [b, l, hiddenSize] in the stream's type. */

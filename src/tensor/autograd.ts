@@ -199,15 +199,13 @@ export function discardGraph(...roots: Tensor[]): void {
 export function checkpoint(inputs: Tensor[], work: (...inputs: Tensor[]) => Tensor[], random?: RandomSource): Tensor[] {
   const { device } = inputs[0];
   if (!device.gradEnabled) return work(...inputs);
-  const drawn = random?.stream;
+  const drawn = random && { random, stream: random.stream };
   const outputs = device.noGrad(() => device.scope(() => work(...inputs)));
   const passedOn = outputs.map((t) => (inputs.includes(t) ? t.alias() : t));
   const rule: GradientRule = (grads, saved, needs) => {
-    const before = random?.stream;
-    if (random) random.stream = drawn!;
     const leaves = saved.map((t, i) => t.alias().trainable(needs[i]));
-    const again = device.withGrad(() => device.scope(() => work(...leaves)));
-    if (random) random.stream = before!;
+    const run = () => device.withGrad(() => device.scope(() => work(...leaves)));
+    const again = drawn ? atStream(drawn, run) : run();
     propagate(
       again,
       grads.map((g) => g?.alias() ?? null),
@@ -227,4 +225,45 @@ export function checkpoint(inputs: Tensor[], work: (...inputs: Tensor[]) => Tens
     t.requiresGrad = true;
   });
   return passedOn;
+}
+
+/** Random numbers that work drew: their source, and where that stood before. */
+export interface Drawn {
+  readonly random: RandomSource;
+  readonly stream: number;
+}
+
+/**
+ * Gives the memory of a result back until a gradient reads it; `work` then computes it again from `inputs`, which are kept so
+ * long. For what takes much memory and little time, once no more of the forward pass reads it. Nothing happens where gradients
+ * are off, or none will read it.
+ * @param work makes a fresh tensor of the very same values in the same layout
+ */
+export function forget<I extends readonly (Tensor | null | undefined)[]>(
+  y: Tensor,
+  inputs: readonly [...I],
+  work: (...inputs: I) => Tensor,
+  drawn?: Drawn,
+): void {
+  const { device } = y;
+  if (!device.gradEnabled || !y.requiresGrad) return;
+  const kept = inputs.map((t) => t && device.keep(t.alias())) as unknown as I;
+  const make = () => device.keep(device.noGrad(() => device.scope(() => work(...kept))));
+  y.storage.empty({
+    make: () => (drawn ? atStream(drawn, make) : make()),
+    dispose() {
+      for (const t of kept) t?.dispose();
+    },
+  });
+}
+
+/** Runs work that draws what was drawn before. */
+function atStream<T>({ random, stream }: Drawn, work: () => T): T {
+  const now = random.stream;
+  random.stream = stream;
+  try {
+    return work();
+  } finally {
+    random.stream = now;
+  }
 }

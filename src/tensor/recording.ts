@@ -70,7 +70,7 @@ export class Recorder {
   add(command: Command, tensors: Iterable<Tensor | null | undefined>): void {
     this.commands.push(command);
     for (const tensor of tensors) {
-      if (!tensor || this.memory.has(tensor.storage.block) || this.borrowed.has(tensor.storage)) continue;
+      if (!tensor || this.memory.has(tensor.storage.use()) || this.borrowed.has(tensor.storage)) continue;
       this.borrowed.add(tensor.storage.retain()); // so that it outlives whoever disposes of it
     }
   }

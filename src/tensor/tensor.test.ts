@@ -386,6 +386,56 @@ describe('lifetimes', () => {
     }
     assert.deepEqual(grads[0], grads[1]);
   });
+  it('what is forgotten takes no memory, and is computed again once, dropout included, for the same gradients', async () => {
+    const grads: number[][] = [];
+    for (const on of [false, true]) {
+      const random = new RandomSource(7);
+      const [x, w] = [normal([4, 4]).trainable(), normal([4, 4], 2).trainable()];
+      const start = device.memory().blocks;
+      let times = 0;
+      const work = (h: T.Tensor) => {
+        times++;
+        return T.dropout(T.silu(h), 0.5, random);
+      };
+      const y = device.scope(() => {
+        const drawn = { random, stream: random.stream };
+        const inner = work(x);
+        const out = T.linear(inner, w);
+        T.dropout(x, 0.5, random); // so that the source stands elsewhere later
+        if (on) T.forget(inner, [x], work, drawn);
+        return out;
+      });
+      const kept = device.memory().blocks - start;
+      T.backward(device.scope(() => T.sum(T.add(T.square(y), y))));
+      grads.push([kept, times, ...(await values(x.grad!)), ...(await values(w.grad!))]);
+    }
+    const [[held, once, ...plain], [heldLess, twice, ...again]] = grads;
+    assert.deepEqual([held - heldLess, once, twice], [1, 1, 2]);
+    assert.deepEqual(again, plain);
+  });
+  it('what is forgotten and not wanted any more frees what it would have been computed from', () => {
+    const start = device.memory().blocks;
+    const w = normal([4, 4]).trainable();
+    const y = device.scope(() => {
+      const x = normal([4, 4], 2);
+      const h = T.mul(x, w);
+      const out = T.square(h);
+      T.forget(h, [x], (again) => T.mul(again, w));
+      return out;
+    });
+    T.discardGraph(y);
+    y.dispose();
+    w.dispose();
+    assert.equal(device.memory().blocks, start);
+    const shared = device.scope(() => {
+      const v = normal([2]).trainable();
+      const h = T.exp(v);
+      const out = T.square(h);
+      T.forget(h, [v], (again) => device.keep(T.exp(again)).alias());
+      return out;
+    });
+    assert.throws(() => T.backward(T.sum(shared)), /held by others/);
+  });
 });
 
 describe('mixed precision', () => {

@@ -19,16 +19,27 @@ const forgotten = new FinalizationRegistry<{ memory: Memory; block: Allocation }
   }
 });
 
+/** How the values of a storage that was emptied are made again. */
+export interface Recipe {
+  /** A fresh tensor with the same values in the same places, which nothing else holds. Called once. */
+  make(): Tensor;
+  /** Called after `make`, or instead of it once nobody can want the values any more. */
+  dispose(): void;
+}
+
 /** Reference-counted device memory. */
 export class Storage {
   private refs = 1;
+  private block: Allocation | null;
+  private recipe: Recipe | null = null;
   /** Grows when the values may have changed from outside: what was computed from them once is then out of date. */
   generation = 0;
 
   constructor(
     private readonly memory: Memory,
-    readonly block: Allocation,
+    block: Allocation,
   ) {
+    this.block = block;
     forgotten.register(this, { memory, block }, this);
   }
 
@@ -41,19 +52,50 @@ export class Storage {
   use(): Allocation {
     if (this.refs === 0)
       throw new KraitError('tensor was used after it was disposed of; keep() it or move the use into its scope');
-    return this.block;
+    return this.block ?? this.refill();
   }
 
   retain(): this {
-    this.use();
+    if (this.refs === 0) this.use();
     this.refs++;
     return this;
   }
 
   release(): void {
     if (--this.refs > 0) return;
+    this.free();
+    this.recipe?.dispose();
+    this.recipe = null;
+  }
+
+  /** Gives the memory back until somebody uses it. */
+  empty(recipe: Recipe): void {
+    this.use();
+    this.recipe = recipe;
+    this.free();
+  }
+
+  private free(): void {
+    if (!this.block) return;
     forgotten.unregister(this);
     this.memory.free(this.block);
+    this.block = null;
+  }
+
+  private refill(): Allocation {
+    const recipe = this.recipe!;
+    this.recipe = null;
+    const tensor = recipe.make();
+    const { storage } = tensor;
+    if (!storage.exclusive) throw new KraitError('what was computed again is held by others too; make a fresh tensor');
+    const block = storage.use();
+    forgotten.unregister(storage);
+    storage.block = null; // it is this one's now
+    tensor.dispose();
+    recipe.dispose();
+    this.block = block;
+    forgotten.register(this, { memory: this.memory, block }, this);
+    return block;
   }
 }
 

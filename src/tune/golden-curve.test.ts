@@ -96,7 +96,7 @@ for (const { name: deviceName, skip, open } of devices) {
     const adapter = attachLora(model, { r, loraAlpha, targetModules });
     for (const [name, tensor] of adapter.trainable) {
       const start = tensors.get(`lora.start.${name}`);
-      if (start) device.backend.upload(tensor.storage.block, 0, new Uint8Array(Float32Array.from(start.values).buffer));
+      if (start) device.backend.upload(tensor.storage.use(), 0, new Uint8Array(Float32Array.from(start.values).buffer));
     }
     const parameters = adapterParameters(adapter);
     assert.deepEqual(
