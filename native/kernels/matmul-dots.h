@@ -120,7 +120,10 @@ struct ByFixed {
   }
 };
 
-/** f32 row to the whole numbers that ByFixed reads. False, and nothing is written, where a value is not finite. */
+/**
+ * f32 row to the whole numbers that ByFixed reads: multiples of 2^-30 of the largest. False, and nothing is written, where they
+ * do not serve: for values that are not finite, or all so small that their unit is no normal number.
+ */
 bool fixRow(const float* x, int64_t n, char* to) {
   float largest = 0.0f;
   bool finite = true;
@@ -129,9 +132,8 @@ bool fixRow(const float* x, int64_t n, char* to) {
     finite &= size <= 3.0e38f;
     largest = size > largest ? size : largest;
   }
-  if (!finite) return false;
-  // Of numbers so small that their quotient is none, nothing but 0 is left in f32 sums either.
-  const float unit = largest > 1.0e-30f ? largest / 32767.0f : 0.0f, inverse = unit > 0.0f ? 1.0f / unit : 0.0f;
+  if (!finite || (largest > 0.0f && largest < 1.0e-32f)) return false;
+  const float unit = largest / 32767.0f, inverse = unit > 0.0f ? 1.0f / unit : 0.0f;
   storeAs(to, unit);
   for (int64_t k = 0; k < ceilDiv(n, ByFixed::WIDTH) * ByFixed::WIDTH; k++) {
     const float scaled = k < n ? x[k] * inverse : 0.0f, high = __builtin_rintf(scaled);

@@ -98,4 +98,54 @@ describe('native matmul', { skip }, () => {
       }
     }
   });
+
+  it('multiplies a few rows by int8 weights as f32 does: large beside small values, tiny ones, infinity and NaN', async () => {
+    const [n, k] = [5, 70];
+    const weights = Int8Array.from({ length: n * k }, (_, i) => ((i * 37) % 255) - 127);
+    weights[k] = 0; // of row 1, before the value that is not finite
+    const scales = Float32Array.from({ length: n }, (_, i) => (i + 1) / 64);
+    const upload = (data: Int8Array | Float32Array) => {
+      const block = device.alloc(data.byteLength);
+      device.upload(block, 0, new Uint8Array(data.buffer));
+      return block;
+    };
+    const rows: Record<string, (i: number) => number> = {
+      ordinary: (i) => Math.sin(i),
+      'one large': (i) => (i === 9 ? 1000 : Math.cos(i)),
+      tiny: (i) => Math.sin(i) * 1e-35,
+      zero: () => 0,
+      infinity: (i) => (i === 0 ? Number.POSITIVE_INFINITY : 1),
+      NaN: (i) => (i === 3 ? Number.NaN : 1),
+    };
+    const [b, scale] = [upload(weights), upload(scales)];
+    for (const [name, value] of Object.entries(rows)) {
+      for (const m of [1, 3]) {
+        const x = Float32Array.from({ length: m * k }, (_, i) => value(i % k));
+        const [a, c] = [upload(x), device.alloc(4 * m * n)];
+        const arg = (block: TensorArg['block'], ld: number, dtype: DType): TensorArg => ({
+          block,
+          offset: 0,
+          ld,
+          dtype,
+        });
+        const tensors = { a: arg(a, k, 'f32'), b: arg(b, k, 'i8'), c: arg(c, n, 'f32'), scale: arg(scale, 1, 'f32') };
+        const dims = { batch: 1, m, n, k, transA: 0, transB: 1, strideA: 0, strideB: 0, strideC: 0 };
+        device.launch(command('matmul', tensors, dims, { alpha: 1, beta: 0 }));
+        const got = new Float32Array((await device.download(c, 0, 4 * m * n)).buffer);
+        for (let i = 0; i < m * n; i++) {
+          const row = i % n;
+          let [sum, size] = [0, 0];
+          for (let j = 0; j < k; j++) {
+            const term = x[j] * weights[row * k + j] * scales[row];
+            sum += term;
+            size += Math.abs(term);
+          }
+          if (Number.isFinite(sum)) assert.ok(Math.abs(got[i] - sum) <= 2e-6 * size, `${name}: ${got[i]} for ${sum}`);
+          else assert.equal(got[i], sum, `${name}, row ${row}`);
+        }
+        for (const block of [a, c]) device.free(block);
+      }
+    }
+    for (const block of [b, scale]) device.free(block);
+  });
 });
