@@ -1,5 +1,5 @@
 /** The program of browser.test.ts's page: the WASM device in a browser, told to the test as plain numbers. */
-import { command } from '../src/backend/kernels.ts';
+import { command } from '../src/backend/command.ts';
 import { createWasmBackend, type WasmOptions, wasmAvailability } from '../src/backend/wasm/index.ts';
 
 export interface PageReport {

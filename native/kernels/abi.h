@@ -1,6 +1,6 @@
 // The ABI between a device's queue and its kernels: plain structs, the same in the addon and in WASM.
-// A command is 92 doubles (src/backend/kernels.ts, packCommand, writes it); the meaning and order of each kernel's
-// tensors, dims and scalars is its row in the kernel table of that file.
+// A command is 92 doubles (src/backend/command.ts, packCommand, writes it); the meaning and order of each kernel's
+// tensors, dims and scalars is its row in the kernel table (src/backend/kernels.ts).
 #pragma once
 #include <stddef.h>
 #include <stdint.h>
@@ -21,7 +21,7 @@ struct Command {
   double dims[MAX_DIMS];
   double scalars[MAX_SCALARS];
 };
-static_assert(sizeof(Command) == 92 * 8, "the layout is fixed by src/backend/kernels.ts");
+static_assert(sizeof(Command) == 92 * 8, "the layout is fixed by src/backend/command.ts");
 
 // How a command is cut for threads. Phases run one after another with a barrier between; inside a phase the units
 // 0..units-1 are independent and write disjoint outputs, so results do not depend on the number of threads.

@@ -6,7 +6,7 @@
  * memory that was freed may be handed out again at once, and nothing but `download` and `sync` waits.
  */
 import type { DType } from '../core/index.ts';
-import type { Command } from './kernels.ts';
+import type { Command } from './command.ts';
 import type { Profiler } from './profile.ts';
 
 export type DeviceName = 'reference' | 'native' | 'wasm';

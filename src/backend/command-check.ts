@@ -2,7 +2,8 @@
 import { KraitError } from '../core/index.ts';
 import type { Allocation } from './backend.ts';
 import { sizeClass } from './block-pool.ts';
-import { argumentName, type Command, KERNEL_NAMES, KERNELS } from './kernels.ts';
+import type { Command } from './command.ts';
+import { argumentName, KERNEL_NAMES, KERNELS } from './kernels.ts';
 
 /** Dims that may be negative: steps and marks, not sizes. */
 const isStep = (name: string): boolean => /^(s\d|stride[A-Z]?|ignore)$/.test(name);

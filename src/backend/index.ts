@@ -1,5 +1,6 @@
 export * from './backend.ts';
 export * from './block-pool.ts';
+export * from './command.ts';
 export * from './kernels.ts';
 export * from './profile.ts';
 export * from './profile-cost.ts';

@@ -2,18 +2,8 @@
 import assert from 'node:assert/strict';
 import { describe, it } from 'node:test';
 import type { Allocation } from './backend.ts';
-import {
-  argumentName,
-  COMMAND,
-  type Command,
-  command,
-  isOptional,
-  KERNEL_NAMES,
-  KERNELS,
-  type KernelSpec,
-  packCommand,
-  type TensorArg,
-} from './kernels.ts';
+import { COMMAND, type Command, command, packCommand, type TensorArg } from './command.ts';
+import { argumentName, isOptional, KERNEL_NAMES, KERNELS, type KernelSpec } from './kernels.ts';
 
 const block: Allocation = { address: 4096, bytes: 1024 };
 const tensor = (offset = 0, ld = 8, dtype: TensorArg['dtype'] = 'f32'): TensorArg => ({ block, offset, ld, dtype });

@@ -2,7 +2,7 @@
 import assert from 'node:assert/strict';
 import { describe, it } from 'node:test';
 import type { DType } from '../core/index.ts';
-import { command, type TensorArg } from './kernels.ts';
+import { command, type TensorArg } from './command.ts';
 import { costOf, shapeKey, shapeOf } from './profile-cost.ts';
 
 const of = (dtype: DType): TensorArg => ({ block: { address: 64, bytes: 1e6 }, offset: 0, ld: 100, dtype });

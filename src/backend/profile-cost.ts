@@ -1,6 +1,7 @@
 /** What a command costs at least, by its row in the kernel table. */
 import { type DType, dtypeBytes } from '../core/index.ts';
-import { argumentName, type Command, KERNEL_NAMES, KERNELS, type KernelName, type KernelSpec } from './kernels.ts';
+import type { Command } from './command.ts';
+import { argumentName, KERNEL_NAMES, KERNELS, type KernelName, type KernelSpec } from './kernels.ts';
 
 export interface Cost {
   /** Floating-point operations. A transcendental counts as one, though it takes some twenty, but in scans and convolutions. */

@@ -1,6 +1,7 @@
 /** What a machine can do at most, measured: the yardsticks of a profile. */
 import type { Backend } from './backend.ts';
-import { type Command, command, type KernelName, type TensorArg } from './kernels.ts';
+import { type Command, command, type TensorArg } from './command.ts';
+import type { KernelName } from './kernels.ts';
 
 export interface Roofs {
   /** Floating-point operations a second: multiply-adds that touch no memory. */

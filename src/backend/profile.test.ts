@@ -1,7 +1,7 @@
 /** The profiler on its own, and what is made of a profile. The devices' part is in the contract (testing/profiling.ts). */
 import assert from 'node:assert/strict';
 import { describe, it } from 'node:test';
-import { type Command, command, type TensorArg } from './kernels.ts';
+import { type Command, command, type TensorArg } from './command.ts';
 import { type Profile, Profiler } from './profile.ts';
 import { chromeTrace, kernelRows, kernelSeconds, shapeRows } from './profile-report.ts';
 import { measureRoofs } from './profile-roofs.ts';

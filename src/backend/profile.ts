@@ -5,7 +5,7 @@
  * What it is not: it changes nothing of what a device computes, and it does not see what happens inside a kernel.
  */
 import { KraitError } from '../core/index.ts';
-import type { Command } from './kernels.ts';
+import type { Command } from './command.ts';
 import { type LaunchShape, shapeKey, shapeOf } from './profile-cost.ts';
 
 /** What a device gives to its profiler. */

@@ -2,7 +2,7 @@
 import assert from 'node:assert/strict';
 import { type DType, decode, dtypeBytes, encode } from '../../core/index.ts';
 import type { Allocation, Backend } from '../backend.ts';
-import { type Command, command, type TensorArg } from '../kernels.ts';
+import { type Command, command, type TensorArg } from '../command.ts';
 
 export interface MatmulCase {
   batch: number;

@@ -2,7 +2,7 @@ import assert from 'node:assert/strict';
 import { after, describe, it } from 'node:test';
 import fc from 'fast-check';
 import type { DType } from '../../core/index.ts';
-import { command, type TensorArg } from '../kernels.ts';
+import { command, type TensorArg } from '../command.ts';
 import { createNativeBackend, nativeAvailability } from './index.ts';
 import { large, type MatmulCase, plain, prepareMatmul, result } from './matmul-check.ts';
 

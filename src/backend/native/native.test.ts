@@ -6,7 +6,8 @@ import { join } from 'node:path';
 import { describe, it } from 'node:test';
 import { fileURLToPath } from 'node:url';
 import type { DType } from '../../core/index.ts';
-import { command, KERNEL_NAMES, type TensorArg } from '../kernels.ts';
+import { command, type TensorArg } from '../command.ts';
+import { KERNEL_NAMES } from '../kernels.ts';
 import { createNativeBackend, nativeAvailability } from './index.ts';
 import { large, plain, prepareMatmul, result } from './matmul-check.ts';
 

@@ -5,7 +5,8 @@
  */
 import { type DType, KraitError } from '../../core/index.ts';
 import type { Allocation, Backend, CommandList, MemoryStats } from '../backend.ts';
-import { argumentName, type Command, KERNELS, type KernelName } from '../kernels.ts';
+import type { Command } from '../command.ts';
+import { argumentName, KERNELS, type KernelName } from '../kernels.ts';
 import { HostTimes, Profiler } from '../profile.ts';
 import { adamw, clipControl } from './adamw.ts';
 import { attention, attentionBwd } from './attention.ts';

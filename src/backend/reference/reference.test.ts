@@ -2,7 +2,8 @@
 import assert from 'node:assert/strict';
 import { describe, it } from 'node:test';
 import { philoxBlock, toUnit } from '../../core/index.ts';
-import { command, type KernelName } from '../kernels.ts';
+import { command } from '../command.ts';
+import type { KernelName } from '../kernels.ts';
 import { type Operand, operand } from '../testing/operands.ts';
 import { evaluate } from '../testing/runner.ts';
 import { createReferenceBackend } from './index.ts';

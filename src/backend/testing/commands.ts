@@ -1,7 +1,7 @@
 /** Small commands on rows of numbers, to watch a queue with. */
 import { type DType, encode } from '../../core/index.ts';
 import type { Allocation } from '../backend.ts';
-import { type Command, command, type TensorArg } from '../kernels.ts';
+import { type Command, command, type TensorArg } from '../command.ts';
 
 export const f32 = (...values: number[]): Uint8Array => new Uint8Array(encode('f32', values).buffer);
 export const floatsOf = (bytes: Uint8Array): number[] => [

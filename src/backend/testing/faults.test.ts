@@ -2,7 +2,8 @@
 import assert from 'node:assert/strict';
 import { describe, it } from 'node:test';
 import type { Backend } from '../backend.ts';
-import { argumentName, type Command, command, KERNELS, type KernelName, type TensorArg } from '../kernels.ts';
+import { type Command, command, type TensorArg } from '../command.ts';
+import { argumentName, KERNELS, type KernelName } from '../kernels.ts';
 import { createReferenceBackend } from '../reference/index.ts';
 import { checkKernel } from './contract.ts';
 

@@ -2,7 +2,7 @@
 import assert from 'node:assert/strict';
 import { describe, it } from 'node:test';
 import type { Allocation, Backend } from '../backend.ts';
-import { command } from '../kernels.ts';
+import { command } from '../command.ts';
 import { adding, f32, filling, floatsOf, row } from './commands.ts';
 
 /** Declares the tests; `get` returns the device once they run. */

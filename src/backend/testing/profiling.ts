@@ -2,7 +2,7 @@
 import assert from 'node:assert/strict';
 import { describe, it } from 'node:test';
 import type { Backend } from '../backend.ts';
-import { type Command, command, type TensorArg } from '../kernels.ts';
+import { type Command, command, type TensorArg } from '../command.ts';
 import type { Profile } from '../profile.ts';
 import { kernelSeconds } from '../profile-report.ts';
 import { type Launch, run } from './runner.ts';

@@ -1,7 +1,8 @@
 /** Runs one kernel with given operands on a device, and watches everything that it must not touch. */
 import { deepEqual } from 'node:assert/strict';
 import type { Allocation, Backend } from '../backend.ts';
-import { type Command, command, type KernelName, type TensorArg } from '../kernels.ts';
+import { type Command, command, type TensorArg } from '../command.ts';
+import type { KernelName } from '../kernels.ts';
 import { createReferenceBackend } from '../reference/index.ts';
 import { fromBytes, guardsOf, inDouble, type Operand, toBytes } from './operands.ts';
 

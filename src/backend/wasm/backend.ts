@@ -2,8 +2,9 @@
 import { type DType, KraitError, UnsupportedOpError } from '../../core/index.ts';
 import type { Allocation, Backend, CommandList, MemoryStats } from '../backend.ts';
 import { BlockPool } from '../block-pool.ts';
+import { COMMAND, type Command, packCommand } from '../command.ts';
 import { addressOf, checkSizes } from '../command-check.ts';
-import { argumentName, COMMAND, type Command, KERNELS, packCommand } from '../kernels.ts';
+import { argumentName, KERNELS } from '../kernels.ts';
 import { Profiler } from '../profile.ts';
 import { measureFma } from '../profile-roofs.ts';
 import type { Instance } from './instance.ts';

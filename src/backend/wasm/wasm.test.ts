@@ -5,7 +5,8 @@ import { after, describe, it } from 'node:test';
 import { fileURLToPath } from 'node:url';
 import type { DType } from '../../core/index.ts';
 import type { Allocation, Backend } from '../backend.ts';
-import { command, KERNEL_NAMES, type TensorArg } from '../kernels.ts';
+import { command, type TensorArg } from '../command.ts';
+import { KERNEL_NAMES } from '../kernels.ts';
 import { createReferenceBackend } from '../reference/index.ts';
 import { createWasmBackend, type WasmBackend, type WasmOptions, wasmAvailability } from './index.ts';
 
