@@ -374,10 +374,10 @@ describe('wasm device', { skip }, () => {
 /** Runs a module in a fresh process with a device of `threads` and a long product; returns what it printed. */
 function inProcess(threads: number, body: string): string {
   const here = JSON.stringify(new URL('./index.ts', import.meta.url).href);
-  const kernels = JSON.stringify(new URL('../kernels.ts', import.meta.url).href);
+  const launches = JSON.stringify(new URL('../command.ts', import.meta.url).href);
   const code = `
     import { createWasmBackend } from ${here};
-    import { command } from ${kernels};
+    import { command } from ${launches};
     const device = await createWasmBackend({ threads: ${threads} });
     const block = device.alloc(512 * 512 * 4);
     const t = { block, offset: 0, ld: 512, dtype: 'f32' };
