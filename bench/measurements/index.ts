@@ -2,6 +2,7 @@
 import type { Measurement } from '../suite/measurement.ts';
 import { agreement } from './agreement.ts';
 import { coldStart } from './cold-start.ts';
+import { evaluation } from './evaluation.ts';
 import { decode, prefill } from './inference.ts';
 import { longPrefill, longStep } from './long.ts';
 import { matmul, wasmMatmul } from './matmul.ts';
@@ -23,5 +24,6 @@ export const MEASUREMENTS: readonly Measurement[] = [
   threads,
   longPrefill,
   longStep,
+  evaluation,
   pytorch,
 ];

@@ -43,6 +43,16 @@ export const ROWS = {
     asked: '50x',
     limit: '-',
   },
+  scoring: {
+    what: "scoring tasks: tokens of all inputs per second over those of lm-eval with Hugging Face's Mamba, same CPU",
+    asked: '5x',
+    limit: '-',
+  },
+  prefixes: {
+    what: 'scoring 5-shot MMLU, what requests begin with read once, over each request by itself',
+    asked: '2x',
+    limit: '-',
+  },
   'long-speed': {
     what: 'tokens per second of prefill and of a training step at 16,384 tokens over that at 1,024',
     asked: '0.9',
