@@ -2,7 +2,7 @@
 import type { Measurement } from '../suite/measurement.ts';
 import { agreement } from './agreement.ts';
 import { coldStart } from './cold-start.ts';
-import { evaluation } from './evaluation.ts';
+import { prefixes, scoring, scoringSmall } from './evaluation.ts';
 import { decode, prefill } from './inference.ts';
 import { longPrefill, longStep } from './long.ts';
 import { matmul, wasmMatmul } from './matmul.ts';
@@ -24,6 +24,8 @@ export const MEASUREMENTS: readonly Measurement[] = [
   threads,
   longPrefill,
   longStep,
-  evaluation,
+  prefixes,
+  scoringSmall,
+  scoring,
   pytorch,
 ];
