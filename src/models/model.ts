@@ -36,7 +36,7 @@ export interface ForwardOptions {
   wantState?: boolean;
   /** Keep only each block's input for the backward pass and compute the rest again. */
   checkpointing?: boolean;
-  /** Compute again in the backward pass what takes much memory and little time; not with checkpointing. */
+  /** Compute again in the backward pass what takes much memory and little time, where the family knows what; not with checkpointing. */
   isLean?: boolean;
   /** Called for each layer that has a recurrence, in order, while the forward pass is queued; not with checkpointing. */
   observe?: (decay: LayerDecay) => void;
