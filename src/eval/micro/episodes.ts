@@ -6,7 +6,7 @@
  */
 import { HostRandom } from '../../core/index.ts';
 import type { MicroItems, TwoClasses } from './items.ts';
-import { differentWords, oneOf } from './rows.ts';
+import { differentWords, LOOKUP_KEYS, oneOf } from './rows.ts';
 import { MAIL_WORDS, MICRO_DELIMITER, MICRO_PROMPTS } from './tasks.ts';
 
 /** Prompts with their answers, without the space before these, in the order in which they are read. */
@@ -48,6 +48,16 @@ const picking: Make = ({ words }, count, random) => {
   });
 };
 
+/** A few words with their values, each asked more than once: from the second time on the answer stands before. */
+const lookingUp: Make = ({ words }, count, random) => {
+  const keys = differentWords(words, 3, random).filter((word) => !LOOKUP_KEYS.includes(word));
+  const values = differentWords(TUNING_LABELS, keys.length, random);
+  return repeated(count, () => {
+    const which = random.integer(keys.length);
+    return { prompt: MICRO_PROMPTS.lookup(keys[which]), answer: values[which] };
+  });
+};
+
 const copying: Make = ({ words }, count, random) =>
   repeated(count, () => {
     const word = oneOf(words, random);
@@ -60,7 +70,9 @@ const sorting: Make = ({ mail }, count, random) => labelling(mail, MAIL_WORDS, c
 const KINDS: readonly { readonly make: Make; readonly most: number }[] = [
   { make: byNovelWords('source'), most: 6 },
   { make: byNovelWords('definition'), most: 6 },
+  { make: lookingUp, most: 12 },
   { make: picking, most: 6 },
+  { make: lookingUp, most: 12 },
   { make: copying, most: 6 },
   { make: sorting, most: 2 },
 ];

@@ -20,7 +20,7 @@ export interface MicroItems {
   readonly definition: TwoClasses;
   /** Mails that are wanted, and that are not. */
   readonly mail: TwoClasses;
-  /** Words of four to eight letters. */
+  /** Words of four to six letters. */
   readonly words: readonly string[];
 }
 
@@ -29,7 +29,7 @@ export type MicroMaterial = Readonly<Record<MicroPart, MicroItems>>;
 const SENTENCE = { least: 35, most: 130 };
 const DEFINITION = { least: 15, most: 70 };
 /** Characters of a mail that are read, of its beginning and of its end: some 80 tokens. */
-const EXCERPT = { head: 130, tail: 50 };
+const EXCERPT = { head: 100, tail: 40 };
 /** Items of a class that a part has at most. */
 const MOST_ITEMS = 4000;
 
@@ -56,7 +56,7 @@ const wordsOf = (line: string): string[] =>
   line
     .replace(/ \(\w+\): .*/, '')
     .split(', ')
-    .filter((word) => /^[a-z]{4,8}$/.test(word));
+    .filter((word) => /^[a-z]{4,6}$/.test(word));
 
 const distinct = (items: readonly string[]): string[] => [...new Set(items)];
 

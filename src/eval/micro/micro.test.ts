@@ -79,6 +79,7 @@ describe('micro tasks', () => {
       assert.equal(rows.length, 60);
       for (const { choices } of rows) assert.equal(choices.length, Math.round(1 / chance), name);
       if (chance === 1 / 2) assert.equal(rows.filter(({ answer }) => answer === 0).length, 30, name);
+      if (name === 'micro_lookup') assert.equal(rows.filter(({ answer }) => answer === 3).length, 15);
     }
     assert.throws(() => microRows(material.test, 'micro_spam', 1e6), /micro tasks: 1000000 questions, there are \d+/);
     assert.throws(() => microRows(material.test, 'micro_piqa', 2), /"micro_piqa" is no micro task/);

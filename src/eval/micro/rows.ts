@@ -2,7 +2,7 @@
 import { HostRandom, UsageError } from '../../core/index.ts';
 import { type FileSystem, formatJsonl, joinPath } from '../../io/index.ts';
 import type { MicroItems, MicroMaterial, TwoClasses } from './items.ts';
-import { MAIL_WORDS, MICRO_PROMPTS, MICRO_TASKS, type MicroRow, TEST_LABELS } from './tasks.ts';
+import { MAIL_WORDS, MICRO_PROMPTS, MICRO_TASKS, type MicroRow, TEST_LABELS, TEST_VALUES } from './tasks.ts';
 
 /** One of several things. */
 export const oneOf = <T>(items: readonly T[], random: HostRandom): T => items[random.integer(items.length)];
@@ -50,6 +50,21 @@ function picked(words: readonly string[], place: number, count: number, random: 
   });
 }
 
+/**
+ * Look-ups among four words, each with a value of its own, all equally often. The words and their values are the same
+ * for every split, whose material has no words in common.
+ */
+function lookedUp(count: number, random: HostRandom): MicroRow[] {
+  const rows = Array.from({ length: count }, (_, i): MicroRow => {
+    const answer = i % TEST_VALUES.length;
+    return { prompt: MICRO_PROMPTS.lookup(LOOKUP_KEYS[answer]), choices: [...TEST_VALUES], answer };
+  });
+  return random.shuffle(rows);
+}
+
+/** Words that no episode of tuning asks for. */
+export const LOOKUP_KEYS = ['bread', 'winter', 'bridge', 'moon'];
+
 function copied(words: readonly string[], count: number, random: HostRandom): MicroRow[] {
   return Array.from({ length: count }, () => {
     const choices = differentWords(words, 4, random);
@@ -66,11 +81,12 @@ const DRAWS: Readonly<Record<string, Draw>> = {
   definition: ({ definition }, count, random) => labelled(definition, TEST_LABELS.definition, count, random),
   first: ({ words }, count, random) => picked(words, 0, count, random),
   last: ({ words }, count, random) => picked(words, 2, count, random),
+  lookup: (_, count, random) => lookedUp(count, random),
   copy: ({ words }, count, random) => copied(words, count, random),
   spam: ({ mail }, count, random) => labelled(mail, MAIL_WORDS, count, random, MICRO_PROMPTS.mail),
 };
 /** Numbers of the draws' streams; first and last ask about the same words. */
-const STREAMS = ['source', 'definition', 'first', 'copy', 'spam'];
+const STREAMS = ['source', 'definition', 'first', 'copy', 'spam', 'lookup'];
 
 /** The other label is right: the texts keep their classes, the classes change their words. */
 const turned = (rows: readonly MicroRow[]): MicroRow[] => rows.map((row) => ({ ...row, answer: 1 - row.answer }));

@@ -6,12 +6,13 @@
  * | micro_source_a, _b    | a sentence                       | ` iron` or ` leaf`           | 1/2    | the examples     |
  * | micro_definition_a, _b| a definition                     | ` table` or ` wind`          | 1/2    | the examples     |
  * | micro_first, _last    | three words                      | one of them                  | 1/3    | the examples     |
+ * | micro_lookup          | one of four words                | one of four label words      | 1/4    | the examples     |
  * | micro_copy            | a word                           | it, among four               | 1/4    | form of question |
  * | micro_spam            | a mail                           | ` good` or ` spam`           | 1/2    | the words too    |
  *
  * Label words of the first two have no meaning: which is which is turned round from `_a` to `_b`, over the very same
  * questions. Without examples, or without learning from them, the two accuracies of such a pair sum to 1; so do those of
- * first and last to at most 1. Classes are as frequent as one another, and no label word is used in tuning.
+ * first and last to at most 1. A look-up has its answer in an example of the very same word, if that was drawn. Classes are as frequent as one another, and no label word is used in tuning.
  */
 import { z } from 'zod';
 import { defineTask, type Task } from '../tasks/index.ts';
@@ -20,6 +21,7 @@ import { defineTask, type Task } from '../tasks/index.ts';
 export const MICRO_PROMPTS = {
   label: (text: string): string => `Text: ${text}\nLabel:`,
   pick: (words: readonly string[]): string => `Words: ${words.join(' ')}\nAnswer:`,
+  lookup: (word: string): string => `Key: ${word}\nValue:`,
   copy: (word: string): string => `Word: ${word}\nCopy:`,
   mail: (text: string): string => `Mail: ${text}\nThis mail is:`,
 } as const;
@@ -63,6 +65,8 @@ const micro = (name: string, summary: string, chance: number): MicroTask => ({
 
 /** Label words of the tests, in pairs; the second task of a name turns them round. */
 export const TEST_LABELS = { source: ['iron', 'leaf'], definition: ['table', 'wind'] } as const;
+/** Values of the look-up. */
+export const TEST_VALUES: readonly string[] = [...TEST_LABELS.source, ...TEST_LABELS.definition];
 
 export const MICRO_TASKS: readonly MicroTask[] = [
   micro('micro_source_a', 'speech or novel, by labels that only the examples explain', 1 / 2),
@@ -71,6 +75,7 @@ export const MICRO_TASKS: readonly MicroTask[] = [
   micro('micro_definition_b', 'the same with the labels turned round', 1 / 2),
   micro('micro_first', 'the first of three words, as the examples have it', 1 / 3),
   micro('micro_last', 'the last of three words, as the examples have it', 1 / 3),
+  micro('micro_lookup', 'the value that an example gave to the same word', 1 / 4),
   micro('micro_copy', 'the word that stands there, among four', 1 / 4),
   micro('micro_spam', 'spam or not, by words that mean it', 1 / 2),
 ];
