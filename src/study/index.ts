@@ -1,3 +1,4 @@
+export * from './downstream/index.ts';
 export * from './model-cost.ts';
 export * from './report/index.ts';
 export * from './spam.ts';

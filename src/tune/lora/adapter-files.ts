@@ -1,5 +1,5 @@
 /** Adapters to and from PEFT's folder: `adapter_config.json` and `adapter_model.safetensors`. */
-import { CheckpointError, ConfigError, FileFormatError, formatShape } from '../../core/index.ts';
+import { CheckpointError, ConfigError, FileFormatError, formatShape, UsageError } from '../../core/index.ts';
 import {
   ADAPTER_CONFIG_FILE,
   ADAPTER_WEIGHTS_FILE,
@@ -22,9 +22,17 @@ import { attachLora, detachLora, type LoraAdapter } from './attach.ts';
 /**
  * Writes an adapter for PEFT. Each file whole or not at all, the configuration last: without it a folder is no adapter.
  * Factors on a convolution are Krait's own and not for PEFT.
+ * @throws UsageError for an adapter with untied down-projections, which has no such form
  */
 export async function saveAdapter(adapter: LoraAdapter, files: FileSystem, folder: string): Promise<void> {
   const { config, trainable, factors } = adapter;
+  const untied = factors.find(({ pieces }) => pieces);
+  if (untied) {
+    const { name } = untied.layer;
+    throw new UsageError(
+      `${name} has untied down-projections, which PEFT cannot hold; merge the adapter and save the model`,
+    );
+  }
   const entries = [...trainable].map(([name, tensor]) => tensorEntry(name, tensor));
   await writeSafetensors(files, joinPath(folder, ADAPTER_WEIGHTS_FILE), entries);
   // As PEFT does it: what `all-linear` meant is written down, not left to be found out again.

@@ -7,6 +7,7 @@ import type { TrainedParameter } from '../../optim/index.ts';
 import type { Device, Tensor } from '../../tensor/index.ts';
 import { activate, type DropoutMode, deactivate, type Factors, factorShapes } from './factors.ts';
 import { targetedLayers, wholeParameters } from './targets.ts';
+import type { PiecesOf } from './untied.ts';
 import { ownParameter, type WholeParameter } from './whole-parameter.ts';
 
 export interface CoveredModule {
@@ -66,16 +67,24 @@ function initials(layer: AdaptableLayer, rank: number, { initLoraWeights }: Lora
   return { A: kaiming(inputs), B: initLoraWeights ? zeros : kaiming(rank) };
 }
 
-function makeFactors(device: Device, layer: AdaptableLayer, config: LoraConfig, seed: number, index: number): Factors {
+type Draw = Required<Pick<AttachOptions, 'seed' | 'piecesOf'>> & { readonly index: number };
+
+function makeFactors(
+  device: Device,
+  layer: AdaptableLayer,
+  config: LoraConfig,
+  { seed, index, piecesOf }: Draw,
+): Factors {
   const { rank: wanted, scale } = rankAndScale(config, layer.name);
-  const { rank, A, B } = factorShapes(layer, wanted);
+  const pieces = piecesOf(layer);
+  const { rank, A, B } = factorShapes(layer, wanted, pieces);
   const init = initials(layer, rank, config);
   const dtype: DType = layer.weight.dtype === 'f64' ? 'f64' : 'f32';
   const make = (shape: number[], values: Init, which: number) => {
     const random = new HostRandom(seed, FIRST_STREAM + 2 * index + which);
     return device.keep(device.from(values(shape[0] * shape[1], random), shape, dtype)).trainable();
   };
-  return { layer, A: make(A, init.A, 0), B: make(B, init.B, 1), rank, scale };
+  return { layer, A: make(A, init.A, 0), B: make(B, init.B, 1), rank, scale, pieces };
 }
 
 function trainedTensors(factors: readonly Factors[], whole: readonly WholeParameter[]): Map<string, Tensor> {
@@ -114,6 +123,8 @@ export interface AttachOptions {
   seed?: number;
   /** Whether names that match nothing are errors; true unless given. */
   isStrict?: boolean;
+  /** Layers whose rows do not share a down-projection (`untied.ts`): such an adapter is not PEFT's. None unless given. */
+  piecesOf?: PiecesOf;
 }
 
 /**
@@ -121,7 +132,7 @@ export interface AttachOptions {
  * @throws ConfigError for targets that match nothing, naming those there are; nothing is attached then
  */
 export function attachLora(model: CausalLM, settings: Partial<LoraConfig>, options: AttachOptions = {}): LoraAdapter {
-  const { seed = 0, isStrict = true } = options;
+  const { seed = 0, isStrict = true, piecesOf = () => null } = options;
   const config = { ...LORA_DEFAULTS, ...settings };
   if (!(Number.isInteger(config.r) && config.r > 0))
     throw new ConfigError(`r: expected a rank from 1, got ${config.r}`);
@@ -137,7 +148,7 @@ export function attachLora(model: CausalLM, settings: Partial<LoraConfig>, optio
   for (const tensor of model.parameters.values()) tensor.trainable(false);
   const whole = [...names.saved, ...names.biases].map((name) => ownParameter(model, name));
   for (const { tensor } of whole) tensor.trainable();
-  const factors = layers.map((layer, i) => makeFactors(model.device, layer, config, seed, i));
+  const factors = layers.map((layer, index) => makeFactors(model.device, layer, config, { seed, index, piecesOf }));
   const adapter: LoraAdapter = {
     model,
     config,

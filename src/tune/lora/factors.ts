@@ -27,6 +27,7 @@ import {
   reshape,
   type Tensor,
 } from '../../tensor/index.ts';
+import { addPieces, type Pieces, untiedChange, untiedShapes } from './untied.ts';
 
 /** The pair of factors on one layer. */
 export interface Factors {
@@ -36,6 +37,8 @@ export interface Factors {
   readonly rank: number;
   /** s: alpha / r, or alpha / sqrt(r). */
   readonly scale: number;
+  /** Rows with a part of A to themselves (`untied.ts`); null where all share it, as in every adapter of PEFT's. */
+  readonly pieces: Pieces | null;
 }
 
 /** What all adapters of a model share: dropout draws only while `random` is there, which is in training. */
@@ -71,13 +74,14 @@ function addProduct(y: Tensor, h: Tensor, b: Tensor, scale: number): Tensor {
 
 /** Puts the factors to work on their layer. */
 export function activate(factors: Factors, mode: DropoutMode): void {
-  const { layer, A, B, scale } = factors;
+  const { layer, A, B, scale, pieces } = factors;
   switch (layer.kind) {
     case 'linear':
       layer.adapter = {
         apply(x, y) {
           const input = mode.random && mode.probability > 0 ? dropout(x, mode.probability, mode.random) : x;
-          return addProduct(y, linear(input, A, null, { dtype: A.dtype }), B, scale);
+          const low = linear(input, A, null, { dtype: A.dtype });
+          return pieces ? addPieces(y, low, B, pieces, scale) : addProduct(y, low, B, scale);
         },
       };
       break;
@@ -95,8 +99,13 @@ export function deactivate({ layer }: Factors): void {
   (layer as Linear | Embedding | DepthwiseConv).adapter = null;
 }
 
-/** Shapes of the factors on a layer. */
-export function factorShapes(layer: AdaptableLayer, rank: number): { rank: number; A: number[]; B: number[] } {
+/** Shapes of the factors on a layer. @throws ConfigError for pieces that the rank or the layer does not have */
+export function factorShapes(
+  layer: AdaptableLayer,
+  rank: number,
+  pieces: Pieces | null,
+): { rank: number; A: number[]; B: number[] } {
+  if (pieces) return { rank, ...untiedShapes(layer, pieces, rank) };
   const [n] = layer.weight.shape;
   const columns = layer.weight.size / n;
   if (layer.kind === 'embedding') return { rank, A: [rank, n], B: [columns, rank] };
@@ -105,12 +114,12 @@ export function factorShapes(layer: AdaptableLayer, rank: number): { rank: numbe
 }
 
 /** W + s B A as a new tensor in the layer's type; computed in f32 and rounded once. */
-export function mergedWeight({ layer, A, B, scale }: Factors): Tensor {
+export function mergedWeight({ layer, A, B, scale, pieces }: Factors): Tensor {
   const base = layer.weight;
   const { device } = base;
   return device.noGrad(() =>
     device.scope(() => {
-      const change = matmul(B, A, { alpha: scale });
+      const change = pieces ? untiedChange(A, B, pieces, scale) : matmul(B, A, { alpha: scale });
       const placed = layer.kind === 'embedding' ? permute(change, [1, 0]) : reshape(change, base.shape);
       const merged = cast(add(cast(base, A.dtype), placed), base.dtype);
       return device.keep(merged);

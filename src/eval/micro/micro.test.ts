@@ -1,0 +1,146 @@
+/** The micro tasks: held out, balanced, the same for the same seed, and told by their examples alone. */
+import assert from 'node:assert/strict';
+import { mkdtempSync, rmSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { after, before, describe, it } from 'node:test';
+import { fileURLToPath } from 'node:url';
+import { loadCorpus } from '../../data/index.ts';
+import { loadTokenizer } from '../../io/index.ts';
+import { NodeFileSystem, NpmDataSource } from '../../platform/node/index.ts';
+import { prepareTask } from '../run/index.ts';
+import {
+  loadMicroMaterial,
+  MAIL_WORDS,
+  MICRO_PARTS,
+  MICRO_TASKS,
+  type MicroMaterial,
+  microEpisodes,
+  microRows,
+  TEST_LABELS,
+  TUNING_LABELS,
+  writeMicroTasks,
+} from './index.ts';
+import { definitionOf, sentencesOf } from './items.ts';
+
+const files = new NodeFileSystem();
+const source = new NpmDataSource();
+const work = mkdtempSync(join(tmpdir(), 'krait-micro-'));
+after(() => rmSync(work, { recursive: true }));
+
+let material: MicroMaterial;
+before(async () => {
+  material = await loadMicroMaterial(source);
+});
+
+describe('material of the micro tasks', () => {
+  it('is cut from texts as it should be', () => {
+    const text =
+      'It was a bright day, and we sailed on with the wind. No. "Stop," he said, and all of us stopped at once; the rest of the crew did nothing at all.';
+    assert.deepEqual(sentencesOf(text), [
+      'It was a bright day, and we sailed on with the wind.',
+      'the rest of the crew did nothing at all.',
+    ]);
+    assert.equal(definitionOf('dog, hound (noun): an animal that barks; "a dog"', 'noun'), 'an animal that barks');
+    assert.equal(definitionOf('dog (verb): go after with the intent to catch', 'noun'), null);
+  });
+
+  it('has parts without a common item, those of tests from documents that no model was trained on', async () => {
+    for (const [i, part] of MICRO_PARTS.entries()) {
+      const { source: prose, definition, mail, words } = material[part];
+      for (const texts of [...prose, ...definition, ...mail, words]) {
+        assert.ok(texts.length >= 60, `${part}: ${texts.length} items`);
+        assert.equal(new Set(texts).size, texts.length, `${part}: an item twice`);
+      }
+      for (const other of MICRO_PARTS.slice(i + 1)) {
+        const seen = new Set([
+          ...material[other].source.flat(),
+          ...material[other].definition.flat(),
+          ...material[other].words,
+        ]);
+        assert.ok(
+          ![...prose.flat(), ...definition.flat(), ...words].some((item) => seen.has(item)),
+          `${part}, ${other}`,
+        );
+      }
+    }
+    const trained = (await loadCorpus(source, 'moby-dick')).filter(({ split }) => split === 'train');
+    const text = trained.map((document) => document.text.replace(/\s+/g, ' ')).join(' ');
+    for (const sentence of material.test.source[1]) assert.ok(!text.includes(sentence), sentence);
+  });
+});
+
+describe('micro tasks', () => {
+  it('are balanced, and the same for the same seed', () => {
+    for (const { name, chance } of MICRO_TASKS) {
+      const rows = microRows(material.test, name, 60);
+      assert.deepEqual(rows, microRows(material.test, name, 60), name);
+      assert.notDeepEqual(rows, microRows(material.test, name, 60, 1), name);
+      assert.equal(rows.length, 60);
+      for (const { choices } of rows) assert.equal(choices.length, Math.round(1 / chance), name);
+      if (chance === 1 / 2) assert.equal(rows.filter(({ answer }) => answer === 0).length, 30, name);
+      if (name === 'micro_lookup') assert.equal(rows.filter(({ answer }) => answer === 3).length, 15);
+    }
+    assert.throws(() => microRows(material.test, 'micro_spam', 1e6), /micro tasks: 1000000 questions, there are \d+/);
+    assert.throws(() => microRows(material.test, 'micro_piqa', 2), /"micro_piqa" is no micro task/);
+  });
+
+  it('cannot be told without examples: pairs ask the same and are answered the other way', () => {
+    for (const kind of ['source', 'definition']) {
+      const [a, b] = ['a', 'b'].map((variant) => microRows(material.test, `micro_${kind}_${variant}`, 40));
+      assert.deepEqual(
+        a.map(({ prompt, choices }) => [prompt, choices]),
+        b.map(({ prompt, choices }) => [prompt, choices]),
+      );
+      assert.ok(a.every(({ answer }, i) => answer + b[i].answer === 1));
+    }
+    const [first, last] = ['first', 'last'].map((name) => microRows(material.test, `micro_${name}`, 40));
+    assert.deepEqual(
+      first.map(({ prompt }) => prompt),
+      last.map(({ prompt }) => prompt),
+    );
+    first.forEach(({ prompt, choices, answer }, i) => {
+      const words = prompt.replace(/^Words: |\nAnswer:$/g, '').split(' ');
+      assert.deepEqual([choices[answer], last[i].choices[last[i].answer]], [words[0], words[2]]);
+    });
+  });
+
+  it('are read back as the tasks of an evaluation, examples before the question', async () => {
+    await writeMicroTasks(material, files, work, 8);
+    const hub = { cacheDir: work, endpoint: 'http://127.0.0.1:9', offline: true, token: null };
+    for (const task of MICRO_TASKS) {
+      const prepared = await prepareTask(task, { files, dataDir: work, hub }, { shots: [0, 3], seed: 1 });
+      const [{ requests }] = prepared.ask(3);
+      const request = requests[0];
+      assert.equal(request.kind, 'loglikelihood');
+      if (request.kind !== 'loglikelihood') continue;
+      assert.equal(request.context.split('\n\n').length >= 4, true, request.context);
+      assert.match(request.context, /:$/);
+      assert.match(request.continuation, /^ [a-z]+$/);
+      assert.equal(requests.length, Math.round(1 / task.chance));
+    }
+  });
+});
+
+describe('the instruction set', () => {
+  it('uses no label word of the tests, and none of their items', () => {
+    const asked = [...TEST_LABELS.source, ...TEST_LABELS.definition] as string[];
+    assert.ok(!asked.some((word) => TUNING_LABELS.includes(word)));
+    const episodes = microEpisodes(material.tune, 50);
+    assert.deepEqual(episodes, microEpisodes(material.tune, 50));
+    const answers = episodes.flatMap((episode) => episode.map(({ answer }) => answer));
+    assert.ok(!answers.some((answer) => asked.includes(answer)));
+    const tested = [...material.test.source.flat(), ...material.shots.source.flat()];
+    assert.ok(!episodes.flat().some(({ prompt }) => tested.some((text) => prompt.includes(text))));
+  });
+
+  it('has label words that are one token of the carried models', async () => {
+    for (const model of ['base', 'pythia-twin']) {
+      const folder = fileURLToPath(new URL(`../../../models/${model}`, import.meta.url));
+      const tokenizer = await loadTokenizer(files, folder);
+      for (const word of [...TUNING_LABELS, ...Object.values(TEST_LABELS).flat(), ...MAIL_WORDS]) {
+        assert.equal(tokenizer.encode(` ${word}`, { addSpecialTokens: false }).length, 1, `${model}: ${word}`);
+      }
+    }
+  });
+});

@@ -1,0 +1,7 @@
+export * from './cells.ts';
+export { fileInstructions, type InstructionSet, microInstructions } from './instructions.ts';
+export { METHODS, type Method } from './methods.ts';
+export { downstreamPage } from './page.ts';
+export * from './settings.ts';
+export * from './study.ts';
+export { downstreamCsv, downstreamDocument, downstreamSummary } from './tables.ts';

@@ -1,0 +1,155 @@
+/**
+ * What models are instruction-tuned on: the micro preset's episodes, or a file of instructions.
+ *
+ *   {"instruction", "input", "output"}                  Alpaca's; `input` may be missing or empty
+ *   {"conversations": [{"from", "value"}]}              OpenHermes'; from is system, human or gpt
+ *   {"prompt", "completion"} and the other records of `krait tune`
+ *
+ * Alpaca's prompts are written as the Stanford Alpaca project writes them (tatsu-lab/stanford_alpaca, train.py,
+ * PROMPT_DICT); a conversation's last answer is learned, with the same headings before its turns.
+ */
+import { HostRandom, UsageError } from '../../core/index.ts';
+import { textHash } from '../../data/index.ts';
+import { episodePieces, type MicroEpisode, type MicroMaterial, microEpisodes } from '../../eval/index.ts';
+import { type FileSystem, isRecord, parseRecord, readJsonl, type Tokenizer } from '../../io/index.ts';
+import { type TokenExample, tokenizeRecord } from '../../tune/index.ts';
+
+/** Tokenised for one model; the same examples for every model with the same tokenizer. */
+export interface InstructionSet {
+  /** What it is, for the report. */
+  readonly source: string;
+  /** Differs for other content. */
+  readonly hash: string;
+  readonly train: (tokenizer: Tokenizer, maxLength: number) => TokenExample[];
+  readonly validation: (tokenizer: Tokenizer, maxLength: number) => TokenExample[];
+}
+
+type Tokenize = InstructionSet['train'];
+
+/** Keeps what was tokenised last: cells of one model come one after the other. */
+function remembered(make: Tokenize): Tokenize {
+  let last: { tokenizer: Tokenizer; maxLength: number; examples: TokenExample[] } | null = null;
+  return (tokenizer, maxLength) => {
+    if (last?.tokenizer !== tokenizer || last.maxLength !== maxLength) {
+      last = { tokenizer, maxLength, examples: make(tokenizer, maxLength) };
+    }
+    return last.examples;
+  };
+}
+
+/** An episode as tokens: every answer carries loss, and nothing else. */
+function episodeExample(tokenizer: Tokenizer, episode: MicroEpisode): TokenExample {
+  const ids: number[] = [];
+  const targets: [number, number][] = [];
+  episodePieces(episode).forEach(({ context, answer }, i) => {
+    ids.push(...tokenizer.encode(context, { addSpecialTokens: i === 0 }));
+    const from = ids.length;
+    ids.push(...tokenizer.encode(answer, { addSpecialTokens: false }));
+    targets.push([from, ids.length]);
+  });
+  return { ids, targets, bytes: 0 };
+}
+
+/** Episodes of the micro tasks. `count` of them to learn from, a tenth as many to choose a rate by. */
+export async function microInstructions(material: MicroMaterial, count: number): Promise<InstructionSet> {
+  const make = (episodes: readonly MicroEpisode[]) => (tokenizer: Tokenizer, maxLength: number) =>
+    episodes.map((episode) => episodeExample(tokenizer, episode)).filter(({ ids }) => ids.length <= maxLength);
+  const train = microEpisodes(material.tune, count);
+  const validation = microEpisodes(material.validation, Math.ceil(count / 10), 1);
+  return {
+    source: `${count} episodes of micro tasks, with label words and items that no test has`,
+    hash: await textHash(JSON.stringify([train, validation])),
+    train: remembered(make(train)),
+    validation: remembered(make(validation)),
+  };
+}
+
+interface Instruction {
+  readonly instruction: string;
+  readonly input?: string;
+  readonly output: string;
+}
+
+const isInstruction = (value: Record<string, unknown>): boolean =>
+  typeof value['instruction'] === 'string' && typeof value['output'] === 'string';
+
+/** Alpaca's prompt. */
+export function alpacaPrompt({ instruction, input = '' }: Pick<Instruction, 'instruction' | 'input'>): string {
+  const head =
+    input === ''
+      ? 'Below is an instruction that describes a task. Write a response that appropriately completes the request.'
+      : 'Below is an instruction that describes a task, paired with an input that provides further context. ' +
+        'Write a response that appropriately completes the request.';
+  const context = input === '' ? '' : `### Input:\n${input}\n\n`;
+  return `${head}\n\n### Instruction:\n${instruction}\n\n${context}### Response:`;
+}
+
+const HEADINGS: Readonly<Record<string, string>> = {
+  system: '',
+  human: '### Instruction:\n',
+  user: '### Instruction:\n',
+  gpt: '### Response:',
+  assistant: '### Response:',
+};
+const isAnswer = (from: unknown): boolean => from === 'gpt' || from === 'assistant';
+
+/** A conversation up to its last answer. @throws UsageError for turns that are not known */
+function conversationRecord(turns: readonly unknown[], where: string): { prompt: string; completion: string } {
+  const read = turns.map((turn) => (isRecord(turn) ? { from: turn['from'], value: turn['value'] } : {}));
+  const last = read.findLastIndex(({ from }) => isAnswer(from));
+  const odd = read.find(({ from, value }) => !(String(from) in HEADINGS) || typeof value !== 'string');
+  if (odd || last < 1) {
+    throw new UsageError(`${where}: expected turns {"from": "human" or "gpt", "value"} with an answer among them`);
+  }
+  const said = read.slice(0, last).map(({ from, value }) => `${HEADINGS[String(from)]}${String(value)}`);
+  return { prompt: `${said.join('\n\n')}\n\n### Response:`, completion: String(read[last].value) };
+}
+
+/** A line of the file as a record that `krait tune` knows. */
+export function instructionRecord(value: unknown, where: string): unknown {
+  if (!isRecord(value)) return value;
+  const { conversations } = value;
+  if (Array.isArray(conversations)) return conversationRecord(conversations, where);
+  if (!isInstruction(value)) return value;
+  const { instruction, input, output } = value as unknown as Instruction;
+  return { prompt: alpacaPrompt({ instruction, input: input ?? '' }), completion: output };
+}
+
+/** Records that are held out to choose a learning rate by: a share of the file, at most. */
+const VALIDATION = { share: 0.02, most: 500 };
+
+/**
+ * Reads a JSON Lines file of instructions. Records whose prompt leaves no room for an answer are left out.
+ * @throws FileFormatError naming file and line; UsageError for a file that holds no two records
+ */
+export async function fileInstructions(files: FileSystem, path: string): Promise<InstructionSet> {
+  const records: { record: ReturnType<typeof parseRecord>; where: string }[] = [];
+  for await (const { line, value } of readJsonl(files, path)) {
+    const where = `${path}:${line}`;
+    records.push({ record: parseRecord(instructionRecord(value, where), where), where });
+  }
+  if (records.length < 2) throw new UsageError(`${path}: ${records.length} records; instruction tuning needs more`);
+  const hash = await textHash(JSON.stringify(records.map(({ record }) => record)));
+  new HostRandom(0, 200).shuffle(records);
+  const held = Math.min(VALIDATION.most, Math.max(1, Math.floor(records.length * VALIDATION.share)));
+  const make = (own: typeof records) => (tokenizer: Tokenizer, maxLength: number) =>
+    own.flatMap(({ record, where }) => {
+      // Room for the whole prompt and an answer's beginning; whole examples are cut on the left else.
+      const { example, isTruncated } = tokenizeRecord(
+        record,
+        tokenizer,
+        { maxLength: Number.POSITIVE_INFINITY },
+        where,
+      );
+      if (!isTruncated && example.ids.length <= maxLength) return [example];
+      const first = example.targets[0][0];
+      if (first >= maxLength - 1) return [];
+      return [{ ids: Array.from(example.ids).slice(0, maxLength), targets: [[first, maxLength] as const], bytes: 0 }];
+    });
+  return {
+    source: `${path}, ${records.length} records`,
+    hash,
+    train: remembered(make(records.slice(held))),
+    validation: remembered(make(records.slice(0, held))),
+  };
+}

@@ -1,0 +1,147 @@
+/** What cells come to: variants over seeds, the paper's figures beside ours, and the page that tells of them. */
+import assert from 'node:assert/strict';
+import { describe, it } from 'node:test';
+import type { StudyCell } from './cells.ts';
+import { findingsOf } from './findings.ts';
+import type { Method } from './methods.ts';
+import { downstreamPage } from './page.ts';
+import { accuracyDifference, resultsOf, taskResults } from './results.ts';
+import { PRESETS } from './settings.ts';
+import { bestTrials, type DownstreamStudy } from './study.ts';
+
+const SHOTS = [0, 1, 3, 5];
+
+/** A cell whose accuracy rises by `gain` with the first example. */
+function cell(
+  model: string,
+  method: Method | null,
+  precision: 'f32' | 'bf16',
+  seed: number,
+  gain: number,
+  peakBytes = 100,
+): StudyCell {
+  const points = SHOTS.map((shots) => {
+    const value = 0.5 + (shots > 0 ? gain : 0) + seed / 100;
+    return { task: 'micro_spam', shots, value, error: 0.05, questions: 100 };
+  });
+  const scores = { points, seconds: 1, tokens: 1, truncated: 0 };
+  const cost = {
+    tokensPerSecond: precision === 'f32' ? 100 : 150,
+    seconds: 1,
+    loss: 1,
+    skippedSteps: 0,
+    validationLoss: null,
+  };
+  const sizes = { peakBytes, trainableParameters: 10, totalParameters: 100 };
+  const spec =
+    method === null
+      ? ({ kind: 'untuned', model, precision, seed } as const)
+      : ({ kind: 'tuned', model, method, precision, seed } as const);
+  return {
+    spec,
+    result: { seconds: 2, scores, cost: method === null ? null : { ...cost, ...sizes }, rate: 1e-3, failure: null },
+  };
+}
+
+function studyOf(theirGain: number): DownstreamStudy {
+  const cells = [0, 1, 2].flatMap((seed) => [
+    cell('mamba', null, 'f32', seed, 0.05),
+    cell('twin', null, 'f32', seed, theirGain),
+    cell('mamba', 'full', 'f32', seed, 0.1, 200),
+    cell('mamba', 'lora-all', 'f32', seed, 0.1),
+    cell('mamba', 'lora-all', 'bf16', seed, 0.12, 50),
+    cell('twin', 'lora-all', 'bf16', seed, 0.24),
+  ]);
+  const models = [
+    { label: 'mamba', folder: 'm', family: 'mamba', parameters: 1000 },
+    { label: 'twin', folder: 't', family: 'gpt_neox', parameters: 1000 },
+  ];
+  const tasks = [{ name: 'micro_spam', summary: 'spam or not', chance: 0.5 }];
+  return {
+    settings: PRESETS.micro,
+    models,
+    reference: 'twin',
+    tasks,
+    instructions: 'episodes',
+    device: 'reference',
+    cells,
+    planned: cells.length,
+  };
+}
+
+const near = (got: number, expected: number) => assert.ok(Math.abs(got - expected) < 1e-9, `${got}, not ${expected}`);
+
+describe('results over seeds', () => {
+  const study = studyOf(0.1);
+  const results = resultsOf(study);
+  const of = (model: string, method: Method | null, precision: string) =>
+    results.find((r) => r.model === model && r.method === method && r.precision === precision)!;
+
+  it('have the share of the reference that was tuned alike', () => {
+    const { share, aipss } = of('mamba', null, 'f32');
+    assert.equal(aipss.count, 3);
+    near(share!.value, 50);
+    assert.equal(share!.isMeaningful, true);
+    near(of('mamba', 'lora-all', 'bf16').share!.value, 50);
+    assert.equal(of('twin', null, 'f32').share, null);
+    assert.equal(of('mamba', 'full', 'f32').share, null, 'the reference was not tuned so');
+  });
+
+  it('have divergences by seed, beside what another seed moves', () => {
+    const half = of('mamba', 'lora-all', 'bf16');
+    near(half.divergence!.value, 1.5); // 0, 2, 2 and 2 points
+    near(half.divergence!.error!, 0);
+    near(half.fromFull!.value, 1.5);
+    near(of('mamba', 'lora-all', 'f32').seedNoise!, 4 / 3);
+    near(accuracyDifference(half, of('mamba', 'lora-all', 'f32'))!.value, 1.5);
+    assert.equal(of('mamba', null, 'f32').divergence, null);
+  });
+
+  it('tell tasks above chance from those that are not', () => {
+    const [above] = taskResults(of('twin', 'lora-all', 'bf16'), study);
+    assert.equal(above.isAboveChance, true); // 69 %, with an error of 5 points
+    near(above.byShots.get(5)!.value, 75);
+    assert.equal(taskResults(of('mamba', null, 'f32'), study)[0].isAboveChance, false);
+  });
+});
+
+describe('findings', () => {
+  it('stand beside the paper’s, and say so where a share means nothing', () => {
+    const found = findingsOf(studyOf(0.1));
+    const here = (question: RegExp) => found.find((finding) => question.test(finding.question))!;
+    assert.match(here(/as pretrained/).here, /^50 ± [\d.]+ %$/);
+    assert.match(here(/as pretrained/).paper, /38 %/);
+    assert.match(here(/tokens per second/).here, /up to 1\.5 times \(lora-all, bf16\)/);
+    assert.match(here(/peak memory/).here, /up to 75 % less/);
+    assert.match(here(/divergence of bf16/).here, /^mamba 1\.5 \(another seed: 1\.33\)$/);
+    assert.equal(here(/divergence of f16/), undefined, 'a figure that the run does not have');
+    const none = findingsOf(studyOf(0)).find(({ question }) => /as pretrained/.test(question))!;
+    assert.match(none.here, /^no share: AIPSS/);
+  });
+
+  it('are on the page, with what is missing and what diverged', () => {
+    const study = studyOf(0.1);
+    const failed: StudyCell = {
+      spec: { kind: 'tuned', model: 'mamba', method: 'lora-x', precision: 'bf16', seed: 0 },
+      result: { seconds: 1, scores: null, cost: null, rate: 1, failure: 'step 3: the loss is NaN' },
+    };
+    const page = downstreamPage({ ...study, cells: [...study.cells, failed], planned: 60 });
+    assert.match(page, /19 of 60 cells are measured/);
+    assert.match(page, /Diverged: mamba, lora-x, bf16, seed 0: step 3: the loss is NaN/);
+    for (const figure of ['38 %', '81.5 %', '2.15 times', '65.5 %']) assert.ok(page.includes(figure), figure);
+    assert.ok(!/NaN %|undefined/.test(page));
+  });
+
+  it('take the rate with the lowest validation loss', () => {
+    const trial = (rate: number, validationLoss: number | null): StudyCell => {
+      const base = cell('mamba', 'full', 'f32', 0, 0).result;
+      const cost = validationLoss === null ? null : { ...base.cost!, validationLoss };
+      return {
+        spec: { kind: 'trial', model: 'mamba', methods: 'full', rate },
+        result: { ...base, scores: null, cost },
+      };
+    };
+    const best = bestTrials([trial(1e-3, 2), trial(1e-2, 1.5), trial(1e-1, null)]);
+    assert.deepEqual(best, [{ model: 'mamba', methods: 'full', rate: 1e-2, loss: 1.5 }]);
+  });
+});

@@ -1,0 +1,155 @@
+/** What the cells come to: each way of having a model, over its seeds, with what the paper asks of it. */
+import type { Precision } from '../../tune/index.ts';
+import { type Estimate, estimateOf, meanOf } from '../statistics.ts';
+import type { StudyCell } from './cells.ts';
+import { METHOD_INFO, type Method } from './methods.ts';
+import { aipss, meanGain, overSeeds, pairedDivergence, type Share, seedDivergence, shareOf } from './quantities.ts';
+import type { TaskPoint } from './scoring.ts';
+import type { DownstreamStudy } from './study.ts';
+import type { TuningCost } from './tuning.ts';
+
+/** A model as it is (`method` null) or tuned in one way, in one precision: its cells over the seeds. */
+export interface Variant {
+  readonly model: string;
+  readonly method: Method | null;
+  readonly precision: Precision;
+  readonly rate: number | null;
+  readonly bySeed: ReadonlyMap<number, readonly TaskPoint[]>;
+  readonly costs: readonly TuningCost[];
+  /** What diverged tunings said. */
+  readonly failures: readonly string[];
+  /** Inputs that were cut on the left. */
+  readonly truncated: number;
+}
+
+export interface VariantResult extends Variant {
+  /** Mean accuracy over tasks and numbers of examples, and without examples, in percent. */
+  readonly accuracy: Estimate;
+  readonly zeroShot: Estimate;
+  readonly aipss: Estimate;
+  /** Mean of acc_s - acc_0, in points. */
+  readonly gain: Estimate;
+  /** AIPSS in percent of the reference's, tuned alike; null without one, and of the reference itself. */
+  readonly share: Share | null;
+  /** Divergence from the same in f32, seed by seed, in points; null of f32 itself. */
+  readonly divergence: Estimate | null;
+  /** Divergence from full fine-tuning in f32, which is what the paper draws; null where nothing was tuned. */
+  readonly fromFull: Estimate | null;
+  /** What another seed alone moves. */
+  readonly seedNoise: number | null;
+  readonly tokensPerSecond: Estimate | null;
+  readonly peakBytes: Estimate | null;
+  readonly trainable: number | null;
+}
+
+export const methodTitle = (method: Method | null): string => (method === null ? 'untuned' : METHOD_INFO[method].title);
+
+export const sameVariant = (a: Pick<Variant, 'model' | 'method' | 'precision'>, b: typeof a): boolean =>
+  a.model === b.model && a.method === b.method && a.precision === b.precision;
+
+/** A variant that cells are still added to. */
+interface Growing extends Omit<Variant, 'bySeed' | 'costs' | 'failures' | 'truncated'> {
+  bySeed: Map<number, readonly TaskPoint[]>;
+  costs: TuningCost[];
+  failures: string[];
+  truncated: number;
+}
+
+/** Cells with scores, or without because tuning diverged, by what they are of. */
+export function variantsOf(cells: readonly StudyCell[]): Variant[] {
+  const variants: Growing[] = [];
+  for (const { spec, result } of cells) {
+    if (spec.kind === 'trial') continue;
+    const { model, precision, seed } = spec;
+    const key = { model, precision, method: spec.kind === 'tuned' ? spec.method : null };
+    let own = variants.find((variant) => sameVariant(variant, key));
+    if (!own) {
+      own = { ...key, rate: result.rate, bySeed: new Map(), costs: [], failures: [], truncated: 0 };
+      variants.push(own);
+    }
+    if (result.scores) own.bySeed.set(seed, result.scores.points);
+    own.truncated += result.scores?.truncated ?? 0;
+    if (result.cost) own.costs.push(result.cost);
+    if (result.failure !== null) own.failures.push(`seed ${seed}: ${result.failure}`);
+  }
+  return variants;
+}
+
+const meanAccuracy = (points: readonly TaskPoint[]): number => 100 * meanOf(points.map(({ value }) => value));
+
+/** Null where nothing was measured. */
+const estimateOrNull = (values: readonly number[]): Estimate | null =>
+  values.length === 0 ? null : estimateOf(values);
+
+function resultOf(variant: Variant, all: readonly Variant[], reference: string | null): VariantResult {
+  const { model, method, precision, bySeed, costs } = variant;
+  const seeds = [...bySeed.values()];
+  const other = (key: Partial<Pick<Variant, 'model' | 'method' | 'precision'>>) =>
+    all.find((candidate) => sameVariant(candidate, { model, method, precision, ...key }));
+  const own = overSeeds(seeds, aipss);
+  const theirs = reference === null || reference === model ? undefined : other({ model: reference });
+  const f32 = precision === 'f32' ? undefined : other({ precision: 'f32' });
+  const full =
+    method === null || (method === 'full' && precision === 'f32')
+      ? undefined
+      : other({ method: 'full', precision: 'f32' });
+  const rates = costs.flatMap(({ tokensPerSecond }) => tokensPerSecond ?? []);
+  return {
+    ...variant,
+    accuracy: estimateOf(seeds.map(meanAccuracy)),
+    zeroShot: estimateOf(seeds.map((points) => meanAccuracy(points.filter(({ shots }) => shots === 0)))),
+    aipss: own,
+    gain: overSeeds(seeds, meanGain),
+    share: theirs && theirs.bySeed.size > 0 ? shareOf(own, overSeeds([...theirs.bySeed.values()], aipss)) : null,
+    divergence: f32 ? pairedDivergence(f32.bySeed, bySeed) : null,
+    fromFull: full ? pairedDivergence(full.bySeed, bySeed) : null,
+    seedNoise: seedDivergence(bySeed),
+    tokensPerSecond: estimateOrNull(rates),
+    peakBytes: estimateOrNull(costs.map(({ peakBytes }) => peakBytes)),
+    trainable: costs[0]?.trainableParameters ?? null,
+  };
+}
+
+/** Every variant that has a score. */
+export function resultsOf({ cells, reference }: DownstreamStudy): VariantResult[] {
+  const variants = variantsOf(cells);
+  return variants.filter(({ bySeed }) => bySeed.size > 0).map((variant) => resultOf(variant, variants, reference));
+}
+
+/** One task of a variant: accuracy in percent with each number of examples, and whether it is above chance. */
+export interface TaskResult {
+  readonly task: string;
+  readonly chance: number | null;
+  readonly byShots: ReadonlyMap<number, Estimate>;
+  /** Mean over the numbers of examples, against chance plus two errors of as many questions; null where chance is unknown. */
+  readonly isAboveChance: boolean | null;
+}
+
+export function taskResults({ bySeed }: Variant, { tasks, settings }: DownstreamStudy): TaskResult[] {
+  const seeds = [...bySeed.values()];
+  return tasks.map(({ name: task, chance }) => {
+    const own = seeds.map((points) => points.filter((point) => point.task === task));
+    const byShots = new Map(
+      settings.shots.map((shots) => {
+        const values = own.flatMap((points) =>
+          points.filter((point) => point.shots === shots).map(({ value }) => 100 * value),
+        );
+        return [shots, estimateOf(values)] as const;
+      }),
+    );
+    const all = own.flat();
+    // The same questions are asked with every seed and number of examples: they count once.
+    const error = chance === null ? 0 : Math.sqrt((chance * (1 - chance)) / (all[0]?.questions ?? 1));
+    const isAboveChance = chance === null ? null : meanOf(all.map(({ value }) => value)) > chance + 2 * error;
+    return { task, chance, byShots, isAboveChance };
+  });
+}
+
+/** Accuracy seed by seed of one variant less that of another, over the seeds of both, in points. */
+export function accuracyDifference(a: Variant, b: Variant): Estimate | null {
+  const differences = [...a.bySeed].flatMap(([seed, points]) => {
+    const other = b.bySeed.get(seed);
+    return other ? [meanAccuracy(points) - meanAccuracy(other)] : [];
+  });
+  return estimateOrNull(differences);
+}

@@ -1,0 +1,72 @@
+/** Zero- and few-shot scores of a model as it stands: accuracy of each task with each number of examples. */
+
+import type { DataPlaces } from '../../eval/index.ts';
+import {
+  answerRequests,
+  evaluate,
+  FEW_SHOT_SEED,
+  type PreparedTask,
+  prepareTask,
+  type Task,
+} from '../../eval/index.ts';
+import type { Tokenizer } from '../../io/index.ts';
+import type { LanguageModel } from '../../models/index.ts';
+import type { ScorePoint } from './quantities.ts';
+
+export interface TaskPoint extends ScorePoint {
+  /** Questions, and the standard error over them. */
+  readonly questions: number;
+  readonly error: number | null;
+}
+
+export interface Scores {
+  readonly points: readonly TaskPoint[];
+  readonly seconds: number;
+  /** Tokens that had to be computed; what questions have in common is read once. */
+  readonly tokens: number;
+  /** Inputs that were cut on the left. */
+  readonly truncated: number;
+}
+
+export interface TaskSource {
+  readonly tasks: readonly Task[];
+  readonly places: DataPlaces;
+  readonly shots: readonly number[];
+  readonly limit?: number;
+}
+
+/** Reads the tasks' data; examples are drawn by the seed. */
+export function prepareTasks({ tasks, places, shots, limit }: TaskSource, seed: number): Promise<PreparedTask[]> {
+  return Promise.all(tasks.map((task) => prepareTask(task, places, { shots, limit, seed: FEW_SHOT_SEED + seed })));
+}
+
+export interface ScoringOptions {
+  readonly shots: readonly number[];
+  readonly signal?: AbortSignal;
+  readonly onProgress?: (share: number, note: string) => void;
+}
+
+/** @throws the signal's reason */
+export async function scoreModel(
+  model: LanguageModel,
+  tokenizer: Tokenizer,
+  tasks: readonly PreparedTask[],
+  { shots, signal, onProgress }: ScoringOptions,
+): Promise<Scores> {
+  const runs = await evaluate(tasks, shots, {
+    bootstrapIterations: 1, // of accuracies, whose error has a formula
+    answer: (requests, onShare) => answerRequests(model, tokenizer, requests, { signal, onProgress: onShare }),
+    onProgress: (done, total, note) => onProgress?.(done / total, note),
+  });
+  const all = runs.flatMap(({ scores }) => scores);
+  const sum = (pick: (score: (typeof all)[number]) => number) => all.reduce((total, score) => total + pick(score), 0);
+  return {
+    points: all.map(({ task, shots: count, samples, metrics }) => {
+      const { value, error } = metrics.get('acc')!;
+      return { task: task.name, shots: count, value, error, questions: samples.length };
+    }),
+    seconds: sum(({ cost }) => cost.seconds),
+    tokens: sum(({ cost }) => cost.computedTokens),
+    truncated: sum(({ cost }) => cost.truncated),
+  };
+}

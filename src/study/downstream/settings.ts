@@ -1,0 +1,95 @@
+/** What a run of the downstream study is asked for, and what its two presets ask for. */
+import { UsageError } from '../../core/index.ts';
+import type { Precision } from '../../tune/index.ts';
+import { METHODS, type Method } from './methods.ts';
+
+export interface DownstreamSettings {
+  /** Numbers of examples in front of a question; 0 is among them. */
+  readonly shots: readonly number[];
+  /** How often everything is repeated: each seed draws other examples, another order of the data, other first factors. */
+  readonly seeds: number;
+  readonly methods: readonly Method[];
+  readonly precisions: readonly Precision[];
+  /** Steps of instruction tuning, of `batchSize` rows of `maxLength` tokens. */
+  readonly steps: number;
+  readonly batchSize: number;
+  readonly maxLength: number;
+  /** Rank of adapters, and of those on x_proj alone, whose untied form has three of a third of it. */
+  readonly rank: number;
+  readonly pairRank: number;
+  /** Learning rates that are tried, of full fine-tuning and of adapters. */
+  readonly rates: { readonly full: readonly number[]; readonly lora: readonly number[] };
+  /** Steps of a trial. */
+  readonly searchSteps: number;
+  /** Share of the steps in which the learning rate rises. */
+  readonly warmup: number;
+  /** Steps between checkpoints of a tuning that runs. */
+  readonly saveEvery: number;
+  /** Questions of each task: a number, or below 1 a share; all unless given. */
+  readonly limit?: number;
+}
+
+export const PRESET_NAMES = ['micro', 'paper'] as const;
+export type PresetName = (typeof PRESET_NAMES)[number];
+
+const COMMON = {
+  shots: [0, 1, 3, 5],
+  seeds: 3,
+  methods: METHODS,
+  precisions: ['f32', 'bf16', 'f16'],
+} as const;
+
+export const PRESETS: Readonly<Record<PresetName, DownstreamSettings>> = {
+  /** For an hour on two quiet cores. */
+  micro: {
+    ...COMMON,
+    steps: 60,
+    batchSize: 8,
+    maxLength: 256,
+    rank: 12,
+    pairRank: 12,
+    rates: { full: [3e-4, 1e-3, 3e-3], lora: [1e-3, 3e-3, 1e-2] },
+    searchSteps: 30,
+    warmup: 0.1,
+    saveEvery: 30,
+  },
+  /**
+   * After arXiv 2406.00209: AdamW, cosine, no warm-up, rank 8 at this size. Its batch and length are not known; the
+   * rates are searched here, about its own, for each family.
+   */
+  paper: {
+    ...COMMON,
+    steps: 13_000,
+    batchSize: 4,
+    maxLength: 512,
+    rank: 8,
+    pairRank: 9,
+    rates: { full: [3e-6, 1e-5, 3e-5], lora: [1e-5, 1e-4, 1e-3] },
+    searchSteps: 500,
+    warmup: 0,
+    saveEvery: 200,
+  },
+};
+
+/** @throws UsageError naming the setting, its value and what it may be */
+export function checkDownstream(settings: DownstreamSettings): void {
+  const { shots, seeds, steps, batchSize, maxLength, rank, pairRank, searchSteps, saveEvery, rates } = settings;
+  const whole = { seeds, steps, batchSize, maxLength, rank, pairRank, searchSteps, saveEvery };
+  for (const [name, value] of Object.entries(whole)) {
+    if (!Number.isInteger(value) || value < 1) throw new UsageError(`${name}: ${value} is not a whole number >= 1`);
+  }
+  if (!shots.includes(0)) throw new UsageError(`shots: ${shots.join(',')} lacks 0, which gains are measured against`);
+  if (settings.methods.length > 0 && !settings.precisions.includes('f32')) {
+    throw new UsageError(`precisions: ${settings.precisions.join(',')} lacks f32, which others are measured against`);
+  }
+  if (settings.methods.includes('lora-x-untied') && pairRank % 3 !== 0) {
+    throw new UsageError(
+      `pair rank: ${pairRank} does not share out to three; give ${3 * Math.ceil(pairRank / 3)}, say`,
+    );
+  }
+  for (const rate of [...rates.full, ...rates.lora]) {
+    if (!(rate > 0 && Number.isFinite(rate))) throw new UsageError(`rates: ${rate} is not a number above 0`);
+  }
+  if (rates.full.length === 0 || rates.lora.length === 0)
+    throw new UsageError('rates: none is given; give one or more');
+}

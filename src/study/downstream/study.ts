@@ -1,0 +1,300 @@
+/**
+ * The downstream-learner study of several models, cell by cell: scores as they are, trials of learning rates, instruction
+ * tuning in every way and precision, scores after it.
+ */
+import type { Task } from '../../eval/index.ts';
+import { type CacheFileSystem, joinPath, loadTokenizer, type Tokenizer } from '../../io/index.ts';
+import { type LanguageModel, loadModel, readModelConfig } from '../../models/index.ts';
+import type { Device } from '../../tensor/index.ts';
+import { detachLora, type Precision } from '../../tune/index.ts';
+import {
+  type CellResult,
+  type CellSpec,
+  CellStore,
+  cellFile,
+  cellName,
+  type StudyCell,
+  type TrialSpec,
+  type TunedSpec,
+} from './cells.ts';
+import type { InstructionSet } from './instructions.ts';
+import { kindOf, type MethodKind, TRIED } from './methods.ts';
+import { allCells, type PlannedModel, trialCells, tunedCells, untunedCells } from './plan.ts';
+import { prepareTasks, scoreModel, type TaskSource } from './scoring.ts';
+import type { DownstreamSettings } from './settings.ts';
+import { Diverged, type TuningPlan, tuneModel } from './tuning.ts';
+
+/** One model of the study. */
+export interface DownstreamModel {
+  /** What it is called; no two have the same. */
+  readonly label: string;
+  readonly folder: string;
+}
+
+export interface StudiedModel extends DownstreamModel, PlannedModel {
+  readonly parameters: number;
+}
+
+export interface DownstreamStudy {
+  readonly settings: DownstreamSettings;
+  readonly models: readonly StudiedModel[];
+  /** Label of the model that shares are taken of; null for none. */
+  readonly reference: string | null;
+  readonly tasks: readonly { readonly name: string; readonly summary: string; readonly chance: number | null }[];
+  /** What was tuned on. */
+  readonly instructions: string;
+  readonly device: string;
+  readonly cells: readonly StudyCell[];
+  /** Cells of the whole study; more than there are in `cells` after a run that was cut short. */
+  readonly planned: number;
+}
+
+export interface DownstreamInput {
+  readonly device: Device;
+  readonly files: CacheFileSystem;
+  readonly models: readonly DownstreamModel[];
+  readonly reference: string | null;
+  readonly settings: DownstreamSettings;
+  readonly source: Omit<TaskSource, 'shots' | 'limit' | 'tasks'>;
+  /** Accuracy of a guess, where a task states it. */
+  readonly tasks: readonly (Task & { readonly chance?: number })[];
+  readonly instructions: InstructionSet;
+  /** Folder of the study, where cells and checkpoints are kept. */
+  readonly out: string;
+  /** Most cells to measure in this run; all unless given. */
+  readonly most?: number;
+  readonly signal?: AbortSignal;
+  readonly onWarning?: (line: string) => void;
+  readonly onCell?: (name: string, isKept: boolean, number: number, of: number) => void;
+  readonly onProgress?: (share: number, note: string) => void;
+}
+
+/** Format of the cells; results of another are measured again. */
+const VERSION = 1;
+/** Files by which a model is known. */
+const MATERIAL = /\.(safetensors|json)$/;
+/** What of a cell's time is tuning, roughly, for the progress bar. */
+const TUNING_SHARE = 0.6;
+
+interface OpenStudy {
+  readonly models: readonly (StudiedModel & { readonly tokenizer: Tokenizer; readonly contents: unknown })[];
+  readonly store: CellStore;
+  /** Differs for other questions or other examples. */
+  readonly questions: ReadonlyMap<number, string>;
+}
+
+async function describeModel({ device, files }: DownstreamInput, { label, folder }: DownstreamModel) {
+  const contents: Record<string, string> = {};
+  for (const name of await files.list(folder)) {
+    if (MATERIAL.test(name)) contents[name] = await files.sha256(joinPath(folder, name));
+  }
+  const model = await loadModel(device, files, folder, { dtype: 'f32' });
+  const parameters = [...model.parameters.values()].reduce((sum, { size }) => sum + size, 0);
+  model.dispose();
+  const { modelType: family } = await readModelConfig(files, folder);
+  return { label, folder, family, parameters, contents, tokenizer: await loadTokenizer(files, folder) };
+}
+
+const taskSource = ({ source, tasks, settings }: DownstreamInput): TaskSource => ({ ...source, tasks, ...settings });
+
+async function openStudy(input: DownstreamInput): Promise<OpenStudy> {
+  const models: Awaited<ReturnType<typeof describeModel>>[] = [];
+  for (const model of input.models) models.push(await describeModel(input, model));
+  const questions = new Map<number, string>();
+  for (let seed = 0; seed < input.settings.seeds; seed++) {
+    const tasks = await prepareTasks(taskSource(input), seed);
+    questions.set(
+      seed,
+      JSON.stringify(tasks.map((task) => [task.task.name, task.questions.length, task.questions[0]])),
+    );
+  }
+  const store = new CellStore(input.files, input.out, input.onWarning);
+  await store.prepare();
+  return { models, store, questions };
+}
+
+class DownstreamRun {
+  private readonly cells: StudyCell[] = [];
+  private measured = 0;
+  private readonly rates = new Map<string, number>();
+  private readonly total: number;
+
+  constructor(
+    private readonly input: DownstreamInput,
+    private readonly open: OpenStudy,
+  ) {
+    this.total = allCells(open.models, input.settings).length;
+  }
+
+  async run(): Promise<DownstreamStudy> {
+    const { models } = this.open;
+    const { settings } = this.input;
+    const isWhole =
+      (await this.all(untunedCells(models, settings))) &&
+      (await this.all(trialCells(models, settings))) &&
+      this.chooseRates() &&
+      (await this.all(tunedCells(models, settings)));
+    if (!isWhole)
+      this.input.onWarning?.(`${this.cells.length} of ${this.total} cells are measured; go on with --resume`);
+    return this.result();
+  }
+
+  /** Measures cells in turn; false once this run has measured as many as it may. */
+  private async all(specs: readonly CellSpec[]): Promise<boolean> {
+    for (const spec of specs) if (!(await this.one(spec))) return false;
+    return true;
+  }
+
+  private async one(spec: CellSpec): Promise<boolean> {
+    const { input, open } = this;
+    input.signal?.throwIfAborted();
+    const name = cellFile(
+      spec,
+      open.models.findIndex(({ label }) => label === spec.model),
+    );
+    const identity = this.identityOf(spec);
+    const kept = await open.store.read(name, identity);
+    if (!kept && input.most !== undefined && this.measured >= input.most) return false;
+    input.onCell?.(cellName(spec), kept !== null, this.cells.length + 1, this.total);
+    const result = kept ?? (await this.measure(spec, name, identity));
+    this.cells.push({ spec, result });
+    return true;
+  }
+
+  /** All that a cell's result depends on. */
+  private identityOf(spec: CellSpec): unknown {
+    const { input, open } = this;
+    const { contents } = this.modelOf(spec);
+    const { shots, limit, seeds: _, methods: __, precisions: ___, rates: ____, ...tuning } = input.settings;
+    const common = { version: VERSION, spec, contents, device: input.device.name };
+    const scored = spec.kind === 'trial' ? null : { shots, limit, questions: open.questions.get(spec.seed) };
+    if (spec.kind === 'untuned') return { ...common, scored };
+    const rate = spec.kind === 'tuned' ? this.rateOf(spec) : spec.rate;
+    return { ...common, scored, tuning, rate, instructions: input.instructions.hash };
+  }
+
+  private modelOf = ({ model }: CellSpec) => this.open.models.find(({ label }) => label === model)!;
+
+  private async measure(spec: CellSpec, name: string, identity: unknown): Promise<CellResult> {
+    const { store } = this.open;
+    const startedMs = performance.now();
+    const folder = await store.tuningFolder(name, identity);
+    const result = await (spec.kind === 'untuned' ? this.untuned(spec) : this.tuned(spec, folder));
+    const written = await store.write(name, identity, spec, {
+      ...result,
+      seconds: (performance.now() - startedMs) / 1000,
+    });
+    await this.input.files.remove(folder);
+    this.measured++;
+    return written;
+  }
+
+  /** Weights that are trained are f32; others are in the precision of the run. */
+  private load(spec: CellSpec, activations: Precision, dtype: Precision = activations): Promise<LanguageModel> {
+    const { device, files } = this.input;
+    return loadModel(device, files, this.modelOf(spec).folder, { dtype, activations });
+  }
+
+  private async score(spec: Exclude<CellSpec, TrialSpec>, model: LanguageModel, from: number) {
+    const { input } = this;
+    const { shots } = input.settings;
+    const tasks = await prepareTasks(taskSource(input), spec.seed);
+    const onProgress = (share: number, note: string) => input.onProgress?.(from + (1 - from) * share, note);
+    return scoreModel(model, this.modelOf(spec).tokenizer, tasks, { shots, signal: input.signal, onProgress });
+  }
+
+  private async untuned(spec: Extract<CellSpec, { kind: 'untuned' }>): Promise<Omit<CellResult, 'seconds'>> {
+    const model = await this.load(spec, spec.precision);
+    try {
+      return { scores: await this.score(spec, model, 0), cost: null, rate: null, failure: null };
+    } finally {
+      model.dispose();
+    }
+  }
+
+  /** A tuned cell, or a trial, which is tuned for a few steps and asked for its validation loss alone. */
+  private async tuned(spec: TrialSpec | TunedSpec, folder: string): Promise<Omit<CellResult, 'seconds'>> {
+    const { input } = this;
+    const { settings, files, signal, instructions } = input;
+    const plan = this.planOf(spec);
+    const { tokenizer } = this.modelOf(spec);
+    const model = await this.load(spec, plan.precision, plan.method === 'full' ? 'f32' : plan.precision);
+    try {
+      const { cost, adapter } = await tuneModel({
+        model,
+        plan,
+        settings,
+        train: instructions.train(tokenizer, settings.maxLength),
+        validation: spec.kind === 'trial' ? instructions.validation(tokenizer, settings.maxLength) : undefined,
+        place: { files, folder },
+        signal,
+        onStep: (step, note) =>
+          input.onProgress?.((step / plan.steps) * (spec.kind === 'trial' ? 1 : TUNING_SHARE), note),
+      });
+      const scores = spec.kind === 'trial' ? null : await this.score(spec, model, TUNING_SHARE);
+      if (adapter) detachLora(adapter);
+      return { scores, cost, rate: plan.rate, failure: null };
+    } catch (error) {
+      if (!(error instanceof Diverged)) throw error;
+      return { scores: null, cost: null, rate: plan.rate, failure: error.message };
+    } finally {
+      model.dispose();
+    }
+  }
+
+  private planOf(spec: TrialSpec | TunedSpec): TuningPlan {
+    const { steps, searchSteps } = this.input.settings;
+    if (spec.kind === 'tuned') return { ...spec, rate: this.rateOf(spec), steps };
+    return { method: TRIED[spec.methods], precision: 'f32', seed: 0, rate: spec.rate, steps: searchSteps };
+  }
+
+  private rateOf = ({ model, method }: TunedSpec): number => this.rates.get(`${model} ${kindOf(method)}`)!;
+
+  /** For each model and kind the rate with the lowest validation loss; the first, which is the lowest, if none has one. */
+  private chooseRates(): true {
+    for (const { model, methods, rate } of bestTrials(this.cells)) this.rates.set(`${model} ${methods}`, rate);
+    return true;
+  }
+
+  private result(): DownstreamStudy {
+    const { settings, reference, tasks, instructions, device } = this.input;
+    return {
+      settings,
+      models: this.open.models.map(({ label, folder, family, parameters }) => ({ label, folder, family, parameters })),
+      reference,
+      tasks: tasks.map(({ name, summary, chance }) => ({ name, summary, chance: chance ?? null })),
+      instructions: instructions.source,
+      device: `${device.name} ${device.backend.variant}`,
+      cells: this.cells,
+      planned: this.total,
+    };
+  }
+}
+
+export interface BestTrial {
+  readonly model: string;
+  readonly methods: MethodKind;
+  readonly rate: number;
+  readonly loss: number;
+}
+
+/** The best trial of every model and kind of method. */
+export function bestTrials(cells: readonly StudyCell[]): BestTrial[] {
+  const best = new Map<string, BestTrial>();
+  for (const { spec, result } of cells) {
+    if (spec.kind !== 'trial') continue;
+    const { model, methods, rate } = spec;
+    const loss = result.cost?.validationLoss ?? Number.POSITIVE_INFINITY;
+    const before = best.get(`${model} ${methods}`);
+    if (!before || loss < before.loss) best.set(`${model} ${methods}`, { model, methods, rate, loss });
+  }
+  return [...best.values()];
+}
+
+/**
+ * Measures every cell that has no result yet.
+ * @throws the signal's reason once it fires: what was measured is kept
+ */
+export async function studyDownstream(input: DownstreamInput): Promise<DownstreamStudy> {
+  return new DownstreamRun(input, await openStudy(input)).run();
+}

@@ -1,0 +1,135 @@
+/** The study's figures as rows: for the terminal, the report, CSV and JSON. */
+import { type CsvValue, formatCsv } from '../csv.ts';
+import { formatNumber } from '../report/index.ts';
+import type { Estimate } from '../statistics.ts';
+import { cellName } from './cells.ts';
+import { estimateText, findingsOf } from './findings.ts';
+import { resultsOf, type VariantResult, variantsOf } from './results.ts';
+import { bestTrials, type DownstreamStudy } from './study.ts';
+
+const MIB = 2 ** 20;
+
+/** `mamba, lora-all, bf16` */
+export const variantName = ({
+  model,
+  method,
+  precision,
+}: Pick<VariantResult, 'model' | 'method' | 'precision'>): string => `${model}, ${method ?? 'untuned'}, ${precision}`;
+
+export const SUMMARY_HEAD = [
+  'model',
+  'acc 0-shot %',
+  'acc %',
+  'gain',
+  'AIPSS %',
+  'share %',
+  'divergence',
+  'tok/s',
+  'peak MiB',
+];
+
+/** One variant's figures. */
+export function summaryRow(result: VariantResult): string[] {
+  const { zeroShot, accuracy, gain, aipss, share, divergence, tokensPerSecond, peakBytes } = result;
+  const shareText = share === null ? '–' : share.isMeaningful ? estimateText(share) : 'no meaning';
+  return [
+    variantName(result),
+    estimateText(zeroShot),
+    estimateText(accuracy),
+    estimateText(gain),
+    estimateText(aipss),
+    shareText,
+    estimateText(divergence),
+    tokensPerSecond ? tokensPerSecond.value.toFixed(0) : '–',
+    peakBytes ? (peakBytes.value / MIB).toFixed(1) : '–',
+  ];
+}
+
+/** Tables for the terminal: variants, and the paper's figures beside ours. */
+export function downstreamSummary(study: DownstreamStudy): string[][][] {
+  const rows = resultsOf(study).map(summaryRow);
+  const findings = findingsOf(study).map(({ question, paper, here }) => [question, paper, here]);
+  return [[SUMMARY_HEAD, ...rows], ...(findings.length > 0 ? [[['', 'paper', 'here'], ...findings]] : [])];
+}
+
+/** Peak memory over the positions of a step's batch, in KiB; the paper's memory per token. */
+export const kibPerToken = (bytes: number, { settings }: DownstreamStudy): number =>
+  bytes / 1024 / (settings.batchSize * settings.maxLength);
+
+export function costRow(result: VariantResult, study: DownstreamStudy): string[] {
+  const { tokensPerSecond, peakBytes, trainable, costs, rate } = result;
+  const total = costs[0]?.totalParameters ?? Number.NaN;
+  return [
+    variantName(result),
+    (trainable ?? 0).toLocaleString('en'),
+    `${formatNumber((100 * (trainable ?? 0)) / total)} %`,
+    rate === null ? '–' : String(rate),
+    estimateText(tokensPerSecond, 4),
+    peakBytes ? `${(peakBytes.value / MIB).toFixed(1)} MiB` : '–',
+    peakBytes ? formatNumber(kibPerToken(peakBytes.value, study)) : '–',
+    formatNumber(costs.reduce((sum, { skippedSteps }) => sum + skippedSteps, 0)),
+  ];
+}
+
+const CSV_HEAD = ['model', 'method', 'precision', 'seed', 'task', 'shots', 'quantity', 'value', 'error'] as const;
+
+/** All raw scores and costs, one figure a row, then what they come to. */
+export function downstreamCsv(study: DownstreamStudy): string {
+  const raw = study.cells.flatMap(({ spec, result }): CsvValue[][] => {
+    if (spec.kind === 'trial') {
+      const head = [spec.model, spec.methods, 'f32', 0, null, null];
+      return [[...head, `validation loss at rate ${spec.rate}`, result.cost?.validationLoss, null]];
+    }
+    const head = [spec.model, spec.kind === 'tuned' ? spec.method : 'untuned', spec.precision, spec.seed];
+    const scores = (result.scores?.points ?? []).map(({ task, shots, value, error }) => [
+      ...head,
+      task,
+      shots,
+      'acc',
+      value,
+      error,
+    ]);
+    const cost = Object.entries(result.cost ?? {}).map(([name, value]) => [
+      ...head,
+      null,
+      null,
+      name,
+      value as number,
+      null,
+    ]);
+    return [...scores, ...cost];
+  });
+  const means = resultsOf(study).flatMap((result): CsvValue[][] => {
+    const head = [result.model, result.method ?? 'untuned', result.precision, null, null, null];
+    const row = (name: string, estimate: Estimate | null) =>
+      estimate ? [[...head, name, estimate.value, estimate.error]] : [];
+    return [
+      ...row('mean accuracy, percent', result.accuracy),
+      ...row('AIPSS, percent', result.aipss),
+      ...row('gain, points', result.gain),
+      ...row('share of the reference, percent', result.share),
+      ...row('divergence from f32, points', result.divergence),
+      ...row('divergence from full f32, points', result.fromFull),
+    ];
+  });
+  return formatCsv(CSV_HEAD, [...raw, ...means]);
+}
+
+/** The document of `downstream.json` (docs/downstream.md). */
+export function downstreamDocument(study: DownstreamStudy) {
+  const { cells, ...rest } = study;
+  const results = resultsOf(study).map(({ bySeed, costs, ...result }) => ({ ...result, seeds: [...bySeed.keys()] }));
+  return {
+    study: 'downstream',
+    version: 1,
+    ...rest,
+    measured: cells.length,
+    rates: bestTrials(cells),
+    results,
+    findings: findingsOf(study),
+    failures: variantsOf(cells).flatMap((variant) =>
+      variant.failures.map((line) => `${variantName(variant as VariantResult)}, ${line}`),
+    ),
+    cells: cells.map(({ spec, result }) => ({ name: cellName(spec), ...spec, ...result })),
+  };
+}

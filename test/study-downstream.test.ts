@@ -1,0 +1,257 @@
+/** `krait study downstream` on models of a few kilobytes: its cells, what it keeps, what it refuses; its page in a browser. */
+import assert from 'node:assert/strict';
+import { copyFileSync, existsSync, readdirSync, readFileSync, statSync, writeFileSync } from 'node:fs';
+import { join } from 'node:path';
+import { after, before, describe, it } from 'node:test';
+import { fileURLToPath, pathToFileURL } from 'node:url';
+import { type Browser, chromium } from 'playwright-core';
+import { createReferenceBackend } from '../src/backend/reference/index.ts';
+import { createModel, parseConfig, saveModel } from '../src/models/index.ts';
+import { NodeFileSystem } from '../src/platform/node/index.ts';
+import { Device } from '../src/tensor/index.ts';
+import { krait, refuses, workFolder } from './cli-cases.ts';
+import { writeTinyModel } from './tiny-model.ts';
+
+process.env.NO_COLOR = '1';
+process.env.HF_HUB_OFFLINE = '1';
+
+const work = workFolder('study-downstream');
+process.env.HF_HOME = join(work, 'hf');
+const at = (name: string) => join(work, name);
+const dataDir = fileURLToPath(new URL('./fixtures/harness/data', import.meta.url));
+
+const records = [
+  ...Array.from({ length: 30 }, (_, i) => ({
+    instruction: `Say ${i}.`,
+    input: i % 2 ? 'well' : '',
+    output: `yes ${i}`,
+  })),
+  {
+    conversations: [
+      { from: 'system', value: 'Be brief.' },
+      { from: 'human', value: 'hello' },
+      { from: 'gpt', value: 'hi' },
+    ],
+  },
+  { prompt: 'tell', completion: ' well' },
+];
+const COMMON = ['--preset', 'paper', '--tasks', 'piqa', '--data-dir', dataDir, '--shots', '0,1'];
+const SMALL = ['--steps', '2', '--rank', '3', '--seeds', '2', '--limit', '3', '--precisions', 'f32,bf16'];
+const MODELS = ['--model', at('tiny'), '--reference', `twin=${at('neox')}`, '--data', at('instructions.jsonl')];
+const METHODS = ['--methods', 'full,lora-all,lora-x,lora-x-untied'];
+const study = (...flags: string[]) =>
+  krait('study', 'downstream', ...COMMON, ...SMALL, ...MODELS, ...METHODS, ...flags);
+
+before(async () => {
+  writeFileSync(at('instructions.jsonl'), records.map((record) => `${JSON.stringify(record)}\n`).join(''));
+  await writeTinyModel(at('tiny'));
+  const sizes = {
+    hidden_size: 16,
+    num_hidden_layers: 2,
+    num_attention_heads: 2,
+    intermediate_size: 32,
+    vocab_size: 272,
+  };
+  const neox = parseConfig({ model_type: 'gpt_neox', ...sizes, max_position_embeddings: 1024 }, 'config.json');
+  const device = new Device(createReferenceBackend());
+  await saveModel(createModel(device, neox, 1), new NodeFileSystem(), at('neox'));
+  copyFileSync(join(at('tiny'), 'tokenizer.json'), join(at('neox'), 'tokenizer.json'));
+  device.close();
+});
+
+interface Document {
+  planned: number;
+  measured: number;
+  rates: { model: string; methods: string; rate: number }[];
+  results: {
+    model: string;
+    method: string | null;
+    precision: string;
+    seeds: number[];
+    trainable: number | null;
+    aipss: { value: number | null; error: number | null };
+    divergence: { value: number; error: number } | null;
+  }[];
+  cells: {
+    name: string;
+    kind: string;
+    seconds: number;
+    scores: { points: { task: string; shots: number; value: number }[] } | null;
+  }[];
+}
+const read = (out: string) => JSON.parse(readFileSync(join(at(out), 'downstream.json'), 'utf8')) as Document;
+
+describe('krait study downstream', () => {
+  /** 2 models x 2 precisions x 2 seeds untuned, 2 x 2 x 3 trials, (4 + 2) ways x 2 precisions x 2 seeds. */
+  const PLANNED = 8 + 12 + 24;
+
+  it('stops after as many cells as it is told to, and reports what there is', async () => {
+    const { code, stderr, stdout } = await study('--out', at('all'), '--cells', '9');
+    assert.equal(code, 0, stderr);
+    assert.match(stderr, new RegExp(`9 of ${PLANNED} cells are measured; go on with --resume`));
+    assert.match(stdout, /tiny, untuned, f32/);
+    assert.equal(read('all').measured, 9);
+    assert.match(
+      readFileSync(join(at('all'), 'report.html'), 'utf8'),
+      new RegExp(`9 of ${PLANNED} cells are measured: figures`),
+    );
+  });
+
+  it('goes on with what is missing, and leaves no checkpoint behind', async () => {
+    const cells = join(at('all'), 'cells');
+    const times = () => new Map(readdirSync(cells).map((name) => [name, statSync(join(cells, name)).mtimeMs]));
+    const before = times();
+    writeFileSync(join(cells, '0-tiny-untuned-bf16-seed-1.json'), '{"identity":'); // what a crash may leave
+    const { code, stderr } = await study('--out', at('all'), '--resume');
+    assert.equal(code, 0, stderr);
+    assert.match(stderr, /warning .*0-tiny-untuned-bf16-seed-1\.json: .*; it is measured again/);
+    const after = times();
+    const again = [...before].filter(([name, time]) => after.get(name) !== time).map(([name]) => name);
+    assert.deepEqual(again, ['0-tiny-untuned-bf16-seed-1.json']);
+    const { measured, planned } = read('all');
+    assert.deepEqual([measured, planned, after.size], [PLANNED, PLANNED, PLANNED]);
+    assert.deepEqual(readdirSync(join(at('all'), 'tuning')), []);
+  });
+
+  it('tells of every way that a model has, with errors over the seeds', () => {
+    const { results, rates, cells } = read('all');
+    assert.deepEqual(
+      results.filter(({ precision }) => precision === 'f32').map(({ model, method }) => [model, method]),
+      [
+        ['tiny', null],
+        ['twin', null],
+        ['tiny', 'full'],
+        ['tiny', 'lora-all'],
+        ['tiny', 'lora-x'],
+        ['tiny', 'lora-x-untied'],
+        ['twin', 'full'],
+        ['twin', 'lora-all'],
+      ],
+    );
+    assert.ok(results.every(({ seeds }) => seeds.length === 2));
+    for (const { divergence, precision } of results) assert.equal(divergence === null, precision === 'f32');
+    const trained = (method: string) => results.find((r) => r.method === method && r.model === 'tiny')!.trainable!;
+    // x_proj of the tiny model: [2 + 4 + 4, 64] in each of two layers, rank 3 or three times 1.
+    assert.deepEqual([trained('lora-x'), trained('lora-x-untied')], [2 * 3 * (64 + 10), 2 * (3 * 64 + 10)]);
+    assert.deepEqual(
+      rates.map(({ model, methods }) => `${model} ${methods}`),
+      ['tiny full', 'tiny lora', 'twin full', 'twin lora'],
+    );
+    const scored = cells.filter(({ kind }) => kind !== 'trial');
+    assert.ok(
+      scored.every(({ scores }) => scores!.points.length === 2 && scores!.points.every(({ task }) => task === 'piqa')),
+    );
+  });
+
+  it('writes CSV with a figure a row', () => {
+    const [head, ...rows] = readFileSync(join(at('all'), 'downstream.csv'), 'utf8')
+      .trimEnd()
+      .split('\n');
+    assert.equal(head, 'model,method,precision,seed,task,shots,quantity,value,error');
+    assert.ok(rows.some((row) => /^tiny,untuned,f32,0,piqa,1,acc,[\d.]+,/.test(row)));
+    assert.ok(rows.some((row) => /^tiny,lora-x-untied,bf16,1,,,peakBytes,\d+,$/.test(row)));
+    assert.ok(rows.some((row) => /^twin,full,bf16,,,,"divergence from f32, points",/.test(row)));
+    assert.ok(rows.some((row) => row.startsWith('twin,lora,f32,0,,,validation loss at rate')));
+  });
+
+  it('refuses what it cannot do, and says at once all that is missing', async () => {
+    const refusesStudy = (code: number, pattern: RegExp, ...flags: string[]) =>
+      refuses(work, code, pattern, 'study', 'downstream', '--out', at('refused'), ...flags);
+    await refusesStudy(2, /--preset.*allowed choices are micro, paper/, '--preset', 'large');
+    await refusesStudy(2, /shots: 1,5 lacks 0/, '--shots', '1,5');
+    await refusesStudy(2, /precisions: bf16 lacks f32/, '--precisions', 'bf16');
+    await refusesStudy(2, /expected some of full,lora-all.* got lora-y/, '--methods', 'lora-y');
+    await refusesStudy(
+      2,
+      /two models are called tiny; name them/,
+      ...COMMON,
+      '--model',
+      at('tiny'),
+      '--reference',
+      at('tiny'),
+    );
+    await refusesStudy(
+      2,
+      /--tasks: wikitext has no accuracy/,
+      '--preset',
+      'paper',
+      '--tasks',
+      'wikitext',
+      '--model',
+      at('tiny'),
+    );
+    const lacks =
+      /the paper preset lacks \d things: .*state-spaces\/mamba-130m-hf.*EleutherAI\/pythia-160m.*hellaswag.*no instructions to tune on; give --data/;
+    await refusesStudy(1, lacks, '--preset', 'paper');
+    await refuses(
+      work,
+      2,
+      /all exists and is not empty; give --resume/,
+      'study',
+      'downstream',
+      ...COMMON,
+      ...MODELS,
+      '--out',
+      at('all'),
+    );
+  });
+});
+
+const executablePath = process.env.KRAIT_CHROMIUM || '/usr/bin/chromium';
+const skip = existsSync(executablePath) ? false : `no Chromium at ${executablePath}; name one in KRAIT_CHROMIUM`;
+
+/** Runs in the page, all details open. */
+const LOOK = `(() => {
+  for (const details of document.querySelectorAll('details')) details.open = true;
+  const { scrollWidth, clientWidth } = document.documentElement;
+  const shown = [...document.querySelectorAll('svg[role=img]')].filter((svg) => getComputedStyle(svg).display !== 'none');
+  const outside = shown.filter((svg) => svg.getBoundingClientRect().right > clientWidth).length;
+  const paper = getComputedStyle(document.body).backgroundColor;
+  return { overflow: scrollWidth - clientWidth, shown: shown.length, outside, paper, text: document.body.innerText };
+})()`;
+
+describe('its page in Chromium', { skip }, () => {
+  let browser: Browser;
+  before(async () => {
+    const args = ['--headless', '--no-sandbox', '--disable-gpu', '--no-first-run', '--disable-background-networking'];
+    browser = await chromium.launch({ executablePath, args });
+  });
+  after(async () => {
+    await browser?.close();
+  });
+
+  it('says nothing on the console, and nothing of it runs over, at either width and in either light', async () => {
+    const papers = new Set<string>();
+    for (const width of [390, 1280]) {
+      for (const colorScheme of ['light', 'dark'] as const) {
+        const context = await browser.newContext({ viewport: { width, height: 800 }, colorScheme });
+        const page = await context.newPage();
+        const said: string[] = [];
+        const url = pathToFileURL(join(at('all'), 'report.html')).href;
+        page.on('console', (message) => said.push(message.text()));
+        page.on('pageerror', (error) => said.push(error.message));
+        page.on(
+          'request',
+          (request) => request.url() !== url && !request.url().startsWith('data:') && said.push(request.url()),
+        );
+        await page.goto(url);
+        type Seen = { overflow: number; shown: number; outside: number; paper: string; text: string };
+        const seen = await page.evaluate<Seen>(LOOK);
+        await context.close();
+        const where = `${width} ${colorScheme}`;
+        assert.deepEqual(said, [], where);
+        assert.deepEqual([seen.overflow, seen.outside, seen.shown], [0, 0, 3], where);
+        papers.add(seen.paper);
+        for (const heading of [
+          'Raw scores',
+          'What mixed precision changes',
+          'Speed and memory',
+          'What this can and cannot say',
+        ]) {
+          assert.ok(seen.text.includes(heading), `${where}: ${heading} is missing`);
+        }
+      }
+    }
+    assert.equal(papers.size, 2, 'light and dark are alike');
+  });
+});
