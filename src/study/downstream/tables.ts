@@ -1,5 +1,5 @@
 /** The study's figures as rows: for the terminal, the report, CSV and JSON. */
-import { type CsvValue, formatCsv } from '../csv.ts';
+import { type CsvValue, formatCsv } from '../../io/index.ts';
 import { formatNumber } from '../report/index.ts';
 import type { Estimate } from '../statistics.ts';
 import { cellName } from './cells.ts';
