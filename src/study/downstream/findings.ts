@@ -81,7 +81,7 @@ function costFindings(label: string, results: readonly VariantResult[]): Finding
       question: `${label}: tokens per second of LoRA in half precision against full in f32`,
       paper: 'up to 2.15 times (v1, abstract; GPU)',
       here: `up to ${formatNumber(best.ratio)} times (${best.r.method}, ${best.r.precision})`,
-      reading: 'a CPU without half-precision arithmetic gains bandwidth alone; timings of a shared machine',
+      reading: 'a CPU without dot products in half precision gains little but memory; timings of a shared machine',
     });
   }
   const saved = cheap.map((r) => ({ r, share: 100 * (1 - r.peakBytes!.value / full.peakBytes!.value) }));
