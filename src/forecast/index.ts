@@ -1,1 +1,3 @@
 export * from './data/index.ts';
+export * from './models/index.ts';
+export * from './order/index.ts';
