@@ -46,8 +46,11 @@ export class WindowSet {
     return this.first + window;
   }
 
-  /** The windows of these numbers, in this order. */
-  batch(windows: readonly number[]): WindowBatch {
+  /**
+   * The windows of these numbers, in this order.
+   * @param orders [windows, variables]: which variable stands in each row of each window; as in the file unless given
+   */
+  batch(windows: readonly number[], orders?: ArrayLike<number>): WindowBatch {
     const { series, observed, lookback, horizon } = this;
     const [b, k] = [windows.length, series.length];
     const past = new Float32Array(b * k * lookback);
@@ -57,9 +60,10 @@ export class WindowSet {
       const at = this.origin(window);
       for (let v = 0; v < k; v++) {
         const row = i * k + v;
-        past.set(series[v].subarray(at - lookback, at), row * lookback);
-        future.set(series[v].subarray(at, at + horizon), row * horizon);
-        mask?.set(observed![v].subarray(at, at + horizon), row * horizon);
+        const from = orders ? orders[row] : v;
+        past.set(series[from].subarray(at - lookback, at), row * lookback);
+        future.set(series[from].subarray(at, at + horizon), row * horizon);
+        mask?.set(observed![from].subarray(at, at + horizon), row * horizon);
       }
     });
     return { b, k, past, future, mask };
