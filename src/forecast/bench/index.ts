@@ -1,0 +1,3 @@
+export * from './bench.ts';
+export * from './protocol.ts';
+export * from './summary.ts';

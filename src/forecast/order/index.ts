@@ -1,0 +1,3 @@
+export * from './path.ts';
+export * from './solvers.ts';
+export * from './transitions.ts';

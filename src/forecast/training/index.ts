@@ -1,0 +1,3 @@
+export * from './fit.ts';
+export * from './score.ts';
+export * from './task.ts';
