@@ -50,8 +50,6 @@ export interface TrainingTask<B = unknown> {
   readonly parameters: readonly TrainedParameter[];
   /** Steps of one pass over the data, where that is known. */
   readonly stepsPerEpoch?: number;
-  /** Factor on the scheduled learning rate of a step, counted from 0: for rates that follow the passes over the data. */
-  rateFactor?(step: number): number;
   /** The next step's batches, as host data. Endless: the trainer knows when to stop. */
   nextStep(): StepBatches<B> | Promise<StepBatches<B>>;
   /** Scalar loss of one micro-batch: a sum divided by `normalizer`. */

@@ -220,26 +220,3 @@ test('memory is flat from step 5 to step 50', async () => {
   await train(new TinyTask(device), { options, onStep: () => blocks.push(device.memory().blocks) });
   assert.equal(blocks[48], blocks[4], `${blocks}`);
 });
-
-test('a run that is not patient ends after evaluations that did not get better, and is complete', async () => {
-  const folder = await newFolder();
-  const evaluations = (step: number) => (step === 4 ? 1 : 2);
-  const options = { ...OPTIONS, steps: 40, patience: 2 };
-  const first = await train(new TinyTask(referenceDevice(), { evaluations }), { options, place: { files, folder } });
-  assert.deepEqual([first.status, first.step, first.best], ['completed', 12, { step: 4, loss: 1 }]);
-  const place = { files, folder, resume: true };
-  const again = await train(new TinyTask(referenceDevice(), { evaluations }), { options, place });
-  assert.deepEqual([again.status, again.step], ['completed', 12]);
-  await assert.rejects(
-    train(new TinyTask(referenceDevice()), { options: { ...options, patience: -1 } }),
-    /patience: expected a whole number from 0, got -1/,
-  );
-});
-
-test('a task can bend the schedule', async () => {
-  const rates: number[] = [];
-  const task = Object.assign(new TinyTask(referenceDevice()), { rateFactor: (step: number) => (step < 2 ? 1 : 0.5) });
-  const options = { ...OPTIONS, schedule: 'constant' as const, warmup: 0, steps: 4 };
-  await train(task, { options, onStep: ({ learningRate }) => rates.push(learningRate) });
-  assert.deepEqual(rates, [0.05, 0.05, 0.025, 0.025]);
-});

@@ -114,13 +114,14 @@ class Run<B> {
       const begun = performance.now();
       this.rate.resume();
       if (this.state.step > 0) await this.evaluateWhereDue(); // the run may have been stopped while it evaluated
-      while (!this.isDone && !input.signal?.aborted) {
+      while (this.state.step < options.steps && !input.signal?.aborted) {
         await this.queueNext();
         await this.evaluateWhereDue();
         if (this.isDue(options.saveEvery)) await this.saveGood();
       }
       await this.settle();
-      if (this.lostSteps > 1 && this.isDone) await this.fail(this.state.step, `loss is ${this.loss}`);
+      if (this.lostSteps > 1 && this.state.step === options.steps)
+        await this.fail(this.state.step, `loss is ${this.loss}`);
       if (this.savedStep !== this.state.step) await this.save(['last']);
       return this.result((performance.now() - begun) / 1000);
     } finally {
@@ -131,19 +132,11 @@ class Run<B> {
     }
   }
 
-  /** Every step is done, or the evaluations have not got better for as many times as the run is patient. */
-  private get isDone(): boolean {
-    const { steps, patience, evalEvery } = this.options;
-    const { step, best, evaluatedStep } = this.state;
-    if (step >= steps) return true;
-    return patience > 0 && best !== null && evaluatedStep === step && step - best.step >= patience * evalEvery;
-  }
-
   private result(seconds: number): TrainingResult {
-    const { loss, skippedSteps, rate } = this;
+    const { loss, skippedSteps, options, rate } = this;
     const { step, evaluation, best } = this.state;
     return {
-      status: this.isDone ? 'completed' : 'aborted',
+      status: step < options.steps ? 'aborted' : 'completed',
       step,
       loss,
       evaluation,
@@ -158,15 +151,10 @@ class Run<B> {
 
   // --- steps ------------------------------------------------------------------------------------------------
 
-  /** Of a step counted from 0. */
-  private learningRateOf(step: number): number {
-    return learningRateAt(step, this.options) * (this.task.rateFactor?.(step) ?? 1);
-  }
-
   private async queueNext(): Promise<void> {
     const { task, options } = this;
     const { optimizer, random, scaler } = this.state;
-    const learningRate = this.learningRateOf(this.state.step);
+    const learningRate = learningRateAt(this.state.step, options);
     const data = await task.nextStep();
     const { clipNorm, checkpointing } = options;
     const settings = { learningRate, clipNorm, checkpointing, gradScale: scaler?.scale ?? 1 };
@@ -218,7 +206,7 @@ class Run<B> {
    * @throws KraitError always
    */
   private async fail(step: number, what: string): Promise<never> {
-    const learningRate = this.learningRateOf(step - 1);
+    const learningRate = learningRateAt(step - 1, this.options);
     const kept = await this.lastGoodCheckpoint();
     const remedy = `lower the learning rate (now ${learningRate}) or check the data and weights`;
     throw new KraitError(`step ${step}: the ${[what, kept, remedy].filter(Boolean).join('; ')}`);

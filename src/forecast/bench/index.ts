@@ -1,3 +1,0 @@
-export * from './bench.ts';
-export * from './protocol.ts';
-export * from './summary.ts';

@@ -1,3 +1,0 @@
-export * from './path.ts';
-export * from './solvers.ts';
-export * from './transitions.ts';

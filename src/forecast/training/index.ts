@@ -1,3 +1,0 @@
-export * from './fit.ts';
-export * from './score.ts';
-export * from './task.ts';
