@@ -2,7 +2,10 @@
  * Forecasting: series from CSV, MambaTS and the models that it is compared with, training and scores by the papers'
  * protocol. Nothing here needs Node; files come through `FileSystem`.
  */
+
+export * from './benchmark.ts';
 export * from './data/index.ts';
+export * from './dataset.ts';
 export * from './fit.ts';
 export * from './forecast-task.ts';
 export * from './forecaster.ts';
