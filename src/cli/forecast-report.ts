@@ -82,10 +82,10 @@ export function forecastSvg(outlook: Outlook, name: string): string {
   const [svg] = /<svg.*?<\/svg>/s.exec(drawForecast(outlook, name).text)!;
   const colours: Record<string, string> = { s0: '#1f6fb4', s6: '#4b5563', paper: '#fff', ink: '#1c1f24' };
   const plain = svg.replace(/var\(--(\w+)\)/g, (whole, key: string) => colours[key] ?? whole);
-  const withSpace = /xmlns=/.test(plain.slice(0, plain.indexOf('>')))
+  const spaced = plain.slice(0, plain.indexOf('>')).includes('xmlns=')
     ? plain
     : plain.replace('<svg', '<svg xmlns="http://www.w3.org/2000/svg"');
-  return `${withSpace.replace('<svg', '<svg style="background: #fff; font-family: sans-serif"')}\n`;
+  return `${spaced.replace('>', '><rect width="100%" height="100%" fill="#fff"/>')}\n`;
 }
 
 /** The learned order of variables as a row of nodes, in which each stands after the one that it is read after. */
