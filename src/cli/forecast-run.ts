@@ -101,7 +101,9 @@ async function train(
   options: TrainOptions,
   output: Output,
 ): Promise<{ analysis: Analysis; series: RegularSeries; close(): void }> {
-  const { model } = options;
+  const { model, horizon } = options;
+  if (horizon === undefined)
+    throw new UsageError('--horizon: how many steps ahead? Give a number, such as --horizon 96');
   if (!isTrained(model)) throw new UsageError(`--model: ${model} is not trained; it is what models are compared with`);
   const series = await readSeries(path, options, output);
   targetsOf(series.names, options.target);
@@ -114,7 +116,7 @@ async function train(
         device,
         series,
         model,
-        horizon: options.horizon,
+        horizon,
         levels: options.quantiles,
         changes,
         seed: options.seed,
@@ -263,9 +265,9 @@ const withTraining = (command: Command): Command =>
 const common = (command: Command): Command => withCommonOptions(command, { takesDtype: false });
 const outputOf = (options: { json?: boolean }): Output => new Output(options.json ?? false);
 
-/** The command without a name after it. */
 export function defineRun(command: Command): void {
   common(withTraining(withWriteFlags(withReadFlags(command))))
+    .description('train, back-test, compare with simple models, forecast; `run` may be left out')
     .option('--out <file.csv>', 'write the forecast there; printed unless given')
     .option('--report <file.html>', 'write a page with plots, scores and coverage')
     .action((path: string, options: TrainOptions) => run(path, options, outputOf(options)));

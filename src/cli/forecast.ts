@@ -4,9 +4,9 @@ import { defineBench } from './forecast-bench.ts';
 import { defineFit, definePredict, defineRun } from './forecast-run.ts';
 
 export function define(command: Command): Command {
+  defineRun(command.command('run', { isDefault: true }));
   defineBench(command.command('bench'));
   defineFit(command.command('fit'));
   definePredict(command.command('predict'));
-  defineRun(command);
   return command;
 }

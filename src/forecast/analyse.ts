@@ -77,10 +77,10 @@ export async function analyse(input: AnalysisInput): Promise<Analysis> {
   checkSplits(raw.file, splits, fit, raw.length);
   const dataset = createDataset(raw, splits);
   const { series } = dataset;
-  input.onStage?.(`training ${fit.model}: look-back ${fit.lookback}, horizon ${fit.horizon}`);
   let epoch = 0;
   const onEval = (_: number, { loss }: { loss: number }) => input.onEval?.(++epoch, loss);
-  const fitted = await fitForecaster({ device, series, splits, fit, signal, onEval });
+  const onOpen = () => input.onStage?.(`training ${fit.model}: look-back ${fit.lookback}, horizon ${fit.horizon}`);
+  const fitted = await fitForecaster({ device, series, splits, fit, signal, onOpen, onEval });
   try {
     input.onStage?.('back-test and comparison');
     const comparison = await compare(input, dataset, fit, fitted);
