@@ -24,6 +24,7 @@ const COMMANDS: Record<string, Entry> = {
   quickstart: { summary: 'fine-tune the carried model on real mail', load: () => import('./quickstart.ts') },
   data: { summary: 'data sets that npm packages carry, for tuning', load: () => import('./data.ts') },
   bench: { summary: 'how fast a model reads, writes and learns here', load: () => import('./bench.ts') },
+  forecast: { summary: 'time series: train, back-test, forecast; benchmark', load: () => import('./forecast.ts') },
   study: { summary: 'experiments on models, with a report: stability, downstream', load: () => import('./study.ts') },
   devices: { summary: 'what this machine computes with, and how fast', load: () => import('./devices.ts') },
 };

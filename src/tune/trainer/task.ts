@@ -50,6 +50,8 @@ export interface TrainingTask<B = unknown> {
   readonly parameters: readonly TrainedParameter[];
   /** Steps of one pass over the data, where that is known. */
   readonly stepsPerEpoch?: number;
+  /** Factor on the learning rate of step `i`, counted from 0, besides the schedule's; a function of `i` alone. */
+  rateFactor?(i: number): number;
   /** The next step's batches, as host data. Endless: the trainer knows when to stop. */
   nextStep(): StepBatches<B> | Promise<StepBatches<B>>;
   /** Scalar loss of one micro-batch: a sum divided by `normalizer`. */

@@ -200,6 +200,41 @@ test('the best checkpoint survives pruning, and old ones go', async () => {
   assert.equal(await readFile(join(folder, 'checkpoints', 'best'), 'utf8'), 'step-00000008\n');
 });
 
+test('patience ends a run early, and a resumed one at the same step', async () => {
+  const folder = await newFolder();
+  const options = { ...OPTIONS, patience: 2 };
+  const evaluations = (step: number) => Math.abs(step - 4);
+  const whole = await train(new TinyTask(referenceDevice(), { evaluations }), { options });
+  assert.deepEqual([whole.status, whole.isEarly, whole.step], ['completed', true, 12]);
+  const abort = new AbortController();
+  const place = { files, folder };
+  const onStep = ({ step }: StepReport) => step === 9 && abort.abort();
+  const first = await train(new TinyTask(referenceDevice(), { evaluations }), {
+    options,
+    place,
+    onStep,
+    signal: abort.signal,
+  });
+  assert.deepEqual([first.status, first.isEarly], ['aborted', false]);
+  for (const _ of ['to the end', 'when nothing is left']) {
+    const task = new TinyTask(referenceDevice(), { evaluations });
+    const again = await train(task, { options, place: { ...place, resume: true } });
+    assert.deepEqual([again.status, again.isEarly, again.step], ['completed', true, 12]);
+  }
+  await assert.rejects(
+    train(new TinyTask(referenceDevice()), { options: { steps: 3, patience: 1 } }),
+    /patience: expected 0/,
+  );
+});
+
+test("a task's factor is on the learning rate", async () => {
+  const rates: number[] = [];
+  const task = Object.assign(new TinyTask(referenceDevice()), { rateFactor: (i: number) => 0.5 ** i });
+  const options = { steps: 3, learningRate: 0.1, warmup: 0 };
+  await train(task, { options, onStep: ({ learningRate }) => rates.push(learningRate) });
+  assert.deepEqual(rates, [0.1, 0.05, 0.025]);
+});
+
 test('a run is not resumed with other settings, and a broken pointer is an error', async () => {
   const folder = await newFolder();
   await train(new TinyTask(referenceDevice()), { options: { ...OPTIONS, steps: 4 }, place: { files, folder } });

@@ -59,6 +59,8 @@ export interface TrainInput extends TrainingCallbacks {
 
 export interface TrainingResult {
   readonly status: 'completed' | 'aborted';
+  /** Whether it completed before its last step, for want of a better evaluation (`patience`). */
+  readonly isEarly: boolean;
   /** Steps done, those before a resume included. */
   readonly step: number;
   /** Of the last step; NaN if none was done. */
@@ -114,7 +116,7 @@ class Run<B> {
       const begun = performance.now();
       this.rate.resume();
       if (this.state.step > 0) await this.evaluateWhereDue(); // the run may have been stopped while it evaluated
-      while (this.state.step < options.steps && !input.signal?.aborted) {
+      while (this.state.step < options.steps && !this.isEarly && !input.signal?.aborted) {
         await this.queueNext();
         await this.evaluateWhereDue();
         if (this.isDue(options.saveEvery)) await this.saveGood();
@@ -136,7 +138,8 @@ class Run<B> {
     const { loss, skippedSteps, options, rate } = this;
     const { step, evaluation, best } = this.state;
     return {
-      status: step < options.steps ? 'aborted' : 'completed',
+      status: step < options.steps && !this.isEarly ? 'aborted' : 'completed',
+      isEarly: step < options.steps && this.isEarly,
       step,
       loss,
       evaluation,
@@ -149,12 +152,23 @@ class Run<B> {
     };
   }
 
+  /** Whether as many evaluations as patience lasts have brought no new best. */
+  private get isEarly(): boolean {
+    const { best, evaluatedStep } = this.state;
+    const { patience, evalEvery } = this.options;
+    return patience > 0 && best !== null && evaluatedStep - best.step >= patience * evalEvery;
+  }
+
+  private rateAt(i: number): number {
+    return learningRateAt(i, this.options) * (this.task.rateFactor?.(i) ?? 1);
+  }
+
   // --- steps ------------------------------------------------------------------------------------------------
 
   private async queueNext(): Promise<void> {
     const { task, options } = this;
     const { optimizer, random, scaler } = this.state;
-    const learningRate = learningRateAt(this.state.step, options);
+    const learningRate = this.rateAt(this.state.step);
     const data = await task.nextStep();
     const { clipNorm, checkpointing } = options;
     const settings = { learningRate, clipNorm, checkpointing, gradScale: scaler?.scale ?? 1 };
@@ -206,7 +220,7 @@ class Run<B> {
    * @throws KraitError always
    */
   private async fail(step: number, what: string): Promise<never> {
-    const learningRate = learningRateAt(step - 1, this.options);
+    const learningRate = this.rateAt(step - 1);
     const kept = await this.lastGoodCheckpoint();
     const remedy = `lower the learning rate (now ${learningRate}) or check the data and weights`;
     throw new KraitError(`step ${step}: the ${[what, kept, remedy].filter(Boolean).join('; ')}`);

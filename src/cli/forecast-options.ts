@@ -1,0 +1,75 @@
+/** Flags that the forecasting commands share: the model, its parts and its training. */
+import { type Command, InvalidArgumentError, Option } from 'commander';
+import {
+  FORECAST_MODELS,
+  type ForecastModelName,
+  LAYOUTS,
+  type Layout,
+  type RecipeChanges,
+  SOLVERS,
+  type Solver,
+} from '../forecast/index.ts';
+import { integer, number } from './session.ts';
+
+export interface ModelFlags {
+  lookback?: number;
+  epochs?: number;
+  patience?: number;
+  batch?: number;
+  lr?: number;
+  layers?: number;
+  width?: number;
+  patch?: number;
+  dropout?: number;
+  layout?: Layout;
+  convolution?: boolean;
+  permute: boolean;
+  solver?: Solver;
+}
+
+/** A comma-separated list, each part read by `read`. */
+export const list =
+  <T>(read: (text: string) => T) =>
+  (text: string): T[] => {
+    const parts = text.split(',').map((part) => part.trim());
+    if (parts.some((part) => part === '')) throw new InvalidArgumentError('expected values with commas between.');
+    return parts.map(read);
+  };
+
+export function modelName(text: string): ForecastModelName {
+  if ((FORECAST_MODELS as readonly string[]).includes(text)) return text as ForecastModelName;
+  throw new InvalidArgumentError(`expected one of ${FORECAST_MODELS.join(', ')}.`);
+}
+
+/** Flags of the model and its training; what is not given is the recipe's. */
+export function withModelFlags(command: Command): Command {
+  return command
+    .option('--lookback <n>', 'steps that a forecast sees', integer(2))
+    .option('--epochs <n>', 'most passes over the training part', integer(1))
+    .option('--patience <n>', 'epochs without a better validation error that end training', integer(1))
+    .option('--batch <n>', 'windows of a step', integer(1))
+    .option('--lr <rate>', 'learning rate', number(0, 1, { open: true }))
+    .option('--layers <n>', 'blocks', integer(1))
+    .option('--width <n>', 'width d of the model', integer(1))
+    .option('--patch <n>', 'steps of a patch', integer(1))
+    .option('--dropout <p>', 'of MambaTS: on the selective parameters', number(0, 0.99))
+    .addOption(new Option('--layout <name>', 'order of tokens (VST)').choices(LAYOUTS))
+    .option('--convolution', 'keep the convolution and SiLU that the temporal block leaves out')
+    .option('--no-permute', 'no random orders of variables in training (VPT)')
+    .addOption(new Option('--solver <name>', 'of the learned order of variables (VAST)').choices(SOLVERS));
+}
+
+export function recipeChanges(flags: ModelFlags): RecipeChanges {
+  const { lookback, epochs, patience, solver } = flags;
+  const { layers, patch, dropout, layout, convolution, width: d } = flags;
+  return {
+    lookback,
+    epochs,
+    patience,
+    solver,
+    batchSize: flags.batch,
+    learningRate: flags.lr,
+    permutes: flags.permute ? undefined : false,
+    settings: { layers, d, patch, dropout, layout, convolution },
+  };
+}

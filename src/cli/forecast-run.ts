@@ -1,0 +1,290 @@
+/** `krait forecast data.csv`, `krait forecast fit` and `krait forecast predict`. */
+import { type Command, InvalidArgumentError, Option } from 'commander';
+import { UsageError } from '../core/index.ts';
+import {
+  type Analysis,
+  analyse,
+  describeFrequency,
+  FILLS,
+  type Fill,
+  type ForecastModelName,
+  forecastAfter,
+  isTrained,
+  loadForecaster,
+  type RegularSeries,
+  readTable,
+  regularise,
+  type SavedForecaster,
+  saveForecaster,
+  selectVariables,
+} from '../forecast/index.ts';
+import { list, type ModelFlags, modelName, recipeChanges, withModelFlags } from './forecast-options.ts';
+import {
+  comparisonRows,
+  coverageRows,
+  forecastCsv,
+  forecastPage,
+  forecastSvg,
+  type Outlook,
+} from './forecast-report.ts';
+import { withInterrupt } from './interrupt.ts';
+import { type Progress, table } from './output.ts';
+import {
+  type CommonOptions,
+  checkOutputFolder,
+  integer,
+  nodeFiles,
+  number,
+  Output,
+  openDevice,
+  withCommonOptions,
+} from './session.ts';
+
+interface ReadFlags {
+  dateColumn?: string;
+  columns?: string[];
+  fill: Fill;
+  maxRows?: number;
+}
+
+interface WriteFlags {
+  target?: string[];
+  out?: string;
+  plot?: string;
+  report?: string;
+}
+
+interface TrainOptions extends Omit<CommonOptions, 'dtype'>, ModelFlags, ReadFlags, WriteFlags {
+  horizon: number;
+  model: ForecastModelName;
+  quantiles: number[];
+  seed: number;
+}
+
+interface FitOptions extends TrainOptions {
+  out: string;
+  force?: boolean;
+}
+
+interface PredictOptions extends Omit<CommonOptions, 'dtype'>, ReadFlags, WriteFlags {
+  model: string;
+}
+
+/** Reads a file and says what was done to its rows. */
+async function readSeries(
+  path: string,
+  { dateColumn, columns, fill, maxRows }: ReadFlags,
+  output: Output,
+): Promise<RegularSeries> {
+  const series = selectVariables(
+    regularise(await readTable(nodeFiles, path, { dateColumn, maxRows }), { fill }),
+    columns,
+  );
+  const variables = `${series.names.length} variable${series.names.length === 1 ? '' : 's'}`;
+  output.defer(
+    `${path}: ${series.length.toLocaleString('en')} rows, ${describeFrequency(series.frequency)} apart, ${variables}`,
+  );
+  for (const line of series.notes) output.warn(`${path}: ${line}`);
+  return series;
+}
+
+/** The variables that are told; all unless some are asked for. */
+function targetsOf(names: readonly string[], wanted: readonly string[] | undefined): readonly string[] {
+  const missing = wanted?.find((name) => !names.includes(name));
+  if (missing !== undefined)
+    throw new UsageError(`--target: no column ${JSON.stringify(missing)}; there are ${names.join(', ')}`);
+  return wanted ?? names;
+}
+
+async function train(
+  path: string,
+  options: TrainOptions,
+  output: Output,
+): Promise<{ analysis: Analysis; series: RegularSeries; close(): void }> {
+  const { model, horizon } = options;
+  if (horizon === undefined)
+    throw new UsageError('--horizon: how many steps ahead? Give a number, such as --horizon 96');
+  if (!isTrained(model)) throw new UsageError(`--model: ${model} is not trained; it is what models are compared with`);
+  const series = await readSeries(path, options, output);
+  targetsOf(series.names, options.target);
+  const device = await openDevice(options, output);
+  let bar: Progress | null = null;
+  const changes = { epochs: 10, ...recipeChanges(options) };
+  try {
+    const analysis = await withInterrupt(output, 'stopping after this step', (signal) =>
+      analyse({
+        device,
+        series,
+        model,
+        horizon,
+        levels: options.quantiles,
+        changes,
+        seed: options.seed,
+        signal,
+        onStage: (line) => {
+          bar?.stop();
+          bar = null;
+          output.say(line);
+        },
+        onEval: (epoch, loss) => {
+          bar ??= output.progress('training', changes.epochs ?? 10);
+          bar.update(epoch, `validation ${loss.toFixed(4)}`);
+        },
+      }),
+    ).finally(() => bar?.stop());
+    for (const name of analysis.dataset.scaling.constant) {
+      output.warn(`${path}: ${name} does not change in the training part; it is kept, and scaled by 1`);
+    }
+    return { analysis, series, close: () => device.close() };
+  } catch (error) {
+    device.close();
+    throw error;
+  }
+}
+
+const savedOf = ({ fitted, fit, dataset, quantiles }: Analysis): SavedForecaster => ({
+  forecaster: fitted.forecaster,
+  fit,
+  names: dataset.series.names,
+  frequency: dataset.raw.frequency,
+  scaling: dataset.scaling,
+  quantiles,
+});
+
+async function writeAll(outlook: Outlook, targets: readonly string[], options: WriteFlags, page?: () => string) {
+  const { out, plot, report } = options;
+  const written: Record<string, string> = {};
+  const write = async (name: string, path: string, text: string) => {
+    await nodeFiles.writeAtomic(path, text);
+    written[name] = path;
+  };
+  if (out !== undefined) await write('forecast', out, forecastCsv(outlook, targets));
+  if (plot !== undefined) await write('plot', plot, forecastSvg(outlook, targets[0]));
+  if (report !== undefined && page) await write('report', report, page());
+  return written;
+}
+
+function analysisText(analysis: Analysis): string {
+  const { quantiles } = analysis;
+  const covered =
+    quantiles.coverage.length > 0
+      ? `${table(coverageRows(analysis))}\nover ${quantiles.judged} origins of the test part`
+      : 'the series is too short to measure how often the quantiles hold';
+  return [`${table(comparisonRows(analysis))}\nof scaled values, over every window of the test part`, covered].join(
+    '\n\n',
+  );
+}
+
+const summaryOf = ({ fit, fitted, comparison, quantiles }: Analysis) => ({
+  fit,
+  validation: fitted.validation,
+  parameters: fitted.parameters,
+  seconds: fitted.result.seconds,
+  comparison,
+  coverage: quantiles.coverage,
+  judgedOrigins: quantiles.judged,
+});
+
+async function run(path: string, options: TrainOptions, output: Output): Promise<void> {
+  const { analysis, series, close } = await train(path, options, output);
+  try {
+    const saved = savedOf(analysis);
+    const future = await forecastAfter(saved, series);
+    const targets = targetsOf(saved.names, options.target);
+    const outlook = { series, names: saved.names, levels: options.quantiles, future };
+    const written = await writeAll(outlook, targets, options, () => forecastPage(analysis, outlook, targets));
+    output.result({ ...summaryOf(analysis), written }, () => {
+      const csv = options.out === undefined ? [forecastCsv(outlook, targets).trimEnd()] : [];
+      return [analysisText(analysis), ...csv, ...Object.values(written)].join('\n\n');
+    });
+  } finally {
+    close();
+  }
+}
+
+async function fitAndKeep(path: string, options: FitOptions, output: Output): Promise<void> {
+  await checkOutputFolder(options.out, { force: options.force });
+  const { analysis, close } = await train(path, options, output);
+  try {
+    await saveForecaster(nodeFiles, options.out, savedOf(analysis));
+    output.result({ ...summaryOf(analysis), out: options.out }, () => `${analysisText(analysis)}\n\n${options.out}`);
+  } finally {
+    close();
+  }
+}
+
+async function predict(path: string, options: PredictOptions, output: Output): Promise<void> {
+  const series = await readSeries(path, options, output);
+  const device = await openDevice(options, output);
+  try {
+    const saved = await loadForecaster(device, nodeFiles, options.model);
+    const targets = targetsOf(saved.names, options.target);
+    const startedMs = performance.now();
+    const future = await forecastAfter(saved, series);
+    const ms = performance.now() - startedMs;
+    const outlook = { series, names: saved.names, levels: saved.quantiles.levels, future };
+    const written = await writeAll(outlook, targets, options);
+    output.say(`forecast in ${ms.toFixed(1)} ms`);
+    const values = Object.fromEntries(targets.map((name) => [name, [...future.values[saved.names.indexOf(name)]]]));
+    output.result({ horizon: saved.fit.horizon, ms, written, forecast: values }, () =>
+      options.out === undefined ? forecastCsv(outlook, targets).trimEnd() : Object.values(written).join('\n'),
+    );
+  } finally {
+    device.close();
+  }
+}
+
+const withReadFlags = (command: Command): Command =>
+  command
+    .argument('<data.csv>', 'a date column and a column for each variable, or unique_id,ds,y')
+    .option('--date-column <name>', 'column of dates; found by name and content unless given')
+    .option('--columns <names>', 'variables that are read; all unless given', list(String))
+    .addOption(new Option('--fill <rule>', 'of missing values').choices(FILLS).default('forward'))
+    .option('--max-rows <n>', 'read no more than the last rows of a huge file', integer(2));
+
+const withWriteFlags = (command: Command): Command =>
+  command
+    .option('--target <names>', 'variables that are told; all unless given', list(String))
+    .option('--plot <file.svg>', 'draw history and forecast of the first target');
+
+function level(text: string): number {
+  const value = number(0, 1, { open: true })(text);
+  if (value === 1) throw new InvalidArgumentError('expected numbers between 0 and 1.');
+  return value;
+}
+
+const withTraining = (command: Command): Command =>
+  withModelFlags(
+    command
+      .requiredOption('--horizon <n>', 'steps ahead', integer(1))
+      .option('--model <name>', 'mambats, mamba, patch-transformer or dlinear', modelName, 'mambats')
+      .option('--quantiles <list>', 'levels of the forecast, between 0 and 1', list(level), [0.1, 0.5, 0.9])
+      .option('--seed <n>', 'of weights, orders and dropout', integer(0, 2 ** 32 - 1), 0),
+  );
+
+const common = (command: Command): Command => withCommonOptions(command, { takesDtype: false });
+const outputOf = (options: { json?: boolean }): Output => new Output(options.json ?? false);
+
+export function defineRun(command: Command): void {
+  common(withTraining(withWriteFlags(withReadFlags(command))))
+    .description('train, back-test, compare with simple models, forecast; `run` may be left out')
+    .option('--out <file.csv>', 'write the forecast there; printed unless given')
+    .option('--report <file.html>', 'write a page with plots, scores and coverage')
+    .action((path: string, options: TrainOptions) => run(path, options, outputOf(options)));
+}
+
+export function defineFit(command: Command): void {
+  common(withTraining(withReadFlags(command)))
+    .description('train, back-test and keep a model')
+    .requiredOption('--out <dir>', 'folder for the model')
+    .option('--force', 'write over what --out holds')
+    .action((path: string, options: FitOptions) => fitAndKeep(path, options, outputOf(options)));
+}
+
+export function definePredict(command: Command): void {
+  common(withWriteFlags(withReadFlags(command)))
+    .description('forecast what follows the last row by a model that was kept')
+    .requiredOption('--model <dir>', 'what fit wrote')
+    .option('--out <file.csv>', 'write the forecast there; printed unless given')
+    .action((path: string, options: PredictOptions) => predict(path, options, outputOf(options)));
+}

@@ -1,0 +1,12 @@
+/** `krait forecast`: a forecast from a CSV file; models that are kept; the papers' benchmark. */
+import type { Command } from 'commander';
+import { defineBench } from './forecast-bench.ts';
+import { defineFit, definePredict, defineRun } from './forecast-run.ts';
+
+export function define(command: Command): Command {
+  defineRun(command.command('run', { isDefault: true }));
+  defineBench(command.command('bench'));
+  defineFit(command.command('fit'));
+  definePredict(command.command('predict'));
+  return command;
+}

@@ -1,0 +1,209 @@
+/** Reading, rules, scaling and windows; what is wrong with a file is told in one line with its place. */
+import assert from 'node:assert/strict';
+import { mkdtemp, rm, writeFile } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { after, describe, it } from 'node:test';
+import { FileFormatError } from '../../core/index.ts';
+import { NodeFileSystem } from '../../platform/node/index.ts';
+import {
+  checkSplits,
+  cutWindows,
+  dateAt,
+  describeFrequency,
+  detectFrequency,
+  ettSplits,
+  fitScaling,
+  parseDate,
+  parseTable,
+  type ReadOptions,
+  readTable,
+  regularise,
+  scaleSeries,
+  shareSplits,
+  windowStarts,
+} from './index.ts';
+
+const parse = (text: string, options?: ReadOptions) => parseTable('x.csv', [text], options);
+const series = async (text: string, fill?: 'forward' | 'linear' | 'zero') => regularise(await parse(text), { fill });
+const folders: string[] = [];
+after(() => Promise.all(folders.map((folder) => rm(folder, { recursive: true, force: true }))));
+
+const fails = (work: () => unknown, pattern: RegExp) =>
+  assert.rejects(
+    async () => work(),
+    (error: Error) => {
+      assert.ok(error instanceof FileFormatError, `${error}`);
+      assert.match(error.message, pattern);
+      assert.ok(!error.message.includes('\n'));
+      return true;
+    },
+  );
+
+describe('reading', () => {
+  it('takes wide files: any delimiter, line ends, quotes, a mark of byte order, missing values', async () => {
+    for (const [mark, end] of [
+      [',', '\n'],
+      [';', '\r\n'],
+      ['\t', '\n'],
+    ]) {
+      const lines = [
+        ['date', '"a"', 'b'],
+        ['2020-01-01', '1', ''],
+        ['2020-01-02', '"-2.5e1"', 'NaN'],
+        ['2020-01-03', '3', '4'],
+      ];
+      const table = await parse(lines.map((line) => line.join(mark)).join(end) + end);
+      assert.deepEqual([table.form, table.names, table.dateColumn], ['wide', ['a', 'b'], 'date']);
+      assert.deepEqual([...table.columns[0]], [1, -25, 3]);
+      assert.deepEqual([...table.columns[1]], [Number.NaN, Number.NaN, 4]);
+      assert.equal(table.dates[1], Date.UTC(2020, 0, 2));
+    }
+  });
+
+  it('is the same wherever the text is cut', async () => {
+    const text = 'when,"x, y",z\n2020-01-01 00:00,1,"2"\n\n2020-01-01 01:00,3,4\n2020-01-01 02:00,5,6';
+    const whole = await parse(text);
+    assert.deepEqual(whole.names, ['x, y', 'z']);
+    for (let size = 1; size < text.length; size++) {
+      const pieces = [text.slice(0, 30 + size), text.slice(30 + size)];
+      assert.deepEqual(await parseTable('x.csv', pieces), whole, `cut at ${30 + size}`);
+    }
+  });
+
+  it('finds dates by content, and pivots long files', async () => {
+    assert.equal((await parse('v,day\n1,2020-01-01\n2,2020-01-02\n')).dateColumn, 'day');
+    const long = await parse('unique_id,ds,y\nb,2020-01-01,1\na,2020-01-02,2\nb,2020-01-02,3\n');
+    assert.deepEqual([long.form, long.names], ['long', ['b', 'a']]);
+    assert.deepEqual(
+      long.columns.map((c) => [...c]),
+      [
+        [1, 3],
+        [Number.NaN, 2],
+      ],
+    );
+  });
+
+  it('keeps the last rows of a file that is too large', async () => {
+    const folder = await mkdtemp(join(tmpdir(), 'krait-csv-'));
+    folders.push(folder);
+    const path = join(folder, 'large.csv');
+    const rows = Array.from({ length: 50_000 }, (_, i) => `${new Date(i * 3_600_000).toISOString().slice(0, 19)},${i}`);
+    await writeFile(path, `\ufeffdate,v\n${rows.join('\n')}\n`);
+    const table = await readTable(new NodeFileSystem(), path, { maxRows: 3000 });
+    assert.deepEqual([table.columns[0].length, table.columns[0][0], table.skippedRows], [3000, 47_000, 47_000]);
+    assert.match(regularise(table).notes[0], /the last 3000 are used, 47,000 earlier ones left out/);
+    const whole = await readTable(new NodeFileSystem(), path);
+    assert.equal(whole.columns[0][49_999], 49_999);
+  });
+
+  it('says what is wrong and where', async () => {
+    await fails(() => parse(''), /^x\.csv: is empty; /);
+    await fails(() => parse('date,a\n'), /has a first row with names but no data/);
+    await fails(() => parse('a,b\n1,2\n'), /has no date column: none of a, b is called date or holds dates; name it/);
+    await fails(() => parse('date,a\n2020-01-01,1\n2020-01-02,abc\n'), /row 3, column a: "abc" is not a number/);
+    await fails(() => parse('date,a\n2020-01-01,1\n2020-02-30,1\n'), /row 3, column date: "2020-02-30" is not a date/);
+    await fails(() => parse('date,a\n2020-01-01,1,2\n'), /row 2: 3 fields, but the first row names 2 columns/);
+    await fails(() => parse('date,a,a\n2020-01-01,1,2\n'), /two columns are called "a"/);
+    await fails(() => parse('date\n2020-01-01\n'), /has dates but no values/);
+    await fails(() => parse('date,val\n2020-01-01,1\n', { dateColumn: 'vall' }), /no column "vall".*val/);
+    await fails(() => parse('date,a\n2020-01-01,"1\n'), /row 2: Quoted field unterminated/);
+  });
+});
+
+describe('dates', () => {
+  it('are read as UTC unless they say otherwise', () => {
+    assert.equal(parseDate('2016-07-01 13:05:09'), Date.UTC(2016, 6, 1, 13, 5, 9));
+    assert.equal(parseDate('2016/7/1'), Date.UTC(2016, 6, 1));
+    assert.equal(parseDate('2016-07'), Date.UTC(2016, 6, 1));
+    assert.equal(parseDate('2016-07-01T00:00:00.250+02:00'), Date.UTC(2016, 5, 30, 22, 0, 0, 250));
+    for (const text of ['', '1', 'abc', '2016-13-01', '2016-01-01 25:00'])
+      assert.ok(Number.isNaN(parseDate(text)), text);
+  });
+
+  it('have the step of most neighbours', () => {
+    const hours = Float64Array.from([0, 1, 2, 5, 6, 7], (h) => h * 3_600_000);
+    assert.equal(describeFrequency(detectFrequency(hours)!), '1 h');
+    const ends = Float64Array.from([0, 1, 2, 3, 4, 5], (m) => Date.UTC(2020, m + 1, 0));
+    assert.deepEqual(detectFrequency(ends), { months: 1 });
+    assert.equal(dateAt(Date.UTC(2020, 0, 31), { months: 1 }, 1), Date.UTC(2020, 1, 29));
+    assert.equal(detectFrequency([1]), null);
+  });
+});
+
+describe('rules', () => {
+  const messy =
+    'date,a,b\n2020-01-03,3,30\n2020-01-01,1,10\n2020-01-03,33,\n2020-01-06,6,60\n2020-01-02,,20\n2020-01-07,7,70\n';
+
+  it('sort, merge, insert and fill, and say so', async () => {
+    const { values, masks, notes, length } = await series(messy);
+    assert.equal(length, 7);
+    assert.deepEqual([...values[0]], [1, 1, 33, 33, 33, 6, 7]);
+    assert.deepEqual([...values[1]], [10, 20, 30, 30, 30, 60, 70]);
+    assert.deepEqual([...masks[0]!], [1, 0, 1, 0, 0, 1, 1]);
+    assert.equal(notes.length, 5);
+    assert.match(notes[0], /^order: 2 rows/);
+    assert.match(notes[1], /^duplicates: 1 row /);
+    assert.match(notes[2], /^gaps: 2 steps without a row in 1 gap, the first at 2020-01-04/);
+    assert.deepEqual([...(await series(messy, 'linear')).values[1]], [10, 20, 30, 40, 50, 60, 70]);
+    assert.deepEqual([...(await series(messy, 'zero')).values[0]], [1, 0, 33, 0, 0, 6, 7]);
+  });
+
+  it('leave a regular series as it is', async () => {
+    const { masks, notes } = await series('date,a\n2020-01-01,1\n2020-01-02,2\n2020-01-03,3\n');
+    assert.deepEqual([masks, notes], [[null], []]);
+  });
+
+  it('do not bend irregular dates', async () => {
+    const head = 'date,a\n2020-01-01,1\n2020-01-02,2\n2020-01-03,3\n';
+    await fails(
+      () => series(`${head}2020-01-04 00:07,4\n`),
+      /2020-01-04 00:07:00 \(data row 4\) is not a whole number of steps of 1 d/,
+    );
+    await fails(() => series(`${head}2022-01-04,4\n`), /only 4 of 735 steps of 1 d have a row/);
+    await fails(() => series('date,a\n2020-01-01,1\n'), /fewer than two dates/);
+    await fails(() => series('date,a,b\n2020-01-01,1,\n2020-01-02,1,\n'), /column b has no values/);
+  });
+});
+
+describe('splits, scaling and windows', () => {
+  it('are those of the papers', () => {
+    const size = { lookback: 336, horizon: 96 };
+    const { train, validation, test } = ettSplits();
+    assert.deepEqual(
+      [train, validation, test],
+      [
+        { start: 0, end: 8640 },
+        { start: 8640, end: 11_520 },
+        { start: 11_520, end: 14_400 },
+      ],
+    );
+    const counts = [train, validation, test]
+      .map((range) => windowStarts(range, size))
+      .map(({ start, end }) => end - start);
+    assert.deepEqual(counts, [8640 - 336 - 96 + 1, 2880 - 96 + 1, 2880 - 96 + 1]);
+    assert.deepEqual(shareSplits(1000).validation, { start: 700, end: 800 });
+    checkSplits('x', ettSplits(), size, 17_420);
+    assert.throws(
+      () => checkSplits('x', shareSplits(500), size, 500),
+      /500 rows are too few: the train part \(350 rows\).*look-back 336 plus horizon 96 is 432/,
+    );
+    assert.throws(() => checkSplits('x', ettSplits(), size, 500), /has 500 rows, but its split takes 14400/);
+  });
+
+  it('scale by the training part alone, without what was filled, and leave constants', async () => {
+    const table = await series('date,a,c\n2020-01-01,1,5\n2020-01-02,,5\n2020-01-03,3,5\n2020-01-04,900,5\n');
+    const scaling = fitScaling(table, { start: 0, end: 3 });
+    assert.deepEqual(scaling, { mean: [2, 5], std: [1, 1], constant: ['c'] });
+    const scaled = scaleSeries(table, scaling);
+    assert.deepEqual([...scaled.values[0]], [-1, -1, 1, 898]);
+    const batch = cutWindows(scaled, [0, 1], { lookback: 1, horizon: 2 }, [
+      [0, 1],
+      [1, 0],
+    ]);
+    assert.deepEqual([...batch.inputs], [-1, 0, 0, -1]);
+    assert.deepEqual([...batch.targets], [-1, 1, 0, 0, 0, 0, 1, 898]);
+    assert.deepEqual([...batch.weights!], [0, 1, 1, 1, 1, 1, 1, 1]);
+    assert.equal(batch.counted, 7);
+  });
+});

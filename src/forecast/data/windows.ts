@@ -1,0 +1,87 @@
+/** Scaled series and the windows that are cut from them. */
+import type { RegularSeries } from './regular.ts';
+import type { RowRange } from './splits.ts';
+
+/** Mean and standard deviation (biased) of each variable; those of a constant are its value and 1. */
+export interface Scaling {
+  readonly mean: readonly number[];
+  readonly std: readonly number[];
+  /** Variables that do not change in the rows that the scaling was fitted on. */
+  readonly constant: readonly string[];
+}
+
+/** Fitted on the given rows alone: those of the training part. Filled values do not count. */
+export function fitScaling({ names, values, masks }: RegularSeries, { start, end }: RowRange): Scaling {
+  const [mean, std]: number[][] = [[], []];
+  const constant: string[] = [];
+  values.forEach((column, k) => {
+    let [count, sum] = [0, 0];
+    for (let r = start; r < end; r++) if (masks[k]?.[r] !== 0) [count, sum] = [count + 1, sum + column[r]];
+    const m = count > 0 ? sum / count : 0;
+    let squares = 0;
+    for (let r = start; r < end; r++) if (masks[k]?.[r] !== 0) squares += (column[r] - m) ** 2;
+    const s = count > 0 ? Math.sqrt(squares / count) : 0;
+    const isConstant = !(s > 1e-12 * Math.max(1, Math.abs(m)));
+    if (isConstant) constant.push(names[k]);
+    mean.push(m);
+    std.push(isConstant ? 1 : s);
+  });
+  return { mean, std, constant };
+}
+
+/** A series as models see it: f32, scaled, with its mask. */
+export interface ScaledSeries {
+  readonly names: readonly string[];
+  readonly length: number;
+  readonly values: readonly Float32Array[];
+  readonly masks: readonly (Uint8Array | null)[];
+}
+
+export function scaleSeries({ names, length, values, masks }: RegularSeries, { mean, std }: Scaling): ScaledSeries {
+  const scaled = values.map((column, k) => Float32Array.from(column, (value) => (value - mean[k]) / std[k]));
+  return { names, length, values: scaled, masks };
+}
+
+/** Windows side by side: inputs [b, k, lookback], targets and weights [b, k, horizon]. */
+export interface WindowBatch {
+  readonly b: number;
+  readonly inputs: Float32Array;
+  readonly targets: Float32Array;
+  /** 1 where a target counts, 0 where it was filled; null where all count. */
+  readonly weights: Float32Array | null;
+  /** Targets that count. */
+  readonly counted: number;
+}
+
+export interface WindowSize {
+  readonly lookback: number;
+  readonly horizon: number;
+}
+
+/**
+ * Cuts windows at the given first rows. `orders[i]`, where given, says which variable stands at each place of window i.
+ */
+export function cutWindows(
+  series: ScaledSeries,
+  starts: readonly number[],
+  { lookback, horizon }: WindowSize,
+  orders?: readonly ArrayLike<number>[],
+): WindowBatch {
+  const { values, masks } = series;
+  const [b, k] = [starts.length, values.length];
+  const inputs = new Float32Array(b * k * lookback);
+  const targets = new Float32Array(b * k * horizon);
+  const weights = masks.some((mask) => mask) ? new Float32Array(targets.length).fill(1) : null;
+  starts.forEach((start, i) => {
+    for (let place = 0; place < k; place++) {
+      const variable = orders ? orders[i][place] : place;
+      const [row, middle] = [i * k + place, start + lookback];
+      inputs.set(values[variable].subarray(start, middle), row * lookback);
+      targets.set(values[variable].subarray(middle, middle + horizon), row * horizon);
+      const mask = masks[variable]?.subarray(middle, middle + horizon);
+      if (mask) weights!.set(mask, row * horizon);
+    }
+  });
+  const counted = weights ? weights.reduce((sum, w) => sum + w, 0) : targets.length;
+  return { b, inputs, targets, weights, counted };
+}

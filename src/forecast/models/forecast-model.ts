@@ -1,0 +1,88 @@
+/**
+ * What every trained forecaster is to its task: named parameters and a forward pass over windows. And how parameters
+ * begin: a named table of tensors, drawn in order from one seed.
+ */
+import { HostRandom, type RandomSource } from '../../core/index.ts';
+import type { Device, Tensor } from '../../tensor/index.ts';
+
+export interface ForwardSettings {
+  /** Source of dropout's numbers, in training; absent: no dropout. */
+  readonly random?: RandomSource | null;
+}
+
+export interface ForecastModel {
+  readonly device: Device;
+  readonly parameters: ReadonlyMap<string, Tensor>;
+  /** Whether windows are to come with mean 0 and variance 1 and the forecast to be put back; else as they are. */
+  readonly isNormalised: boolean;
+  /** Whether its forecast of a variable depends on the order of the variables. */
+  readonly isOrdered: boolean;
+  /** x [b, k, lookback] -> [b, k, horizon]. */
+  forward(x: Tensor, settings?: ForwardSettings): Tensor;
+  dispose(): void;
+}
+
+/** Sizes that all models share. */
+export interface ForecastSize {
+  /** Variables. */
+  readonly k: number;
+  readonly lookback: number;
+  readonly horizon: number;
+}
+
+/** Makes parameters: each is drawn, uploaded and kept, in the order of the calls. */
+export class ParameterMaker {
+  readonly parameters = new Map<string, Tensor>();
+  private readonly random: HostRandom;
+
+  constructor(
+    readonly device: Device,
+    seed: number,
+  ) {
+    this.random = new HostRandom(seed, 0xf0ca);
+  }
+
+  /** A parameter of given values. */
+  of(name: string, shape: readonly number[], value: (i: number) => number): Tensor {
+    const size = shape.reduce((n, d) => n * d, 1);
+    const tensor = this.device.keep(
+      this.device.from(
+        Float32Array.from({ length: size }, (_, i) => value(i)),
+        shape,
+      ),
+    );
+    this.parameters.set(name, tensor.trainable());
+    return tensor;
+  }
+
+  /** Uniform in [-bound, bound). */
+  uniform(name: string, shape: readonly number[], bound: number): Tensor {
+    return this.of(name, shape, () => bound * (2 * this.random.uniform() - 1));
+  }
+
+  /** Uniform in [0, 1): for what is drawn in another way. */
+  draw(): number {
+    return this.random.uniform();
+  }
+
+  /** A matrix [n, k] as PyTorch's Linear starts: uniform within 1/sqrt(k). `factor` scales it. */
+  linear(name: string, n: number, k: number, factor = 1): Tensor {
+    return this.uniform(`${name}.weight`, [n, k], factor / Math.sqrt(k));
+  }
+
+  /** As `linear`, with a bias that starts the same way. */
+  linearWithBias(name: string, n: number, k: number): { weight: Tensor; bias: Tensor } {
+    return { weight: this.linear(name, n, k), bias: this.uniform(`${name}.bias`, [n], 1 / Math.sqrt(k)) };
+  }
+
+  norm(name: string, d: number): { weight: Tensor; bias: Tensor } {
+    return { weight: this.of(`${name}.weight`, [d], () => 1), bias: this.of(`${name}.bias`, [d], () => 0) };
+  }
+}
+
+export function disposeAll(parameters: ReadonlyMap<string, Tensor>): void {
+  for (const tensor of parameters.values()) {
+    tensor.zeroGrad();
+    tensor.dispose();
+  }
+}

@@ -1,0 +1,78 @@
+/** Forecasters by name. */
+import { UsageError } from '../../core/index.ts';
+import type { Device } from '../../tensor/index.ts';
+import { DLinear } from './dlinear.ts';
+import type { ForecastModel, ForecastSize } from './forecast-model.ts';
+import { LAYOUTS, MAMBATS_DEFAULTS, MambaTS, type MambaTSConfig } from './mambats.ts';
+import { drift, type RowForecast, seasonalNaive } from './naive.ts';
+import { PATCH_TRANSFORMER_DEFAULTS, PatchTransformer, type PatchTransformerConfig } from './patch-transformer.ts';
+
+/** Models that learn. */
+export const TRAINED_MODELS = ['mambats', 'mamba', 'patch-transformer', 'dlinear'] as const;
+/** Rules that do not. */
+export const NAIVE_MODELS = ['seasonal-naive', 'drift'] as const;
+export const FORECAST_MODELS = [...TRAINED_MODELS, ...NAIVE_MODELS] as const;
+
+export type TrainedModelName = (typeof TRAINED_MODELS)[number];
+export type NaiveModelName = (typeof NAIVE_MODELS)[number];
+export type ForecastModelName = (typeof FORECAST_MODELS)[number];
+
+/** Settings of a model beside its sizes; what a model does not have is not read. */
+export type ModelSettings = Partial<Omit<MambaTSConfig, keyof ForecastSize>> &
+  Partial<Omit<PatchTransformerConfig, keyof ForecastSize>>;
+
+export const isTrained = (name: ForecastModelName): name is TrainedModelName =>
+  (TRAINED_MODELS as readonly string[]).includes(name);
+
+const stated = <T extends object>(settings: T): T =>
+  Object.fromEntries(Object.entries(settings).filter(([, value]) => value !== undefined)) as T;
+
+function checkConfig(name: string, config: Record<string, unknown>): void {
+  for (const [key, value] of Object.entries(config)) {
+    if (typeof value !== 'number') continue;
+    if (key === 'dropout' ? value >= 0 && value < 1 : Number.isInteger(value) && value > 0) continue;
+    const expected = key === 'dropout' ? 'a number from 0 to below 1' : 'a whole number above 0';
+    throw new UsageError(`${name}: ${key}: expected ${expected}, got ${value}`);
+  }
+  const { patch, lookback, layout, d, heads } = config as Partial<MambaTSConfig & PatchTransformerConfig>;
+  if (patch !== undefined && patch > lookback!) {
+    throw new UsageError(`${name}: a patch of ${patch} does not fit the look-back of ${lookback}; give a smaller one`);
+  }
+  if (layout !== undefined && !LAYOUTS.includes(layout)) {
+    throw new UsageError(`${name}: layout: expected one of ${LAYOUTS.join(', ')}, got ${layout}`);
+  }
+  if (heads !== undefined && d! % heads !== 0) {
+    throw new UsageError(`${name}: a width of ${d} is not a multiple of ${heads} heads`);
+  }
+}
+
+/**
+ * A new model with weights drawn from `seed`.
+ * @throws UsageError for sizes and settings that cannot be
+ */
+export function createForecastModel(
+  name: TrainedModelName,
+  device: Device,
+  size: ForecastSize,
+  given: ModelSettings,
+  seed: number,
+): ForecastModel {
+  const settings = stated(given);
+  if (name === 'dlinear') {
+    checkConfig(name, { ...size });
+    return new DLinear(device, size, seed);
+  }
+  if (name === 'patch-transformer') {
+    const config = { ...PATCH_TRANSFORMER_DEFAULTS, ...settings, ...size };
+    checkConfig(name, { ...config, layout: undefined });
+    return new PatchTransformer(device, config, seed);
+  }
+  const plain = name === 'mamba' ? ({ layout: 'variables-apart', convolution: true } as const) : {};
+  const config = { ...MAMBATS_DEFAULTS, ...plain, ...settings, ...size };
+  checkConfig(name, { ...config, heads: undefined });
+  return new MambaTS(device, config, seed);
+}
+
+/** `season` in steps: a day of hours, a week of days. */
+export const naiveForecast = (name: NaiveModelName, season: number): RowForecast =>
+  name === 'drift' ? drift : seasonalNaive(season);
