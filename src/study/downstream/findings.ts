@@ -78,7 +78,8 @@ function costFindings(label: string, results: readonly VariantResult[]): Finding
       question: `${label}: tokens per second of LoRA in half precision against full in f32`,
       paper: 'up to 2.15 times',
       here: `up to ${formatNumber(best.ratio)} times (${best.r.method}, ${best.r.precision})`,
-      reading: 'on a CPU half types save bandwidth more than arithmetic; timings of a machine that did other things too',
+      reading:
+        'on a CPU half types save bandwidth more than arithmetic; timings of a machine that did other things too',
     });
   }
   const saved = cheap.map((r) => ({ r, share: 100 * (1 - r.peakBytes!.value / full.peakBytes!.value) }));
