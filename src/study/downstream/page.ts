@@ -5,6 +5,7 @@ import {
   dataTable,
   formatNumber,
   type Html,
+  html,
   type Interval,
   intervalPlot,
   type Line,
@@ -57,13 +58,16 @@ function state({ study, results }: Found): Html | null {
 }
 
 function findings({ study }: Found): Html {
-  const rows = findingsOf(study).map(({ question, paper, here, reading }) => [question, paper, here, reading]);
-  if (rows.length === 0) return paragraphs('There are too few cells yet to put figures beside those of the paper.');
-  return dataTable({
-    head: ['', 'paper', 'here', 'to be read as'],
-    rows,
-    caption: 'What Halloran, Gulati and Roysdon (arXiv 2406.00209) report, and what this run found.',
+  const all = findingsOf(study);
+  if (all.length === 0) return paragraphs('There are too few cells yet to put figures beside those of the paper.');
+  const readings = [...new Set(all.map(({ reading }) => reading))];
+  const table = dataTable({
+    head: ['', 'paper', 'here'],
+    rows: all.map(({ question, paper, here }) => [question, paper, here]),
+    caption:
+      'What Halloran, Gulati and Roysdon report (arXiv 2406.00209, abstract of version 1, models of 130M parameters and more on GPUs; unconfirmed: second-hand), and what this run found.',
   });
+  return html`${table}${note(`To be read with care: ${readings.join('; ')}.`)}`;
 }
 
 /** Tasks down, numbers of examples across, for one variant. */

@@ -59,7 +59,7 @@ describe('a share of the Transformer’s', () => {
       value: 50,
       error: null,
       count: 1,
-      isMeaningful: true,
+      isMeaningful: false,
     });
     near(shareOf({ value: 0, error: 1, count: 3 }, { value: 10, error: 1, count: 3 }).error!, 10);
   });

@@ -50,12 +50,12 @@ export interface Share extends Estimate {
 
 /**
  * 100 a / b of two independent estimates. The error is that of first order, from both errors; null where one has none.
- * Not meaningful where b is not above two of its errors: then a small or negative b makes any share.
+ * Not meaningful where b is not above two of its errors, or has none: then a small or negative b makes any share.
  */
 export function shareOf(a: Estimate, b: Estimate): Share {
   const value = (100 * a.value) / b.value;
   const count = Math.min(a.count, b.count);
-  const isMeaningful = Number.isFinite(value) && b.value > 2 * (b.error ?? 0) && b.value > 0;
+  const isMeaningful = Number.isFinite(value) && b.error !== null && b.value > 2 * b.error && b.value > 0;
   if (a.error === null || b.error === null) return { value, error: null, count, isMeaningful };
   const error = (100 * Math.hypot(a.error, (a.value * b.error) / b.value)) / Math.abs(b.value);
   return { value, error, count, isMeaningful };
