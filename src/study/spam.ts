@@ -69,8 +69,8 @@ export const SPAM_SETTINGS: SpamSettings = {
   shots: 5,
   batchSize: 6,
   lora: {
-    steps: 600,
-    learningRate: 4e-3,
+    steps: 480,
+    learningRate: 3e-3,
     precision: 'bf16',
     rank: 16,
     alpha: 32,
