@@ -30,6 +30,7 @@ import {
   withCommonOptions,
 } from './session.ts';
 import { type SetupOptions, setUp } from './study-downstream-setup.ts';
+import { writeStudy } from './study-files.ts';
 
 interface Options extends Omit<CommonOptions, 'dtype'>, SetupOptions {
   shots?: number[];
@@ -57,17 +58,12 @@ function settingsOf({ preset, shots, seeds, methods, precisions, steps, rank, li
   return settings;
 }
 
-async function writeResults(study: DownstreamStudy, out: string) {
-  const paths = {
-    json: join(out, 'downstream.json'),
-    csv: join(out, 'downstream.csv'),
-    report: join(out, 'report.html'),
-  };
-  await nodeFiles.writeAtomic(paths.json, `${JSON.stringify(downstreamDocument(study), null, 1)}\n`);
-  await nodeFiles.writeAtomic(paths.csv, downstreamCsv(study));
-  await nodeFiles.writeAtomic(paths.report, downstreamPage(study));
-  return paths;
-}
+const writeResults = (study: DownstreamStudy, out: string) =>
+  writeStudy(out, 'downstream', {
+    document: downstreamDocument(study),
+    csv: downstreamCsv(study),
+    page: downstreamPage(study),
+  });
 
 async function run(options: Options, output: Output): Promise<void> {
   const settings = settingsOf(options);

@@ -38,6 +38,7 @@ import {
   openDevice,
   withCommonOptions,
 } from './session.ts';
+import { type StudyFiles, writeStudy } from './study-files.ts';
 
 interface Options extends Omit<CommonOptions, 'dtype'> {
   model: string;
@@ -130,23 +131,8 @@ async function warnOfLength(models: readonly StabilityModel[], length: number, o
   }
 }
 
-interface Written {
-  readonly json: string;
-  readonly csv: string;
-  readonly report: string;
-}
-
-async function writeResults(study: StabilityStudy, out: string): Promise<Written> {
-  const paths = {
-    json: join(out, 'stability.json'),
-    csv: join(out, 'stability.csv'),
-    report: join(out, 'report.html'),
-  };
-  await nodeFiles.writeAtomic(paths.json, `${JSON.stringify(documentOf(study), null, 1)}\n`);
-  await nodeFiles.writeAtomic(paths.csv, stabilityCsv(study));
-  await nodeFiles.writeAtomic(paths.report, stabilityPage(study));
-  return paths;
-}
+const writeResults = (study: StabilityStudy, out: string): Promise<StudyFiles> =>
+  writeStudy(out, 'stability', { document: documentOf(study), csv: stabilityCsv(study), page: stabilityPage(study) });
 
 /** The document of `stability.json` (docs/stability.md). */
 function documentOf({ cells, ...rest }: StabilityStudy) {
@@ -159,7 +145,7 @@ function documentOf({ cells, ...rest }: StabilityStudy) {
   return { study: 'stability', version: 1, ...rest, models };
 }
 
-function summary(study: StabilityStudy, { report }: Written): string {
+function summary(study: StabilityStudy, { report }: StudyFiles): string {
   const rows = [summaryHead(study), ...study.cells.map((cell) => summaryRow(study, cell).map(cellText))];
   return [table(rows), summaryNote(study), report].join('\n\n');
 }

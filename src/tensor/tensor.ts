@@ -84,10 +84,10 @@ export class Storage {
 
   private refill(): Allocation {
     const recipe = this.recipe!;
-    this.recipe = null;
     const tensor = recipe.make();
     const { storage } = tensor;
     if (!storage.exclusive) throw new KraitError('what was computed again is held by others too; make a fresh tensor');
+    this.recipe = null; // not before: what failed can be tried again, or given up
     const block = storage.use();
     forgotten.unregister(storage);
     storage.block = null; // it is this one's now
