@@ -1,14 +1,15 @@
 /** `krait study downstream` on models of a few kilobytes: its cells, what it keeps, what it refuses; its page in a browser. */
 import assert from 'node:assert/strict';
-import { copyFileSync, existsSync, readdirSync, readFileSync, statSync, writeFileSync } from 'node:fs';
+import { copyFileSync, readdirSync, readFileSync, statSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { after, before, describe, it } from 'node:test';
-import { fileURLToPath, pathToFileURL } from 'node:url';
-import { type Browser, chromium } from 'playwright-core';
+import { fileURLToPath } from 'node:url';
+import type { Browser } from 'playwright-core';
 import { createReferenceBackend } from '../src/backend/reference/index.ts';
 import { createModel, parseConfig, saveModel } from '../src/models/index.ts';
 import { NodeFileSystem } from '../src/platform/node/index.ts';
 import { Device } from '../src/tensor/index.ts';
+import { launchChromium, lookAt, withoutChromium } from './chromium.ts';
 import { krait, refuses, workFolder } from './cli-cases.ts';
 import { writeTinyModel } from './tiny-model.ts';
 
@@ -197,9 +198,6 @@ describe('krait study downstream', () => {
   });
 });
 
-const executablePath = process.env.KRAIT_CHROMIUM || '/usr/bin/chromium';
-const skip = existsSync(executablePath) ? false : `no Chromium at ${executablePath}; name one in KRAIT_CHROMIUM`;
-
 /** Runs in the page, all details open. */
 const LOOK = `(() => {
   for (const details of document.querySelectorAll('details')) details.open = true;
@@ -210,11 +208,10 @@ const LOOK = `(() => {
   return { overflow: scrollWidth - clientWidth, shown: shown.length, outside, paper, text: document.body.innerText };
 })()`;
 
-describe('its page in Chromium', { skip }, () => {
+describe('its page in Chromium', { skip: withoutChromium }, () => {
   let browser: Browser;
   before(async () => {
-    const args = ['--headless', '--no-sandbox', '--disable-gpu', '--no-first-run', '--disable-background-networking'];
-    browser = await chromium.launch({ executablePath, args });
+    browser = await launchChromium();
   });
   after(async () => {
     await browser?.close();
@@ -224,20 +221,9 @@ describe('its page in Chromium', { skip }, () => {
     const papers = new Set<string>();
     for (const width of [390, 1280]) {
       for (const colorScheme of ['light', 'dark'] as const) {
-        const context = await browser.newContext({ viewport: { width, height: 800 }, colorScheme });
-        const page = await context.newPage();
-        const said: string[] = [];
-        const url = pathToFileURL(join(at('all'), 'report.html')).href;
-        page.on('console', (message) => said.push(message.text()));
-        page.on('pageerror', (error) => said.push(error.message));
-        page.on(
-          'request',
-          (request) => request.url() !== url && !request.url().startsWith('data:') && said.push(request.url()),
-        );
-        await page.goto(url);
         type Seen = { overflow: number; shown: number; outside: number; paper: string; text: string };
-        const seen = await page.evaluate<Seen>(LOOK);
-        await context.close();
+        const file = join(at('all'), 'report.html');
+        const { seen, said } = await lookAt<Seen>(browser, file, { width, colorScheme }, LOOK);
         const where = `${width} ${colorScheme}`;
         assert.deepEqual(said, [], where);
         assert.deepEqual([seen.overflow, seen.outside, seen.shown], [0, 0, 3], where);

@@ -1,16 +1,16 @@
 /** `krait study stability` on models of a few kilobytes: its files, what it keeps, what it refuses; its page in a browser. */
 import assert from 'node:assert/strict';
-import { copyFileSync, existsSync, readFileSync, writeFileSync } from 'node:fs';
+import { copyFileSync, readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { after, before, describe, it } from 'node:test';
-import { pathToFileURL } from 'node:url';
-import { type Browser, chromium } from 'playwright-core';
+import type { Browser } from 'playwright-core';
 import { createReferenceBackend } from '../src/backend/reference/index.ts';
 import { createModel, type LanguageModel, loadModel, parseConfig, saveModel } from '../src/models/index.ts';
 import { NodeFileSystem } from '../src/platform/node/index.ts';
 import { STABILITY_SETTINGS, studyStability } from '../src/study/index.ts';
 import { Device } from '../src/tensor/index.ts';
 import { attachLora, saveAdapter } from '../src/tune/index.ts';
+import { launchChromium, lookAt, withoutChromium } from './chromium.ts';
 import { krait, refuses, workFolder } from './cli-cases.ts';
 import { writeTinyModel } from './tiny-model.ts';
 
@@ -264,9 +264,6 @@ describe('krait study stability', () => {
   });
 });
 
-const executablePath = process.env.KRAIT_CHROMIUM || '/usr/bin/chromium';
-const skip = existsSync(executablePath) ? false : `no Chromium at ${executablePath}; name one in KRAIT_CHROMIUM`;
-
 /** What a page tells of itself. */
 interface Seen {
   overflow: number;
@@ -294,12 +291,10 @@ const LOOK = `(() => {
   return { overflow: scrollWidth - clientWidth, ...counts, smallest: Math.min(...heights), ink, paper, stroke };
 })()`;
 
-describe('its page in Chromium', { skip }, () => {
+describe('its page in Chromium', { skip: withoutChromium }, () => {
   let browser: Browser;
   before(async () => {
-    const quiet = ['--disable-background-networking', '--disable-component-update', '--disable-sync', '--disable-quic'];
-    const args = ['--headless', '--no-sandbox', '--disable-gpu', '--no-first-run', ...quiet];
-    browser = await chromium.launch({ executablePath, args });
+    browser = await launchChromium();
   });
   after(async () => {
     await browser?.close();
@@ -307,19 +302,7 @@ describe('its page in Chromium', { skip }, () => {
 
   /** What the page at `out` looks like from within; fails on anything that is said on the console or asked for elsewhere. */
   async function look(out: string, width: number, colorScheme: 'light' | 'dark') {
-    const context = await browser.newContext({ viewport: { width, height: 800 }, colorScheme });
-    const page = await context.newPage();
-    const said: string[] = [];
-    const url = pathToFileURL(join(at(out), 'report.html')).href;
-    page.on('console', (message) => said.push(message.text()));
-    page.on('pageerror', (error) => said.push(error.message));
-    page.on(
-      'request',
-      (request) => request.url() !== url && !request.url().startsWith('data:') && said.push(request.url()),
-    );
-    await page.goto(url);
-    const seen = await page.evaluate<Seen>(LOOK);
-    await context.close();
+    const { seen, said } = await lookAt<Seen>(browser, join(at(out), 'report.html'), { width, colorScheme }, LOOK);
     assert.deepEqual(said, [], `${out} ${width} ${colorScheme}`);
     return seen;
   }

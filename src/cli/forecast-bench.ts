@@ -106,7 +106,9 @@ class Bench {
   private async cell(data: BenchmarkData, dataset: Dataset, model: ForecastModelName, horizon: number, seed: number) {
     const { output } = this;
     const name = `${data.name}-${model}-${horizon}-s${seed}`;
-    const fit = isTrained(model) ? fitSettings(model, data.name, horizon, seed, recipeChanges(this.options)) : null;
+    const fit = isTrained(model)
+      ? fitSettings(model, data.name, horizon, seed, recipeChanges(this.options, dataset.raw.frequency))
+      : null;
     const place = this.options.out === undefined ? undefined : join(this.options.out, name);
     const kept = place && (await this.kept(place, fit));
     if (kept) return kept;
@@ -148,9 +150,9 @@ class Bench {
     const fitted = await fitForecaster({ device, series, splits, fit, place, signal, onEval }).finally(() =>
       bar.stop(),
     );
-    const { forecaster, validation, result, stepsPerEpoch, parameters } = fitted;
+    const { forecaster, validation, status, epochs, seconds, parameters } = fitted;
     try {
-      if (result.status === 'aborted') return null;
+      if (status === 'aborted') return null;
       const score = await scoreWindows(forecaster, series, windowStarts(splits.test, fit), signal);
       if (signal.aborted) return null;
       return {
@@ -161,8 +163,8 @@ class Bench {
         seed: fit.seed,
         ...score,
         validation,
-        epochs: Math.round(result.step / stepsPerEpoch),
-        seconds: result.seconds,
+        epochs,
+        seconds,
         parameters,
         order: forecaster.order?.map((k) => series.names[k]) ?? null,
         settings: fit,

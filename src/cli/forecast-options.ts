@@ -1,11 +1,17 @@
 /** Flags that the forecasting commands share: the model, its parts and its training. */
 import { type Command, InvalidArgumentError, Option } from 'commander';
 import {
+  calendarParts,
+  FORECAST_LOSSES,
   FORECAST_MODELS,
+  type ForecastLoss,
   type ForecastModelName,
+  type Frequency,
   LAYOUTS,
   type Layout,
+  RECIPES,
   type RecipeChanges,
+  type RecipeName,
   SOLVERS,
   type Solver,
 } from '../forecast/index.ts';
@@ -17,12 +23,17 @@ export interface ModelFlags {
   patience?: number;
   batch?: number;
   lr?: number;
+  weightDecay?: number;
+  recipe?: RecipeName;
+  loss?: ForecastLoss;
   layers?: number;
   width?: number;
   patch?: number;
   dropout?: number;
   layout?: Layout;
   convolution?: boolean;
+  shortcut?: boolean;
+  calendar?: boolean;
   permute: boolean;
   solver?: Solver;
 }
@@ -44,32 +55,50 @@ export function modelName(text: string): ForecastModelName {
 /** Flags of the model and its training; what is not given is the recipe's. */
 export function withModelFlags(command: Command): Command {
   return command
+    .addOption(new Option('--recipe <name>', 'settings that the other flags change').choices(RECIPES))
     .option('--lookback <n>', 'steps that a forecast sees', integer(2))
     .option('--epochs <n>', 'most passes over the training part', integer(1))
     .option('--patience <n>', 'epochs without a better validation error that end training', integer(1))
     .option('--batch <n>', 'windows of a step', integer(1))
     .option('--lr <rate>', 'learning rate', number(0, 1, { open: true }))
+    .option('--weight-decay <x>', 'AdamW: of matrices', number(0, 1))
+    .addOption(new Option('--loss <name>', 'what training makes small').choices(FORECAST_LOSSES))
     .option('--layers <n>', 'blocks', integer(1))
     .option('--width <n>', 'width d of the model', integer(1))
     .option('--patch <n>', 'steps of a patch', integer(1))
     .option('--dropout <p>', 'of MambaTS: on the selective parameters', number(0, 0.99))
     .addOption(new Option('--layout <name>', 'order of tokens (VST)').choices(LAYOUTS))
     .option('--convolution', 'keep the convolution and SiLU that the temporal block leaves out')
+    .option('--shortcut', 'add the linear forecast of ridge regression; the model learns what it lacks')
+    .option('--calendar', 'add effects of the hour, the weekday and the month of the steps ahead')
     .option('--no-permute', 'no random orders of variables in training (VPT)')
     .addOption(new Option('--solver <name>', 'of the learned order of variables (VAST)').choices(SOLVERS));
 }
 
-export function recipeChanges(flags: ModelFlags): RecipeChanges {
-  const { lookback, epochs, patience, solver } = flags;
-  const { layers, patch, dropout, layout, convolution, width: d } = flags;
+/** `frequency` is that of the series, which says what of the calendar there is to know. */
+export function recipeChanges(flags: ModelFlags, frequency: Frequency): RecipeChanges {
+  const { lookback, epochs, patience, solver, loss, weightDecay, recipe } = flags;
+  const { layers, patch, dropout, layout, convolution, shortcut, width: d } = flags;
   return {
     lookback,
     epochs,
     patience,
     solver,
+    loss,
+    weightDecay,
+    recipe,
     batchSize: flags.batch,
     learningRate: flags.lr,
     permutes: flags.permute ? undefined : false,
-    settings: { layers, d, patch, dropout, layout, convolution },
+    settings: {
+      calendar: flags.calendar ? calendarParts(frequency) : undefined,
+      layers,
+      d,
+      patch,
+      dropout,
+      layout,
+      convolution,
+      shortcut,
+    },
   };
 }

@@ -155,7 +155,7 @@ export function forecastPage(analysis: Analysis, outlook: Outlook, targets: read
         { name: 'MSE of scaled values', value: formatNumber(own.mse) },
         { name: 'MAE of scaled values', value: formatNumber(own.mae) },
         { name: 'parameters', value: fitted.parameters.toLocaleString('en') },
-        { name: 'training', value: `${fitted.result.seconds.toFixed(0)} s` },
+        { name: 'training', value: `${fitted.seconds.toFixed(0)} s` },
       ]),
       section('What comes', ...targets.map((name) => drawForecast(outlook, name))),
       section('How far to trust it', ...trust(analysis)),

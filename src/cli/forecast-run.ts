@@ -109,7 +109,7 @@ async function train(
   targetsOf(series.names, options.target);
   const device = await openDevice(options, output);
   let bar: Progress | null = null;
-  const changes = { epochs: 10, ...recipeChanges(options) };
+  const changes = { epochs: 10, ...recipeChanges(options, series.frequency) };
   try {
     const analysis = await withInterrupt(output, 'stopping after this step', (signal) =>
       analyse({
@@ -179,7 +179,7 @@ const summaryOf = ({ fit, fitted, comparison, quantiles }: Analysis) => ({
   fit,
   validation: fitted.validation,
   parameters: fitted.parameters,
-  seconds: fitted.result.seconds,
+  seconds: fitted.seconds,
   comparison,
   coverage: quantiles.coverage,
   judgedOrigins: quantiles.judged,

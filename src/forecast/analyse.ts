@@ -1,12 +1,13 @@
 /** From a series to a forecast that can be trusted: a model is trained, back-tested, and compared with simple ones. */
 import type { Device } from '../tensor/index.ts';
-import { fitSettings, type RecipeChanges } from './benchmark.ts';
+
 import { backTest, checkLevels, type Quantiles, quantilesOf } from './conformal.ts';
 import { checkSplits, type Frequency, type RegularSeries, shareSplits, windowStarts } from './data/index.ts';
 import { createDataset, type Dataset } from './dataset.ts';
 import { type FitSettings, type Fitted, fitForecaster } from './fit.ts';
 import { RuleForecaster, type Score, scoreWindows } from './forecaster.ts';
 import { type ForecastModelName, NAIVE_MODELS, naiveForecast, type TrainedModelName } from './models/index.ts';
+import { fitSettings, type RecipeChanges } from './recipes.ts';
 
 export interface AnalysisInput {
   readonly device: Device;
@@ -62,7 +63,12 @@ function settingsFor({ series, model, horizon, changes, seed }: AnalysisInput): 
   const lookback = changes.lookback ?? defaultLookback(series.length, horizon);
   const settings = { ...changes.settings, patch: changes.settings?.patch ?? defaultPatch(lookback) };
   const stride = Math.max(1, Math.floor(settings.patch / 2));
-  return fitSettings(model, '', horizon, seed, { ...changes, lookback, settings: { ...settings, stride } });
+  return fitSettings(model, '', horizon, seed, {
+    recipe: 'tuned',
+    ...changes,
+    lookback,
+    settings: { ...settings, stride },
+  });
 }
 
 /**

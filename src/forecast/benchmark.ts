@@ -1,12 +1,11 @@
 /**
- * The papers' benchmark: data sets with their splits, the recipes that models were published with, and their figures.
- * One cell is one model on one data set at one horizon from one seed.
+ * The papers' benchmark: data sets with their splits, and the figures that models were published with. One cell is one
+ * model on one data set at one horizon from one seed.
  */
 import { UsageError } from '../core/index.ts';
 import { suggestion } from '../io/index.ts';
 import { ettSplits, type RegularSeries, type Splits, shareSplits } from './data/index.ts';
-import type { FitSettings } from './fit.ts';
-import type { ForecastModelName, ModelSettings, TrainedModelName } from './models/index.ts';
+import type { ForecastModelName } from './models/index.ts';
 
 export interface BenchmarkData {
   readonly name: string;
@@ -47,76 +46,6 @@ export function findBenchmarkData(name: string): BenchmarkData {
   if (found) return found;
   const names = BENCHMARK_DATA.map((data) => data.name);
   throw new UsageError(`--data: no ${name}${suggestion(name, names) || `; there are ${names.join(', ')}`}`);
-}
-
-type Recipe = Omit<FitSettings, 'horizon' | 'model' | 'seed'>;
-
-const PROTOCOL = { epochs: 10, patience: 3, permutes: true, solver: 'annealing' } as const;
-
-/** [layers, d, dropout, batch, learning rate] of MambaTS's scripts, for horizons 96, 192, 336 and 720 (XiudingCai/MambaTS-pytorch). */
-type Row = readonly [number, number, number, number, number];
-const MAMBATS_SCRIPTS: Record<string, readonly Row[]> = {
-  etth2: [
-    [5, 16, 0.3, 8, 1e-3],
-    [3, 16, 0.3, 16, 1e-3],
-    [2, 32, 0.3, 32, 5e-4],
-    [1, 128, 0.3, 16, 5e-4],
-  ],
-  ettm2: [[3, 16, 0.3, 16, 1e-3]],
-  weather: [
-    [3, 32, 0.2, 8, 5e-4],
-    [2, 32, 0.3, 16, 1e-3],
-    [2, 32, 0.3, 8, 1e-3],
-  ],
-  electricity: [[4, 128, 0.2, 16, 5e-4]],
-  traffic: [[4, 512, 0.2, 8, 5e-4]],
-};
-const HORIZONS = [96, 192, 336, 720];
-
-function mambatsRecipe(data: string, horizon: number): Recipe {
-  // ETTh1 and ETTm1 have no script: those of their twins.
-  const rows = MAMBATS_SCRIPTS[data.replace(/1$/, '2')] ?? MAMBATS_SCRIPTS['ettm2'];
-  const place = HORIZONS.findIndex((h) => horizon <= h);
-  const [layers, d, dropout, batchSize, learningRate] = rows[Math.min(rows.length - 1, place < 0 ? 3 : place)];
-  const patch = data === 'traffic' ? 720 : 48;
-  return { ...PROTOCOL, lookback: 720, batchSize, learningRate, settings: { layers, d, dropout, patch } };
-}
-
-/** How a model is trained on a data set, unless it is told otherwise. */
-export function recipeOf(model: TrainedModelName, data: string, horizon: number): Recipe {
-  switch (model) {
-    case 'mambats':
-    case 'mamba':
-      return mambatsRecipe(data, horizon);
-    case 'dlinear': {
-      // The rates of the authors' scripts (cure-lab/LTSF-Linear).
-      const learningRate = data === 'etth2' ? 0.05 : data === 'ettm2' ? 0.001 : data.startsWith('ett') ? 0.005 : 0.0001;
-      return { ...PROTOCOL, lookback: 336, batchSize: 32, learningRate, settings: {} };
-    }
-    case 'patch-transformer':
-      return { ...PROTOCOL, lookback: 336, batchSize: 32, learningRate: 1e-3, settings: {} };
-  }
-}
-
-/** What a cell changes of its recipe; what is undefined stays. */
-export interface RecipeChanges extends Partial<Omit<FitSettings, 'settings' | 'horizon' | 'model' | 'seed'>> {
-  readonly settings?: ModelSettings;
-}
-
-const stated = <T extends object>(value: T): Partial<T> =>
-  Object.fromEntries(Object.entries(value).filter(([, v]) => v !== undefined)) as Partial<T>;
-
-/** A recipe with changes. */
-export function fitSettings(
-  model: TrainedModelName,
-  data: string,
-  horizon: number,
-  seed: number,
-  changes: RecipeChanges = {},
-): FitSettings {
-  const recipe = recipeOf(model, data, horizon);
-  const settings = { ...recipe.settings, ...stated(changes.settings ?? {}) };
-  return { ...recipe, ...stated(changes), settings, model, horizon, seed };
 }
 
 /** What the authors report: MSE and MAE at a horizon, or as the mean over 96, 192, 336 and 720. */

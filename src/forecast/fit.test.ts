@@ -9,10 +9,12 @@ import { HostRandom } from '../core/index.ts';
 import { NodeFileSystem } from '../platform/node/index.ts';
 import { Device } from '../tensor/index.ts';
 import {
+  type CalendarPart,
   createForecastModel,
   cutWindows,
   everyStart,
   type FitSettings,
+  FORECAST_LOSSES,
   ForecastTask,
   fitForecaster,
   ModelForecaster,
@@ -41,7 +43,15 @@ function waves(length: number, masked = false): ScaledSeries {
   const wave = (phase: number) =>
     Float32Array.from({ length }, (_, t) => Math.sin((t + phase) / 3) + 0.1 * random.normal());
   const mask = masked ? Uint8Array.from({ length }, (_, t) => Number(t % 5 !== 0)) : null;
-  return { names: ['a', 'b', 'c'], length, values: [wave(0), wave(4), wave(7)], masks: [mask, null, null] };
+  const frequency = { ms: 3_600_000 };
+  return {
+    names: ['a', 'b', 'c'],
+    start: 0,
+    frequency,
+    length,
+    values: [wave(0), wave(4), wave(7)],
+    masks: [mask, null, null],
+  };
 }
 
 const FIT: FitSettings = {
@@ -50,6 +60,8 @@ const FIT: FitSettings = {
   lookback: 12,
   horizon: 4,
   learningRate: 1e-2,
+  weightDecay: 0,
+  loss: 'mse',
   batchSize: 8,
   epochs: 3,
   patience: 2,
@@ -78,14 +90,15 @@ describe('training', () => {
     const weights = async ({ forecaster }: Awaited<ReturnType<typeof fitForecaster>>) =>
       Promise.all([...forecaster.model.parameters.values()].map(async (tensor) => Array.from(await tensor.read())));
     const whole = await fitForecaster({ device: newDevice(), series, splits, fit: FIT });
-    for (const stop of [3, whole.stepsPerEpoch, whole.stepsPerEpoch + 4]) {
+    const perEpoch = Math.floor((98 - 16 + 1) / FIT.batchSize);
+    for (const stop of [3, perEpoch, perEpoch + 4]) {
       const folder = await newFolder();
       const abort = new AbortController();
       const onStep = ({ step }: { step: number }) => step === stop && abort.abort();
       const place = { files, folder };
       const first = { device: newDevice(), series, splits, fit: FIT, place };
       const cut = await fitForecaster({ ...first, signal: abort.signal, onStep });
-      assert.equal(cut.result.status, 'aborted');
+      assert.equal(cut.status, 'aborted');
       const again = await fitForecaster({ ...first, device: newDevice(), place: { ...place, resume: true } });
       assert.deepEqual(await weights(again), await weights(whole), `stopped at ${stop}`);
       assert.deepEqual(again.forecaster.order, whole.forecaster.order);
@@ -124,6 +137,7 @@ describe('training', () => {
       seed: 1,
       permutes: false,
       solver: 'none',
+      loss: 'mse',
     });
     const { microBatches, normalizer } = task.nextStep();
     assert.ok(normalizer < 4 * 3 * 4);
@@ -137,7 +151,17 @@ describe('training', () => {
   it('credits each sample the error of its own forecast', async () => {
     const device = newDevice();
     const model = createForecastModel('mambats', device, { k: 3, ...size }, { ...FIT.settings, dropout: 0 }, 1);
-    const input = { model, series, splits, size, batchSize: 4, seed: 1, permutes: true, solver: 'local' } as const;
+    const input = {
+      model,
+      series,
+      splits,
+      size,
+      batchSize: 4,
+      seed: 1,
+      permutes: true,
+      solver: 'local',
+      loss: 'mse',
+    } as const;
     const task = new ForecastTask(input);
     const { microBatches, normalizer } = task.nextStep();
     const [batch] = microBatches;
@@ -146,7 +170,7 @@ describe('training', () => {
     const random = { next: () => ({ seed: 0, stream: 0 }) } as never;
     const loss = device.scope(() => task.loss(batch, { normalizer, gradScale: 1, random, checkpointing: false }));
     const total = await loss.item();
-    const own = await new ModelForecaster(model, size).forecast(batch.inputs, 4);
+    const own = await new ModelForecaster(model, size).forecast(batch);
     const costs = [0, 1, 2, 3].map((i) => {
       let sum = 0;
       for (let at = i * 12; at < (i + 1) * 12; at++) sum += (own[at] - batch.targets[at]) ** 2 / 12;
@@ -158,15 +182,65 @@ describe('training', () => {
     assert.ok(Math.abs(total - costs.reduce((a, b) => a + b, 0) / 4) < 1e-4);
   });
 
+  it('knows the hours to come where it is told to: what the look-back alone does not tell', async () => {
+    const random = new HostRandom(8);
+    const effects = [0, 1].map(() => Float32Array.from({ length: 24 }, () => random.normal()));
+    const length = 480;
+    const values = effects.map((byHour) => {
+      return Float32Array.from({ length }, (_, t) => byHour[(t + 5) % 24] + 0.05 * random.normal());
+    });
+    const start = 5 * 3_600_000;
+    const daily: ScaledSeries = { ...series, names: ['a', 'b'], start, length, values, masks: [null, null] };
+    const parts = shareSplits(length);
+    const own = { lookback: 3, horizon: 4 };
+    for (const model of ['dlinear', 'mambats'] as const) {
+      const score = async (calendar: CalendarPart[]) => {
+        const fit = {
+          ...FIT,
+          ...own,
+          model,
+          epochs: 12,
+          batchSize: 2,
+          settings: { ...FIT.settings, patch: 3, calendar },
+        };
+        const { forecaster } = await fitForecaster({ device: newDevice(), series: daily, splits: parts, fit });
+        return (await scoreWindows(forecaster, daily, windowStarts(parts.test, own))).mse;
+      };
+      const [without, withHours] = [await score([]), await score(['hour'])];
+      assert.ok(withHours < 0.5 * without, `${model}: ${withHours}, ${without} without`);
+    }
+  });
+
+  it('has the losses that it says', async () => {
+    const device = newDevice();
+    const model = createForecastModel('dlinear', device, { k: 3, ...size }, {}, 1);
+    const base = { model, series: waves(140, true), splits, size, batchSize: 4, seed: 1 };
+    const of: Record<string, (e: number) => number> = {
+      mse: (e) => e * e,
+      mae: Math.abs,
+      huber: (e) => (Math.abs(e) < 1 ? (e * e) / 2 : Math.abs(e) - 0.5),
+    };
+    for (const loss of FORECAST_LOSSES) {
+      const task = new ForecastTask({ ...base, permutes: false, solver: 'none', loss });
+      const { microBatches, normalizer } = task.nextStep();
+      const [batch] = microBatches;
+      const options = { normalizer, gradScale: 1, random: { next: () => ({}) } as never, checkpointing: false };
+      const total = await device.scope(() => task.loss(batch, options)).item();
+      const y = await new ModelForecaster(model, size).forecast(batch);
+      const expected = y.reduce((all, v, i) => all + (batch.weights![i] ? of[loss](v - batch.targets[i]) : 0), 0);
+      assert.ok(Math.abs(total - expected / normalizer) < 1e-5, `${loss}: ${total}, ${expected / normalizer}`);
+    }
+  });
+
   it('reads variables in the order it is given, and answers as they come', async () => {
     const device = newDevice();
     const model = createForecastModel('mambats', device, { k: 3, ...size }, FIT.settings, 1);
-    const { inputs } = cutWindows(series, [0, 9], size);
+    const windows = cutWindows(series, [0, 9], size);
     const order = [2, 0, 1];
-    const turned = cutWindows(series, [0, 9], size, [order, order]).inputs;
+    const turned = cutWindows(series, [0, 9], size, [order, order]);
     const [a, b] = [
-      await new ModelForecaster(model, size, order).forecast(inputs, 2),
-      await new ModelForecaster(model, size).forecast(turned, 2),
+      await new ModelForecaster(model, size, order).forecast(windows),
+      await new ModelForecaster(model, size).forecast(turned),
     ];
     for (let i = 0; i < 2; i++)
       order.forEach((variable, place) => {

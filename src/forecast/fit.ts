@@ -1,15 +1,26 @@
 /** Training a forecaster by the papers' protocol, on the one trainer. */
 import type { Device } from '../tensor/index.ts';
 import { type RunPlace, type TrainingCallbacks, type TrainingResult, train } from '../tune/trainer/index.ts';
-import type { ScaledSeries, Splits, WindowSize } from './data/index.ts';
-import { ForecastTask } from './forecast-task.ts';
+import { type ScaledSeries, type Splits, type WindowSize, windowStarts } from './data/index.ts';
+import { type ForecastLoss, ForecastTask } from './forecast-task.ts';
 import type { ModelForecaster } from './forecaster.ts';
-import { createForecastModel, type ModelSettings, type Solver, type TrainedModelName } from './models/index.ts';
+import {
+  createForecastModel,
+  type ForecastModel,
+  fitRidge,
+  type ModelSettings,
+  RIDGE_WEIGHT,
+  type Solver,
+  type TrainedModelName,
+} from './models/index.ts';
 
 export interface FitSettings extends WindowSize {
   readonly model: TrainedModelName;
   readonly settings: ModelSettings;
   readonly learningRate: number;
+  /** AdamW's, of all parameters. */
+  readonly weightDecay: number;
+  readonly loss: ForecastLoss;
   readonly batchSize: number;
   /** Most epochs. */
   readonly epochs: number;
@@ -36,42 +47,64 @@ export interface Fitted {
   readonly forecaster: ModelForecaster;
   /** Squared error of the best epoch over every validation window. */
   readonly validation: number;
-  readonly result: TrainingResult;
-  readonly stepsPerEpoch: number;
+  readonly status: TrainingResult['status'];
+  /** Passes over the training part; 0 for a model that is solved. */
+  readonly epochs: number;
+  /** Of training and evaluations, in this call. */
+  readonly seconds: number;
   readonly parameters: number;
 }
 
 /**
- * Trains and returns the forecaster of the best epoch; its model is the caller's to dispose of.
+ * Trains and returns the forecaster of the best epoch; its model is the caller's to dispose of. A linear forecast that is
+ * solved beforehand counts as an epoch before the first.
  * @throws UsageError for settings that cannot be; KraitError for a loss that is not finite
  */
 export async function fitForecaster(input: FitInput): Promise<Fitted> {
-  const { device, series, splits, fit } = input;
-  const { lookback, horizon, batchSize, seed, permutes, solver } = fit;
+  const { device, series, splits, fit, signal } = input;
+  const { lookback, horizon, batchSize, seed, permutes, solver, loss } = fit;
   const size = { lookback, horizon };
   const model = createForecastModel(fit.model, device, { k: series.values.length, ...size }, fit.settings, seed);
-  const task = new ForecastTask({ model, series, splits, size, batchSize, seed, permutes, solver });
-  const { stepsPerEpoch } = task;
-  const options = {
-    steps: fit.epochs * stepsPerEpoch,
-    learningRate: fit.learningRate,
-    weightDecay: 0,
-    clipNorm: 0,
-    evalEvery: stepsPerEpoch,
-    saveEvery: stepsPerEpoch,
-    patience: fit.patience,
-    keepCheckpoints: 1,
-    seed,
-  };
+  const task = new ForecastTask({ model, series, splits, size, batchSize, seed, permutes, solver, loss });
+  const startedMs = performance.now();
   try {
-    const { place, signal, onOpen, onStep, onEval, onCheckpoint } = input;
-    const result = await train(task, { options, place, signal, onOpen, onStep, onEval, onCheckpoint });
-    const parameters = [...model.parameters.values()].reduce((n, tensor) => n + tensor.size, 0);
-    return { ...task.bestForecaster(), result, stepsPerEpoch, parameters };
+    if (solveRidge(model, input)) await task.evaluate(signal);
+    const result = fit.model === 'ridge' ? null : await train(task, trainingOf(input, task.stepsPerEpoch));
+    return {
+      ...task.bestForecaster(),
+      status: result?.status ?? (signal?.aborted ? 'aborted' : 'completed'),
+      epochs: result ? Math.round(result.step / task.stepsPerEpoch) : 0,
+      seconds: (performance.now() - startedMs) / 1000,
+      parameters: [...model.parameters.values()].reduce((n, tensor) => n + tensor.size, 0),
+    };
   } catch (error) {
     model.dispose();
     throw error;
   } finally {
     task.dispose();
   }
+}
+
+function trainingOf({ fit, place, signal, onOpen, onStep, onEval, onCheckpoint }: FitInput, stepsPerEpoch: number) {
+  const options = {
+    steps: fit.epochs * stepsPerEpoch,
+    learningRate: fit.learningRate,
+    weightDecay: fit.weightDecay,
+    clipNorm: 0,
+    evalEvery: stepsPerEpoch,
+    saveEvery: stepsPerEpoch,
+    patience: fit.patience,
+    keepCheckpoints: 1,
+    seed: fit.seed,
+  };
+  return { options, place, signal, onOpen, onStep, onEval, onCheckpoint };
+}
+
+/** Solves the linear forecast of a model that has one; whether it has. */
+function solveRidge(model: ForecastModel, { series, splits, fit }: FitInput): boolean {
+  const tensor = model.parameters.get(RIDGE_WEIGHT);
+  if (!tensor) return false;
+  const [train, validation] = [splits.train, splits.validation].map((range) => windowStarts(range, fit));
+  tensor.write(fitRidge(series, train, validation, fit).weight);
+  return true;
 }

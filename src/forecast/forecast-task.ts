@@ -5,7 +5,7 @@
  * least cost (VAST), found anew for each.
  */
 import { HostRandom } from '../core/index.ts';
-import { mul, reshape, scale, square, sub, sum, type Tensor } from '../tensor/index.ts';
+import { abs, add, mul, neg, relu, reshape, scale, shift, square, sub, sum, type Tensor } from '../tensor/index.ts';
 import {
   type Evaluation,
   type LossOptions,
@@ -37,7 +37,22 @@ export interface ForecastTaskInput {
   readonly permutes: boolean;
   /** Finds the order of evaluations; `none`: as the variables come. */
   readonly solver: Solver;
+  readonly loss: ForecastLoss;
 }
+
+/** Of an error e of scaled values: e^2, |e|, or Huber's: e^2 / 2 within 1 and |e| - 1/2 beyond. */
+export const FORECAST_LOSSES = ['mse', 'mae', 'huber'] as const;
+export type ForecastLoss = (typeof FORECAST_LOSSES)[number];
+
+const LOSSES: Readonly<Record<ForecastLoss, (error: Tensor) => Tensor>> = {
+  mse: square,
+  mae: abs,
+  huber(error) {
+    const size = abs(error);
+    const inner = relu(shift(neg(size), 1)); // 1 - |e| within 1
+    return add(shift(size, -0.5), scale(square(inner), 0.5));
+  },
+};
 
 interface Batch extends WindowBatch {
   readonly orders: readonly (readonly number[])[] | null;
@@ -66,7 +81,10 @@ export class ForecastTask implements TrainingTask<Batch> {
   constructor(private readonly input: ForecastTaskInput) {
     const { model, splits, size, batchSize, series } = input;
     this.device = model.device;
-    this.parameters = [...model.parameters].map(([name, tensor]) => ({ name, tensor, isDecayed: false }));
+    // Weight decay is for matrices alone: not for norms, biases and what makes the states decay.
+    this.parameters = [...model.parameters]
+      .filter(([, tensor]) => tensor.requiresGrad)
+      .map(([name, tensor]) => ({ name, tensor, isDecayed: isMatrix(name) }));
     this.starts = everyStart(windowStarts(splits.train, size));
     this.stepsPerEpoch = Math.max(1, Math.floor(this.starts.length / batchSize));
     this.permutes = input.permutes && model.isOrdered;
@@ -105,19 +123,19 @@ export class ForecastTask implements TrainingTask<Batch> {
     };
   }
 
-  /** Mean squared error of the values as they are scaled, of a model that may forecast normalised ones. */
+  /** Mean error of the values as they are scaled, of a model that may forecast normalised ones. */
   loss(batch: Batch, { normalizer, gradScale, random }: LossOptions): Tensor {
     const { device } = this;
     const { model, size } = this.input;
-    const { b, inputs } = batch;
+    const { b, inputs, ahead, orders } = batch;
     const norm = model.isNormalised ? normaliseRows(inputs, size.lookback) : null;
     const rows = inputs.length / size.lookback;
     const x = device.from(norm?.normalised ?? inputs, [b, rows / b, size.lookback]);
-    const y = reshape(model.forward(x, { random }), [rows, size.horizon]);
+    const y = reshape(model.forward(x, { random, ahead, orders }), [rows, size.horizon]);
     const { targets, factors } = weigh(batch, norm, size.horizon);
     const error = sub(y, device.from(targets, [rows, size.horizon]));
     const weighed = factors ? mul(error, device.from(factors, [rows, factors.length / rows])) : error;
-    const costs = sum(reshape(square(weighed), [b, targets.length / b]), 1); // [b]
+    const costs = sum(reshape(LOSSES[this.input.loss](weighed), [b, targets.length / b]), 1); // [b]
     if (batch.orders) this.credit(batch, costs);
     return scaleGradient(scale(sum(costs), 1 / normalizer), gradScale);
   }
@@ -214,6 +232,8 @@ export class ForecastTask implements TrainingTask<Batch> {
     this.disposeBest();
   }
 }
+
+const isMatrix = (name: string): boolean => name.endsWith('.weight') && !/norm/.test(name);
 
 function copyInto(target: Tensor, source: Tensor): void {
   const { rows, cols, device } = source;

@@ -1,15 +1,18 @@
 /** Forecasts of windows by any model, trained or not, and their scores over every window of a part. */
 import type { Device } from '../tensor/index.ts';
-import { cutWindows, type RowRange, type ScaledSeries, type WindowSize } from './data/index.ts';
+import { cutWindows, type RowRange, type ScaledSeries, type WindowBatch, type WindowSize } from './data/index.ts';
 import type { ForecastModel, RowForecast } from './models/index.ts';
 
 /** Windows that are forecast at once. */
 const BATCH = 64;
 
+/** Windows that are to be forecast. */
+export type Windows = Pick<WindowBatch, 'b' | 'inputs' | 'ahead'>;
+
 export interface Forecaster {
   readonly size: WindowSize;
   /** Inputs [b, k, lookback], scaled as the series that it learned from -> forecasts [b, k, horizon]. */
-  forecast(inputs: Float32Array, b: number): Promise<Float32Array>;
+  forecast(windows: Windows): Promise<Float32Array>;
 }
 
 /** Mean and root of the biased variance + 1e-5 of each row of inputs, whose rows become (x - mean) / root in a copy. */
@@ -54,14 +57,15 @@ export class ModelForecaster implements Forecaster {
     return this.model.device;
   }
 
-  async forecast(inputs: Float32Array, b: number): Promise<Float32Array> {
+  async forecast({ inputs, b, ahead }: Windows): Promise<Float32Array> {
     const { model, size, order, device } = this;
     const { lookback, horizon } = size;
     const k = inputs.length / (b * lookback);
     const ordered = order ? reorder(inputs, b, order, lookback) : inputs;
     const norm = model.isNormalised ? normaliseRows(ordered, lookback) : null;
+    const orders = order && new Array<readonly number[]>(b).fill(order);
     const y = device.noGrad(() =>
-      device.scope(() => model.forward(device.from(norm?.normalised ?? ordered, [b, k, lookback]))),
+      device.scope(() => model.forward(device.from(norm?.normalised ?? ordered, [b, k, lookback]), { ahead, orders })),
     );
     const values = Float32Array.from(await y.read());
     y.dispose();
@@ -83,7 +87,7 @@ export class RuleForecaster implements Forecaster {
     readonly size: WindowSize,
   ) {}
 
-  async forecast(inputs: Float32Array): Promise<Float32Array> {
+  async forecast({ inputs }: Windows): Promise<Float32Array> {
     return this.rule(inputs, this.size);
   }
 }
@@ -115,8 +119,9 @@ export async function forEachForecast(
 ): Promise<void> {
   for (let at = 0; at < starts.length && !signal?.aborted; at += BATCH) {
     const some = starts.slice(at, at + BATCH);
-    const { inputs, targets, weights } = cutWindows(series, some, forecaster.size);
-    take({ starts: some, targets, weights, forecasts: await forecaster.forecast(inputs, some.length) });
+    const windows = cutWindows(series, some, forecaster.size);
+    const { targets, weights } = windows;
+    take({ starts: some, targets, weights, forecasts: await forecaster.forecast(windows) });
   }
 }
 

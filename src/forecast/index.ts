@@ -11,4 +11,5 @@ export * from './fit.ts';
 export * from './forecast-task.ts';
 export * from './forecaster.ts';
 export * from './models/index.ts';
+export * from './recipes.ts';
 export * from './saved-forecaster.ts';

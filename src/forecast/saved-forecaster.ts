@@ -14,7 +14,7 @@ import {
 import { tensorEntry } from '../models/index.ts';
 import type { Device } from '../tensor/index.ts';
 import type { Quantiles } from './conformal.ts';
-import { describeFrequency, type Frequency, type RegularSeries, type Scaling } from './data/index.ts';
+import { dateAt, describeFrequency, type Frequency, type RegularSeries, type Scaling } from './data/index.ts';
 import type { FitSettings } from './fit.ts';
 import { ModelForecaster } from './forecaster.ts';
 import { createForecastModel } from './models/index.ts';
@@ -112,7 +112,8 @@ export async function forecastAfter(saved: Omit<SavedForecaster, 'fit'>, series:
       k * lookback,
     );
   });
-  const scaled = await forecaster.forecast(inputs, 1);
+  const first = [dateAt(series.start, frequency, series.length)];
+  const scaled = await forecaster.forecast({ inputs, b: 1, ahead: { first, frequency } });
   const unscale = (k: number, offsets: Float32Array | null) =>
     Float64Array.from({ length: horizon }, (_, h) => {
       const at = k * horizon + h;

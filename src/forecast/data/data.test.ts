@@ -7,6 +7,8 @@ import { after, describe, it } from 'node:test';
 import { FileFormatError } from '../../core/index.ts';
 import { NodeFileSystem } from '../../platform/node/index.ts';
 import {
+  calendarCodes,
+  calendarParts,
   checkSplits,
   cutWindows,
   dateAt,
@@ -92,9 +94,28 @@ describe('reading', () => {
     await writeFile(path, `\ufeffdate,v\n${rows.join('\n')}\n`);
     const table = await readTable(new NodeFileSystem(), path, { maxRows: 3000 });
     assert.deepEqual([table.columns[0].length, table.columns[0][0], table.skippedRows], [3000, 47_000, 47_000]);
-    assert.match(regularise(table).notes[0], /the last 3000 are used, 47,000 earlier ones left out/);
+    assert.match(regularise(table).notes[0], /those of the last 3,000 dates are used, 47,000 earlier ones left out/);
     const whole = await readTable(new NodeFileSystem(), path);
     assert.equal(whole.columns[0][49_999], 49_999);
+  });
+
+  it('keeps the newest dates of a long file, series after series or mixed', async () => {
+    const hour = (t: number) => new Date(t * 3_600_000).toISOString().slice(0, 19);
+    const rows = ['a', 'b'].flatMap((id, k) => Array.from({ length: 5000 }, (_, t) => `${id},${hour(t + k)},${t}`));
+    const mixed = rows.map((row, i) => [(i * 7919) % rows.length, row] as const).sort(([a], [b]) => a - b);
+    for (const some of [rows, mixed.map(([, row]) => row), rows.toReversed()]) {
+      const { columns, names, dates, skippedRows } = await parseTable(
+        'x.csv',
+        [`unique_id,ds,y\n${some.join('\n')}\n`],
+        {
+          maxRows: 300,
+        },
+      );
+      assert.deepEqual([dates.length, dates[0]], [300, 4701 * 3_600_000]);
+      const [a, b] = ['a', 'b'].map((name) => columns[names.indexOf(name)]);
+      assert.deepEqual([a[0], a[298], a[299], b[0], b[299]], [4701, 4999, Number.NaN, 4700, 4999]);
+      assert.equal(skippedRows, 10_000 - 599);
+    }
   });
 
   it('says what is wrong and where', async () => {
@@ -163,6 +184,25 @@ describe('rules', () => {
     await fails(() => series(`${head}2022-01-04,4\n`), /only 4 of 735 steps of 1 d have a row/);
     await fails(() => series('date,a\n2020-01-01,1\n'), /fewer than two dates/);
     await fails(() => series('date,a,b\n2020-01-01,1,\n2020-01-02,1,\n'), /column b has no values/);
+  });
+});
+
+describe('the calendar', () => {
+  const at = (...date: [number, number, number?, number?]) => Date.UTC(...date);
+
+  it('tells hours, weekdays and months of the steps ahead', () => {
+    const first = [at(2024, 1, 28, 22), at(1969, 11, 31, 23)]; // a Wednesday and a Wednesday
+    const hourly = { first, frequency: { ms: 3_600_000 } };
+    assert.deepEqual([...calendarCodes('hour', hourly, 3)], [22, 23, 0, 23, 0, 1]);
+    assert.deepEqual([...calendarCodes('weekday', hourly, 3)], [3, 3, 4, 3, 4, 4]);
+    const monthly = { first: [at(2024, 9, 31)], frequency: { months: 1 } };
+    assert.deepEqual([...calendarCodes('month', monthly, 4)], [9, 10, 11, 0]);
+  });
+
+  it('has the parts that come again', () => {
+    const day = 86_400_000;
+    const parts = [{ ms: 3_600_000 }, { ms: day }, { ms: 7 * day }, { months: 3 }, { months: 12 }].map(calendarParts);
+    assert.deepEqual(parts, [['hour', 'weekday', 'month'], ['weekday', 'month'], ['month'], ['month'], []]);
   });
 });
 

@@ -1,3 +1,4 @@
+export * from './calendar.ts';
 export { rowsOf, textPieces } from './csv-rows.ts';
 export * from './dates.ts';
 export * from './read-table.ts';

@@ -17,7 +17,7 @@ export interface RawTable {
   /** Milliseconds since 1970, in the order of the file. */
   readonly dates: Float64Array;
   readonly columns: readonly Float64Array[];
-  /** Rows that were left out at the start, because more than `maxRows` were there. */
+  /** Rows of the file that were left out as too old, because more than `maxRows` dates were there. */
   readonly skippedRows: number;
 }
 
@@ -61,6 +61,43 @@ class Ring {
     const start = Math.max(0, this.length - this.most);
     this.dropped += start;
     return this.values.slice(start, this.length);
+  }
+}
+
+/** Values of each series at each date, of which the newest `most` are kept: no more than twice as many are there at a time. */
+class NewestDates {
+  private readonly dates = new Map<number, Map<number, number[]>>();
+  /** Dates up to this one are not wanted any more. */
+  private floor = Number.NEGATIVE_INFINITY;
+  /** Values that were left out. */
+  dropped = 0;
+
+  constructor(private readonly most: number) {}
+
+  add(date: number, series: number, value: number): void {
+    if (!this.dates.has(date) && this.dates.size >= 2 * this.most) this.dropOldest();
+    if (date <= this.floor) {
+      this.dropped++;
+      return;
+    }
+    const at = this.dates.get(date) ?? new Map<number, number[]>();
+    this.dates.set(date, at);
+    at.set(series, [...(at.get(series) ?? []), value]);
+  }
+
+  private dropOldest(): void {
+    const sorted = Float64Array.from(this.dates.keys()).sort();
+    for (const date of sorted.subarray(0, Math.max(0, sorted.length - this.most))) {
+      for (const values of this.dates.get(date)!.values()) this.dropped += values.length;
+      this.dates.delete(date);
+      this.floor = date;
+    }
+  }
+
+  /** The newest, in the order of time. */
+  finish(): [number, Map<number, number[]>][] {
+    this.dropOldest();
+    return [...this.dates].sort(([a], [b]) => a - b);
   }
 }
 
@@ -146,7 +183,7 @@ function longColumns(names: readonly string[]): { id: number; y: number } | null
 async function readLong(file: string, rows: AsyncIterator<CsvRow>, start: Start, first: CsvRow, most: number) {
   const { names, dateAt } = start;
   const { id, y } = longColumns(names)!;
-  const byDate = new Map<number, Map<number, number[]>>();
+  const byDate = new NewestDates(most);
   const series = new Map<string, number>();
   for (let row: CsvRow | undefined = first; row; row = await next(rows)) {
     checkFields(file, row, names);
@@ -155,12 +192,9 @@ async function readLong(file: string, rows: AsyncIterator<CsvRow>, start: Start,
     const k = series.get(name) ?? series.size;
     series.set(name, k);
     const date = dateOf(file, row, dateAt, names[dateAt]);
-    const at = byDate.get(date) ?? new Map<number, number[]>();
-    byDate.set(date, at);
-    at.set(k, [...(at.get(k) ?? []), numberAt(file, row, y, 'y')]);
+    byDate.add(date, k, numberAt(file, row, y, 'y'));
   }
-  const all = [...byDate].sort(([a], [b]) => a - b);
-  const sorted = all.slice(Math.max(0, all.length - most));
+  const sorted = byDate.finish();
   const depths = sorted.map(([, at]) => Math.max(...[...at.values()].map((v) => v.length)));
   const total = depths.reduce((sum, n) => sum + n, 0);
   const dates = new Float64Array(total);
@@ -172,7 +206,7 @@ async function readLong(file: string, rows: AsyncIterator<CsvRow>, start: Start,
       for (const [k, values] of at) columns[k][r] = values[Math.min(depth, values.length - 1)];
     }
   });
-  return { names: [...series.keys()], dates, columns, skippedRows: all.length - sorted.length };
+  return { names: [...series.keys()], dates, columns, skippedRows: byDate.dropped };
 }
 
 async function next(rows: AsyncIterator<CsvRow>): Promise<CsvRow | undefined> {

@@ -42,7 +42,9 @@ export function regularise(table: RawTable, { fill = 'forward' }: { fill?: Fill 
   const { file, dates, columns, names } = table;
   const notes: string[] = [];
   if (table.skippedRows > 0)
-    notes.push(`rows: the last ${dates.length} are used, ${plural(table.skippedRows, 'earlier one')} left out`);
+    notes.push(
+      `rows: those of the last ${plural(dates.length, 'date')} are used, ${plural(table.skippedRows, 'earlier one')} left out`,
+    );
   const order = sortedOrder(dates, notes);
   const sorted = Float64Array.from(order, (r) => dates[r]);
   const frequency = detectFrequency(sorted);

@@ -1,4 +1,6 @@
 /** Scaled series and the windows that are cut from them. */
+import type { StepDates } from './calendar.ts';
+import { dateAt, type Frequency } from './dates.ts';
 import type { RegularSeries } from './regular.ts';
 import type { RowRange } from './splits.ts';
 
@@ -32,20 +34,26 @@ export function fitScaling({ names, values, masks }: RegularSeries, { start, end
 /** A series as models see it: f32, scaled, with its mask. */
 export interface ScaledSeries {
   readonly names: readonly string[];
+  /** Date of the first row. */
+  readonly start: number;
+  readonly frequency: Frequency;
   readonly length: number;
   readonly values: readonly Float32Array[];
   readonly masks: readonly (Uint8Array | null)[];
 }
 
-export function scaleSeries({ names, length, values, masks }: RegularSeries, { mean, std }: Scaling): ScaledSeries {
+export function scaleSeries(raw: RegularSeries, { mean, std }: Scaling): ScaledSeries {
+  const { names, start, frequency, length, values, masks } = raw;
   const scaled = values.map((column, k) => Float32Array.from(column, (value) => (value - mean[k]) / std[k]));
-  return { names, length, values: scaled, masks };
+  return { names, start, frequency, length, values: scaled, masks };
 }
 
 /** Windows side by side: inputs [b, k, lookback], targets and weights [b, k, horizon]. */
 export interface WindowBatch {
   readonly b: number;
   readonly inputs: Float32Array;
+  /** Dates of the targets. */
+  readonly ahead: StepDates;
   readonly targets: Float32Array;
   /** 1 where a target counts, 0 where it was filled; null where all count. */
   readonly weights: Float32Array | null;
@@ -67,7 +75,7 @@ export function cutWindows(
   { lookback, horizon }: WindowSize,
   orders?: readonly ArrayLike<number>[],
 ): WindowBatch {
-  const { values, masks } = series;
+  const { values, masks, frequency } = series;
   const [b, k] = [starts.length, values.length];
   const inputs = new Float32Array(b * k * lookback);
   const targets = new Float32Array(b * k * horizon);
@@ -83,5 +91,6 @@ export function cutWindows(
     }
   });
   const counted = weights ? weights.reduce((sum, w) => sum + w, 0) : targets.length;
-  return { b, inputs, targets, weights, counted };
+  const first = starts.map((start) => dateAt(series.start, frequency, start + lookback));
+  return { b, inputs, ahead: { first, frequency }, targets, weights, counted };
 }

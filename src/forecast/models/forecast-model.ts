@@ -4,10 +4,15 @@
  */
 import { HostRandom, type RandomSource } from '../../core/index.ts';
 import type { Device, Tensor } from '../../tensor/index.ts';
+import type { StepDates } from '../data/index.ts';
 
 export interface ForwardSettings {
   /** Source of dropout's numbers, in training; absent: no dropout. */
   readonly random?: RandomSource | null;
+  /** Dates of the steps ahead, for a model that knows the calendar. */
+  readonly ahead?: StepDates;
+  /** Which variable stands at each place of each sample; as they come without. */
+  readonly orders?: readonly ArrayLike<number>[] | null;
 }
 
 export interface ForecastModel {

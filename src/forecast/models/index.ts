@@ -5,4 +5,6 @@ export * from './naive.ts';
 export * from './order.ts';
 export * from './patch-transformer.ts';
 export * from './registry.ts';
+export * from './ridge.ts';
+export { RIDGE_WEIGHT } from './ridge-shortcut.ts';
 export * from './variable-costs.ts';

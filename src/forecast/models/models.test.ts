@@ -21,13 +21,31 @@ const VARIANTS: [string, TrainedModelName, ModelSettings][] = [
   ['MambaTS', 'mambats', {}],
   ['MambaTS, time-major', 'mambats', { layout: 'time-major' }],
   ['MambaTS with convolution', 'mambats', { convolution: true }],
+  ['MambaTS with its shortcut and the calendar', 'mambats', { shortcut: true, calendar: ['hour', 'month'] }],
   ['plain Mamba per variable', 'mamba', {}],
   ['patch Transformer', 'patch-transformer', {}],
   ['DLinear', 'dlinear', {}],
 ];
 
-const make = (name: TrainedModelName, settings: ModelSettings = {}) =>
-  createForecastModel(name, device, SIZE, { ...SMALL, ...settings }, 3);
+/** Two samples that begin at other hours, the second in another order. */
+const ahead = (first: number[]) => ({ first, frequency: { ms: 3_600_000 } });
+const AHEAD = {
+  ahead: ahead([Date.UTC(2020, 0, 31, 22), Date.UTC(2021, 5, 1, 3)]),
+  orders: [
+    [0, 1, 2],
+    [2, 0, 1],
+  ],
+};
+
+function make(name: TrainedModelName, settings: ModelSettings = {}) {
+  const model = createForecastModel(name, device, SIZE, { ...SMALL, ...settings }, 3);
+  // What starts at 0 beside a linear forecast, and that itself, are to matter here.
+  for (const parameter of settings.shortcut ? ['head.weight', 'ridge.weight'] : []) {
+    const tensor = model.parameters.get(parameter)!;
+    tensor.write(normals(tensor.size, 7).map((v) => v / 4));
+  }
+  return model;
+}
 
 const normals = (count: number, seed = 1) => {
   const random = new HostRandom(seed);
@@ -40,7 +58,7 @@ describe('gradients', () => {
       const model = make(name, settings);
       const x = device.from(normals(2 * 3 * 20), [2, 3, 20]);
       const toward = device.from(normals(2 * 3 * 4, 2), [2, 3, 4]);
-      const loss = () => sum(mul(model.forward(x, { random: new RandomSource(9) }), toward));
+      const loss = () => sum(mul(model.forward(x, { random: new RandomSource(9), ...AHEAD }), toward));
       const value = async () => {
         const y = device.noGrad(() => device.scope(loss));
         const read = await y.item();
@@ -49,6 +67,7 @@ describe('gradients', () => {
       };
       device.scope(() => backward(loss()));
       for (const [parameter, tensor] of model.parameters) {
+        if (!tensor.requiresGrad) continue;
         const gradient = await tensor.grad!.read();
         const direction = normals(tensor.size, 5);
         const at = Float32Array.from(await tensor.read());
@@ -84,7 +103,9 @@ describe('models', () => {
         ...values.subarray(0, 20),
       ]);
       const run = async (v: Float32Array) => {
-        const y = device.noGrad(() => device.scope(() => model.forward(device.from(v, [1, 3, 20]))));
+        const y = device.noGrad(() =>
+          device.scope(() => model.forward(device.from(v, [1, 3, 20]), { ahead: ahead([0]) })),
+        );
         return y.read();
       };
       const [a, b] = [await run(values), await run(swapped)];
@@ -98,6 +119,16 @@ describe('models', () => {
     assert.throws(() => make('mambats', { patch: 30 }), /mambats: a patch of 30 does not fit the look-back of 20/);
     assert.throws(() => make('patch-transformer', { heads: 3 }), /a width of 4 is not a multiple of 3 heads/);
     assert.throws(() => make('mambats', { d: 0 }), UsageError);
+    assert.throws(
+      () => make('dlinear', { calendar: ['week' as never] }),
+      /calendar: expected some of hour, weekday, month/,
+    );
+    const dated = make('dlinear', { calendar: ['hour'] });
+    assert.throws(
+      () => make('dlinear', { shortcut: true }),
+      /the ridge shortcut is for mambats, mamba and patch-transf/,
+    );
+    assert.throws(() => dated.forward(device.zeros([1, 3, 20])), /give the dates of the steps ahead/);
     assert.throws(() => make('mambats', { dropout: 1 }), /dropout: expected a number from 0 to below 1, got 1/);
   });
 });

@@ -1,14 +1,17 @@
 /** Forecasters by name. */
 import { UsageError } from '../../core/index.ts';
 import type { Device } from '../../tensor/index.ts';
+import { CALENDAR_PARTS, type CalendarPart } from '../data/index.ts';
+import { CalendarEffects } from './calendar-effects.ts';
 import { DLinear } from './dlinear.ts';
 import type { ForecastModel, ForecastSize } from './forecast-model.ts';
 import { LAYOUTS, MAMBATS_DEFAULTS, MambaTS, type MambaTSConfig } from './mambats.ts';
 import { drift, type RowForecast, seasonalNaive } from './naive.ts';
 import { PATCH_TRANSFORMER_DEFAULTS, PatchTransformer, type PatchTransformerConfig } from './patch-transformer.ts';
+import { RidgeShortcut } from './ridge-shortcut.ts';
 
 /** Models that learn. */
-export const TRAINED_MODELS = ['mambats', 'mamba', 'patch-transformer', 'dlinear'] as const;
+export const TRAINED_MODELS = ['mambats', 'mamba', 'patch-transformer', 'dlinear', 'ridge'] as const;
 /** Rules that do not. */
 export const NAIVE_MODELS = ['seasonal-naive', 'drift'] as const;
 export const FORECAST_MODELS = [...TRAINED_MODELS, ...NAIVE_MODELS] as const;
@@ -19,7 +22,12 @@ export type ForecastModelName = (typeof FORECAST_MODELS)[number];
 
 /** Settings of a model beside its sizes; what a model does not have is not read. */
 export type ModelSettings = Partial<Omit<MambaTSConfig, keyof ForecastSize>> &
-  Partial<Omit<PatchTransformerConfig, keyof ForecastSize>>;
+  Partial<Omit<PatchTransformerConfig, keyof ForecastSize>> & {
+    /** Parts of the calendar whose effects are added; none unless given. */
+    readonly calendar?: readonly CalendarPart[];
+    /** Whether the linear forecast of ridge regression is added, and the model learns what it lacks. */
+    readonly shortcut?: boolean;
+  };
 
 export const isTrained = (name: ForecastModelName): name is TrainedModelName =>
   (TRAINED_MODELS as readonly string[]).includes(name);
@@ -57,7 +65,25 @@ export function createForecastModel(
   given: ModelSettings,
   seed: number,
 ): ForecastModel {
-  const settings = stated(given);
+  const { calendar = [], shortcut = false, ...settings } = stated(given);
+  const base = name === 'ridge' ? null : createBaseModel(name, device, size, settings, seed);
+  const model = base && !shortcut ? base : new RidgeShortcut(device, size, base);
+  return calendar.length > 0 ? new CalendarEffects(model, size, checkCalendar(calendar)) : model;
+}
+
+function checkCalendar(parts: readonly CalendarPart[]): readonly CalendarPart[] {
+  const unknown = parts.find((part) => !CALENDAR_PARTS.includes(part));
+  if (unknown === undefined) return parts;
+  throw new UsageError(`calendar: expected some of ${CALENDAR_PARTS.join(', ')}, got ${unknown}`);
+}
+
+function createBaseModel(
+  name: Exclude<TrainedModelName, 'ridge'>,
+  device: Device,
+  size: ForecastSize,
+  settings: ModelSettings,
+  seed: number,
+): ForecastModel {
   if (name === 'dlinear') {
     checkConfig(name, { ...size });
     return new DLinear(device, size, seed);
