@@ -206,8 +206,15 @@ const LOOK = `(() => {
   const { scrollWidth, clientWidth } = document.documentElement;
   const shown = [...document.querySelectorAll('svg[role=img]')].filter((svg) => getComputedStyle(svg).display !== 'none');
   const outside = shown.filter((svg) => svg.getBoundingClientRect().right > clientWidth).length;
+  const left = document.querySelector('main').getBoundingClientRect().left;
+  const boxOf = (text) => text.getBoundingClientRect();
+  const cut = shown.flatMap((svg) => [...svg.querySelectorAll('text')])
+    .filter((text) => boxOf(text).left < left - 1 || boxOf(text).right > clientWidth)
+    .map((text) => text.textContent);
+  const sideways = [...document.querySelectorAll('.scroll')].filter((box) => box.scrollWidth > box.clientWidth + 1)
+    .map((box) => box.getAttribute('aria-label'));
   const paper = getComputedStyle(document.body).backgroundColor;
-  return { overflow: scrollWidth - clientWidth, shown: shown.length, outside, paper, text: document.body.innerText };
+  return { overflow: scrollWidth - clientWidth, shown: shown.length, outside, paper, cut, sideways, text: document.body.innerText };
 })()`;
 
 describe('its page in Chromium', { skip }, () => {
@@ -222,7 +229,7 @@ describe('its page in Chromium', { skip }, () => {
 
   it('says nothing on the console, and nothing of it runs over, at either width and in either light', async () => {
     const papers = new Set<string>();
-    for (const width of [390, 1280]) {
+    for (const width of [390, 1000, 1280]) {
       for (const colorScheme of ['light', 'dark'] as const) {
         const context = await browser.newContext({ viewport: { width, height: 800 }, colorScheme });
         const page = await context.newPage();
@@ -235,12 +242,24 @@ describe('its page in Chromium', { skip }, () => {
           (request) => request.url() !== url && !request.url().startsWith('data:') && said.push(request.url()),
         );
         await page.goto(url);
-        type Seen = { overflow: number; shown: number; outside: number; paper: string; text: string };
+        type Seen = {
+          overflow: number;
+          shown: number;
+          outside: number;
+          paper: string;
+          cut: string[];
+          sideways: string[];
+          text: string;
+        };
         const seen = await page.evaluate<Seen>(LOOK);
         await context.close();
         const where = `${width} ${colorScheme}`;
         assert.deepEqual(said, [], where);
         assert.deepEqual([seen.overflow, seen.outside, seen.shown], [0, 0, 3], where);
+        assert.deepEqual(seen.cut, [], `${where}: a label is cut off`);
+        if (width >= 1000) assert.deepEqual(seen.sideways, [], `${where}: a table scrolls sideways`);
+        else assert.ok(!seen.sideways.some((label) => label.startsWith('What Halloran')), `${where}: findings scroll`);
+        assert.doesNotMatch(seen.text, /\de-1\d/, `${where}: what rounding left is told as a figure`);
         papers.add(seen.paper);
         for (const heading of [
           'Raw scores',
