@@ -60,6 +60,8 @@ before(async () => {
 });
 
 interface Document {
+  settings: { searchSteps: number; rates: { full: number[]; lora: number[] } };
+  tasks: { name: string; chance: number | null }[];
   planned: number;
   measured: number;
   rates: { model: string; methods: string; rate: number }[];
@@ -143,6 +145,20 @@ describe('krait study downstream', () => {
     );
   });
 
+  it('takes rates and lengths of trials, and tells chance from the choices', async () => {
+    const flags = ['--search-steps', '3', '--full-rates', '1e-2,1e-3', '--cells', '1'];
+    const { code, stderr } = await study('--out', at('rates'), ...flags);
+    assert.equal(code, 0, stderr);
+    const { settings, tasks } = read('rates');
+    assert.deepEqual([settings.searchSteps, settings.rates.full], [3, [1e-3, 1e-2]]);
+    assert.deepEqual(settings.rates.lora, [1e-5, 1e-4, 1e-3]);
+    assert.deepEqual(
+      tasks.map(({ name, chance }) => [name, chance]),
+      [['piqa', 0.5]],
+    );
+    assert.equal(read('all').settings.searchSteps, 1, 'in proportion to 2 steps');
+  });
+
   it('writes CSV with a figure a row', () => {
     const [head, ...rows] = readFileSync(join(at('all'), 'downstream.csv'), 'utf8')
       .trimEnd()
@@ -161,6 +177,7 @@ describe('krait study downstream', () => {
     await refusesStudy(2, /shots: 1,5 lacks 0/, '--shots', '1,5');
     await refusesStudy(2, /precisions: bf16 lacks f32/, '--precisions', 'bf16');
     await refusesStudy(2, /expected some of full,lora-all.* got lora-y/, '--methods', 'lora-y');
+    await refusesStudy(2, /--full-rates.*expected numbers above 0/, '--full-rates', '1e-3,-1');
     await refusesStudy(
       2,
       /two models are called tiny; name them/,
@@ -227,7 +244,7 @@ describe('its page in Chromium', { skip }, () => {
     await browser?.close();
   });
 
-  it('says nothing on the console, and nothing of it runs over, at either width and in either light', async () => {
+  it('says nothing on the console, and nothing of it runs over, at any width and in either light', async () => {
     const papers = new Set<string>();
     for (const width of [390, 1000, 1280]) {
       for (const colorScheme of ['light', 'dark'] as const) {

@@ -18,7 +18,15 @@ import {
 } from '../report/index.ts';
 import type { Estimate } from '../statistics.ts';
 import { estimateText, findingsOf } from './findings.ts';
-import { accuracyDifference, methodTitle, resultsOf, taskResults, type VariantResult, variantsOf } from './results.ts';
+import {
+  accuracyDifference,
+  accuracyWith,
+  methodTitle,
+  resultsOf,
+  taskResults,
+  type VariantResult,
+  variantsOf,
+} from './results.ts';
 import { bestTrials, type DownstreamStudy } from './study.ts';
 import { costRow, summaryTable, variantName } from './tables.ts';
 
@@ -97,12 +105,9 @@ function scores(found: Found): Html {
   const lines = shown
     .filter(({ method }) => method === null || method === 'full' || method === 'lora-all')
     .map((result): Line => {
-      const byTask = taskResults(result, study);
       const points = study.settings.shots.map((x) => {
-        const all = byTask.map(({ byShots }) => byShots.get(x)!);
-        const y = all.reduce((sum, { value }) => sum + value, 0) / all.length;
-        const error = Math.hypot(...all.map(({ error: own }) => own ?? 0)) / all.length;
-        return { x, y, low: y - error, high: y + error };
+        const { value, low, high } = bar(accuracyWith(x, result));
+        return { x, y: value, low, high };
       });
       return { label: `${result.model}, ${methodTitle(result.method)}`, points };
     });
@@ -313,7 +318,7 @@ function conditions({ study }: Found): Html {
       `Tuned on ${study.instructions}. ${study.cells.length} cells in ${(seconds / 60).toFixed(0)} minutes on ${study.device}.`,
     ),
     dataTable({ head: ['model', 'from', 'family', 'parameters'], rows }),
-    dataTable({ head: ['task', 'what is asked', 'chance, %'], rows: tasks }),
+    dataTable({ head: ['task', 'what is asked', 'chance, %'], rows: tasks, isStacked: true }),
   );
 }
 

@@ -77,6 +77,10 @@ export function variantsOf(cells: readonly StudyCell[]): Variant[] {
 
 const meanAccuracy = (points: readonly TaskPoint[]): number => 100 * meanOf(points.map(({ value }) => value));
 
+/** Mean accuracy over tasks with a number of examples, in percent, with its error over seeds. */
+export const accuracyWith = (shots: number, { bySeed }: Pick<Variant, 'bySeed'>): Estimate =>
+  estimateOf([...bySeed.values()].map((points) => meanAccuracy(points.filter((point) => point.shots === shots))));
+
 /** Null where nothing was measured. */
 const estimateOrNull = (values: readonly number[]): Estimate | null =>
   values.length === 0 ? null : estimateOf(values);
@@ -97,7 +101,7 @@ function resultOf(variant: Variant, all: readonly Variant[], reference: string |
   return {
     ...variant,
     accuracy: estimateOf(seeds.map(meanAccuracy)),
-    zeroShot: estimateOf(seeds.map((points) => meanAccuracy(points.filter(({ shots }) => shots === 0)))),
+    zeroShot: accuracyWith(0, variant),
     aipss: own,
     gain: overSeeds(seeds, meanGain),
     share: theirs && theirs.bySeed.size > 0 ? shareOf(own, overSeeds([...theirs.bySeed.values()], aipss)) : null,
