@@ -40,7 +40,7 @@ pre { white-space: pre-wrap; overflow-wrap: anywhere; border: 1px solid var(--li
 figure { margin: 1rem 0; } figure svg { display: block; max-width: 100%; height: auto; color: var(--ink); background: none !important; overflow: visible; } .narrow { display: none !important; }
 .legend { display: flex; gap: .3rem 1.2rem; flex-wrap: wrap; margin: .2rem 0; padding: 0; list-style: none; font-size: .9rem; } .swatch { display: inline-block; width: .8rem; height: .8rem; border-radius: .15rem; margin-right: .35rem; }
 details { margin: .3rem 0 1rem; } summary { cursor: pointer; color: var(--soft); font-size: .9rem; }
-@media (max-width: 640px) { .wide { display: none !important; } figure .narrow { display: block !important; } h1 { font-size: 1.35rem; } th, td { padding: .3rem .5rem; } .stacked thead { display: none; } .stacked tr { display: block; border-bottom: 1px solid var(--line); padding: .3rem 0; } .stacked th, .stacked td { display: block; border: 0; padding: .1rem 0; white-space: normal; max-width: none; } .stacked td::before { content: attr(data-head) ': '; color: var(--soft); } td.prose { min-width: 6rem; } }
+@media (max-width: 640px) { .wide { display: none !important; } figure .narrow { display: block !important; } h1 { font-size: 1.35rem; } th, td { padding: .3rem .5rem; } .stacked thead { display: none; } .stacked tr { display: block; border-bottom: 1px solid var(--line); padding: .3rem 0; } .stacked th, .stacked td { display: block; border: 0; padding: .1rem 0; text-align: left; white-space: normal; max-width: none; } .stacked td::before { content: attr(data-head) ': '; color: var(--soft); } td.prose { min-width: 6rem; } }
 @media print { details { display: none; } body { max-width: none; } }`;
 
 export interface Page {
