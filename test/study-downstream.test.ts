@@ -61,6 +61,8 @@ before(async () => {
 });
 
 interface Document {
+  settings: { searchSteps: number; rates: { full: number[]; lora: number[] } };
+  tasks: { name: string; chance: number | null }[];
   planned: number;
   measured: number;
   rates: { model: string; methods: string; rate: number }[];
@@ -144,6 +146,20 @@ describe('krait study downstream', () => {
     );
   });
 
+  it('takes rates and lengths of trials, and tells chance from the choices', async () => {
+    const flags = ['--search-steps', '3', '--full-rates', '1e-2,1e-3', '--cells', '1'];
+    const { code, stderr } = await study('--out', at('rates'), ...flags);
+    assert.equal(code, 0, stderr);
+    const { settings, tasks } = read('rates');
+    assert.deepEqual([settings.searchSteps, settings.rates.full], [3, [1e-3, 1e-2]]);
+    assert.deepEqual(settings.rates.lora, [1e-5, 1e-4, 1e-3]);
+    assert.deepEqual(
+      tasks.map(({ name, chance }) => [name, chance]),
+      [['piqa', 0.5]],
+    );
+    assert.equal(read('all').settings.searchSteps, 1, 'in proportion to 2 steps');
+  });
+
   it('writes CSV with a figure a row', () => {
     const [head, ...rows] = readFileSync(join(at('all'), 'downstream.csv'), 'utf8')
       .trimEnd()
@@ -162,6 +178,7 @@ describe('krait study downstream', () => {
     await refusesStudy(2, /shots: 1,5 lacks 0/, '--shots', '1,5');
     await refusesStudy(2, /precisions: bf16 lacks f32/, '--precisions', 'bf16');
     await refusesStudy(2, /expected some of full,lora-all.* got lora-y/, '--methods', 'lora-y');
+    await refusesStudy(2, /--full-rates.*expected numbers above 0/, '--full-rates', '1e-3,-1');
     await refusesStudy(
       2,
       /two models are called tiny; name them/,
@@ -204,8 +221,15 @@ const LOOK = `(() => {
   const { scrollWidth, clientWidth } = document.documentElement;
   const shown = [...document.querySelectorAll('svg[role=img]')].filter((svg) => getComputedStyle(svg).display !== 'none');
   const outside = shown.filter((svg) => svg.getBoundingClientRect().right > clientWidth).length;
+  const left = document.querySelector('main').getBoundingClientRect().left;
+  const boxOf = (text) => text.getBoundingClientRect();
+  const cut = shown.flatMap((svg) => [...svg.querySelectorAll('text')])
+    .filter((text) => boxOf(text).left < left - 1 || boxOf(text).right > clientWidth)
+    .map((text) => text.textContent);
+  const sideways = [...document.querySelectorAll('.scroll')].filter((box) => box.scrollWidth > box.clientWidth + 1)
+    .map((box) => box.getAttribute('aria-label'));
   const paper = getComputedStyle(document.body).backgroundColor;
-  return { overflow: scrollWidth - clientWidth, shown: shown.length, outside, paper, text: document.body.innerText };
+  return { overflow: scrollWidth - clientWidth, shown: shown.length, outside, paper, cut, sideways, text: document.body.innerText };
 })()`;
 
 describe('its page in Chromium', { skip: withoutChromium }, () => {
@@ -217,16 +241,28 @@ describe('its page in Chromium', { skip: withoutChromium }, () => {
     await browser?.close();
   });
 
-  it('says nothing on the console, and nothing of it runs over, at either width and in either light', async () => {
+  it('says nothing on the console, and nothing of it runs over, at any width and in either light', async () => {
     const papers = new Set<string>();
-    for (const width of [390, 1280]) {
+    for (const width of [390, 1000, 1280]) {
       for (const colorScheme of ['light', 'dark'] as const) {
-        type Seen = { overflow: number; shown: number; outside: number; paper: string; text: string };
+        type Seen = {
+          overflow: number;
+          shown: number;
+          outside: number;
+          paper: string;
+          cut: string[];
+          sideways: string[];
+          text: string;
+        };
         const file = join(at('all'), 'report.html');
         const { seen, said } = await lookAt<Seen>(browser, file, { width, colorScheme }, LOOK);
         const where = `${width} ${colorScheme}`;
         assert.deepEqual(said, [], where);
         assert.deepEqual([seen.overflow, seen.outside, seen.shown], [0, 0, 3], where);
+        assert.deepEqual(seen.cut, [], `${where}: a label is cut off`);
+        if (width >= 1000) assert.deepEqual(seen.sideways, [], `${where}: a table scrolls sideways`);
+        else assert.ok(!seen.sideways.some((label) => label.startsWith('What Halloran')), `${where}: findings scroll`);
+        assert.doesNotMatch(seen.text, /\de-1\d/, `${where}: what rounding left is told as a figure`);
         papers.add(seen.paper);
         for (const heading of [
           'Raw scores',

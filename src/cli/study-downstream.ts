@@ -38,6 +38,9 @@ interface Options extends Omit<CommonOptions, 'dtype'>, SetupOptions {
   methods?: Method[];
   precisions?: Precision[];
   steps?: number;
+  searchSteps?: number;
+  fullRates?: number[];
+  loraRates?: number[];
   rank?: number;
   limit?: number;
   cells?: number;
@@ -46,14 +49,16 @@ interface Options extends Omit<CommonOptions, 'dtype'>, SetupOptions {
 }
 
 /** The preset's settings with what the options say instead. */
-function settingsOf({ preset, shots, seeds, methods, precisions, steps, rank, limit }: Options): DownstreamSettings {
+function settingsOf(options: Options): DownstreamSettings {
+  const { preset, shots, seeds, methods, precisions, steps, rank, limit, fullRates, loraRates } = options;
   const base = PRESETS[preset];
-  const given = { shots, seeds, methods, precisions, steps, limit };
+  // Trials stay as long beside a tuning as the preset's: a rate that wins in few steps is too high for many.
+  const ofSteps = steps && Math.max(1, Math.round((steps * base.searchSteps) / base.steps));
+  const given = { shots, seeds, methods, precisions, steps, searchSteps: options.searchSteps ?? ofSteps, limit };
   const stated = Object.fromEntries(Object.entries(given).filter(([, value]) => value !== undefined));
-  const trial =
-    steps === undefined ? {} : { searchSteps: Math.min(base.searchSteps, Math.max(1, Math.ceil(steps / 2))) };
+  const rates = { full: fullRates ?? base.rates.full, lora: loraRates ?? base.rates.lora };
   const ranks = rank === undefined ? {} : { rank, pairRank: 3 * Math.ceil(rank / 3) };
-  const settings = { ...base, ...stated, ...trial, ...ranks };
+  const settings = { ...base, ...stated, ...ranks, rates };
   checkDownstream(settings);
   return settings;
 }
@@ -129,6 +134,14 @@ function shotList(text: string): number[] {
   return [...new Set(counts)].sort((a, b) => a - b);
 }
 
+function rateList(text: string): number[] {
+  const rates = text.split(',').map(Number);
+  if (!rates.every((rate) => rate > 0 && Number.isFinite(rate))) {
+    throw new InvalidArgumentError('expected numbers above 0 such as 1e-3,3e-3.');
+  }
+  return [...new Set(rates)].sort((a, b) => a - b);
+}
+
 const names = (text: string): string[] => text.split(',').map((name) => name.trim());
 const collect = (value: string, before: string[]): string[] => [...before, value];
 
@@ -159,6 +172,13 @@ export function defineDownstream(command: Command): Command {
     .option('--methods <list>', `ways of tuning, of ${METHODS.join(',')}, or none`, someOf(METHODS))
     .option('--precisions <list>', 'precisions, with f32', someOf(PRECISIONS))
     .option('--steps <n>', 'steps of instruction tuning', integer(1))
+    .option(
+      '--search-steps <n>',
+      'steps of a trial of a learning rate; in proportion to --steps unless given',
+      integer(1),
+    )
+    .option('--full-rates <list>', 'learning rates to try for full fine-tuning', rateList)
+    .option('--lora-rates <list>', 'learning rates to try for LoRA', rateList)
     .option('--rank <n>', 'rank of adapters', integer(1, 65536))
     .option('--limit <n>', 'questions of each task: a number, or below 1 a share', number(0, undefined, { open: true }))
     .option('--cells <n>', 'stop after as many cells, and report what there is', integer(1))

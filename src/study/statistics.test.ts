@@ -30,6 +30,15 @@ describe('statistics', () => {
     assert.equal(estimateOf([2]).error, null);
   });
 
+  it('do not tell what rounding left as a mean or an error', () => {
+    const third = 100 * (4 / 9); // three of them do not add up to three times one
+    assert.deepEqual(estimateOf([third, third, third]).error, 0);
+    const [a, b] = [0.1 + 0.2 - 0.3, -0.7]; // 5.6e-17 and 0.7
+    assert.equal(estimateOf([a + b, a - b]).value, 0);
+    assert.ok(estimateOf([1, 1 + 1e-9, 1]).error! > 0, 'a small difference is none of rounding');
+    assert.ok(Number.isNaN(estimateOf([1, Number.NaN]).value));
+  });
+
   it('fit lines, weighted', () => {
     near(slopeOf([0, 1, 2], [1, 3, 5], [1, 1, 1]), 2);
     near(slopeOf([0, 1, 2], [0, 1, 100], [1, 1, 0]), 1);

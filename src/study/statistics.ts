@@ -47,12 +47,17 @@ export interface Estimate {
   readonly count: number;
 }
 
+/** Share of the largest value below which a mean or an error is what rounding left, and told as 0. */
+const ROUNDING = 1e-12;
+
 export function estimateOf(values: readonly number[]): Estimate {
   const count = values.length;
+  const least = ROUNDING * Math.max(...values.map(Math.abs));
+  const withoutRounding = (x: number) => (Math.abs(x) < least ? 0 : x);
   const value = meanOf(values);
   if (count < 2) return { value, error: null, count };
   const variance = values.reduce((sum, x) => sum + (x - value) ** 2, 0) / (count - 1);
-  return { value, error: Math.sqrt(variance / count), count };
+  return { value: withoutRounding(value), error: withoutRounding(Math.sqrt(variance / count)), count };
 }
 
 /** Slope of the weighted least-squares line through (x, y); null for fewer than two places. */

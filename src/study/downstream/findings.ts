@@ -1,8 +1,9 @@
 /** What was found beside what the paper reports: only figures that this run has, with their errors. */
 import { formatNumber } from '../report/index.ts';
-import { type Estimate, meanOf } from '../statistics.ts';
-import { isMambaFamily } from './methods.ts';
-import { resultsOf, type VariantResult } from './results.ts';
+import { type Estimate, estimateOf, meanOf } from '../statistics.ts';
+import { isMambaFamily, type Method } from './methods.ts';
+import { divergence, shareOf } from './quantities.ts';
+import { accuracyDifference, resultsOf, sharedMethods, taskResults, type VariantResult } from './results.ts';
 import type { DownstreamStudy } from './study.ts';
 
 /** A figure of the paper and ours. */
@@ -22,40 +23,99 @@ export function estimateText(estimate: Estimate | null, digits = 3): string {
   return error === null ? formatNumber(value, digits) : `${formatNumber(value, digits)} ± ${formatNumber(error, 2)}`;
 }
 
+/** A study with what its cells come to. */
+interface Found {
+  readonly study: DownstreamStudy;
+  readonly results: readonly VariantResult[];
+  /** Ways of tuning that every model was measured with. */
+  readonly shared: readonly Method[];
+}
+
 const isHalf = ({ precision }: VariantResult): boolean => precision !== 'f32';
 const isLora = ({ method }: VariantResult): boolean => method !== null && method !== 'full';
 
-function shareFinding(result: VariantResult | undefined, question: string, paper: string): Finding | null {
+const find = ({ results }: Found, label: string, method: Method | null, precision: string) =>
+  results.find((r) => r.model === label && r.method === method && r.precision === precision);
+
+function shareFinding(
+  found: Found,
+  result: VariantResult | undefined,
+  question: string,
+  paper: string,
+): Finding | null {
   if (!result?.share) return null;
-  const { share, aipss } = result;
+  const { share, aipss, method, precision } = result;
+  const theirs = find(found, found.study.reference!, method, precision)?.aipss ?? null;
   const own = Number.isFinite(aipss.value)
-    ? `AIPSS ${estimateText(aipss)} %`
+    ? `AIPSS ${estimateText(aipss)} % against ${estimateText(theirs)} %`
     : 'AIPSS undefined, a zero-shot score is 0';
   const here = share.isMeaningful ? `${estimateText(share)} %` : `no share: ${own}`;
   const reading = share.isMeaningful
     ? 'a share of two small gains of small models'
-    : 'the Transformer’s own gain is not told from 0, so a share of it means nothing';
+    : 'a Transformer’s gain that is not two errors above 0 has no share that means anything';
   return { question, paper, here, reading };
 }
 
-/** Mean divergence over the ways of tuning, and what another seed moves. */
-function divergenceFindings(study: DownstreamStudy, results: readonly VariantResult[], precision: string): Finding[] {
+/** How many variants of a model learn from examples. */
+function gainFinding({ results }: Found, label: string): Finding | null {
+  const own = results.filter(({ model, gain }) => model === label && gain.error !== null);
+  if (own.length === 0) return null;
+  const gaining = own.filter(({ gain }) => gain.value > 2 * gain.error! && gain.value > 0);
+  return {
+    question: `${label}: variants that gain from examples, by two errors`,
+    paper: '–',
+    here: `${gaining.length === 0 ? 'none' : gaining.length} of ${own.length}`,
+    reading: 'two errors of few seeds are soon reached by luck',
+  };
+}
+
+/** The tasks that a variant does above chance, by name. */
+function chanceFinding(found: Found, label: string, method: Method | null): Finding | null {
+  const result = find(found, label, method, 'f32');
+  const all = result ? taskResults(result, found.study).filter(({ chance }) => chance !== null) : [];
+  if (all.length === 0) return null;
+  const above = all.filter(({ isAboveChance }) => isAboveChance);
+  const named = above.map(
+    ({ task, mean, chance }) => `${task} ${estimateText(mean)} % (chance ${formatNumber(100 * chance!)})`,
+  );
+  return {
+    question: `${label}, ${method ?? 'untuned'}, f32: tasks above chance`,
+    paper: 'not shown',
+    here: above.length === 0 ? `none of ${all.length}` : `${above.length} of ${all.length}: ${named.join(', ')}`,
+    reading:
+      'above chance is more than two errors, of questions and seeds together; by luck alone one task in forty-four is',
+  };
+}
+
+/** Divergence seed by seed, mean over ways of tuning; null without a seed that all have in both precisions. */
+function meanDivergence(found: Found, label: string, methods: readonly Method[], precision: string): Estimate | null {
+  const pairs = methods.map((method) => ({
+    f32: find(found, label, method, 'f32')?.bySeed,
+    half: find(found, label, method, precision)?.bySeed,
+  }));
+  const seeds = [...(pairs[0]?.half?.keys() ?? [])].filter((seed) =>
+    pairs.every(({ f32, half }) => f32?.has(seed) && half?.has(seed)),
+  );
+  if (seeds.length === 0) return null;
+  return estimateOf(
+    seeds.map((seed) => meanOf(pairs.map(({ f32, half }) => divergence(f32!.get(seed)!, half!.get(seed)!)))),
+  );
+}
+
+/** Over the ways that all models were tuned in, and what another seed moves. */
+function divergenceFindings(found: Found, precision: string): Finding[] {
+  const { study, shared } = found;
   return study.models.flatMap(({ label, family }) => {
-    const tuned = results.filter((result) => result.model === label && result.method !== null);
-    const found = tuned.flatMap((r) => (r.precision === precision && r.divergence ? [r.divergence.value] : []));
-    const noise = tuned.flatMap(({ seedNoise }) => seedNoise ?? []);
-    if (found.length === 0) return [];
+    const mean = meanDivergence(found, label, shared, precision);
+    if (!mean) return [];
+    const noise = shared.flatMap((method) => find(found, label, method, 'f32')?.seedNoise ?? []);
     const beside = noise.length === 0 ? '' : `; another seed ${formatNumber(meanOf(noise))}`;
+    const ofF16 = isMambaFamily(family) ? '0.1 (unconfirmed)' : '0.14 (unconfirmed)';
     return [
       {
-        question: `${label}: divergence of ${precision} from f32 after tuning, points, mean over ways of tuning`,
-        paper:
-          precision === 'f16'
-            ? isMambaFamily(family)
-              ? '0.1 (unconfirmed)'
-              : '0.14 (unconfirmed)'
-            : 'Mamba’s is smaller',
-        here: `${formatNumber(meanOf(found))}${beside}`,
+        question: `${label}: divergence of ${precision} from f32 after tuning, points, mean of ${shared.join(', ')}`,
+        paper: precision === 'f16' ? ofF16 : 'Mamba’s is smaller',
+        here: `${estimateText(mean)}${beside}`,
         reading: 'a divergence below what another seed moves is not told from noise',
       },
     ];
@@ -63,23 +123,25 @@ function divergenceFindings(study: DownstreamStudy, results: readonly VariantRes
 }
 
 /** The best of LoRA in half precision against full fine-tuning in f32, of one model. */
-function costFindings(label: string, results: readonly VariantResult[]): Finding[] {
-  const own = results.filter(({ model }) => model === label);
-  const full = own.find(({ method, precision }) => method === 'full' && precision === 'f32');
+function costFindings(found: Found, label: string): Finding[] {
+  const own = found.results.filter(({ model }) => model === label);
+  const full = find(found, label, 'full', 'f32');
   const cheap = own.filter((result) => isLora(result) && isHalf(result));
   if (!full?.peakBytes || cheap.length === 0) return [];
   const findings: Finding[] = [];
-  const rates = cheap.flatMap((r) =>
-    r.tokensPerSecond ? [{ r, ratio: r.tokensPerSecond.value / full.tokensPerSecond!.value }] : [],
-  );
-  if (full.tokensPerSecond && rates.length > 0) {
-    const best = rates.reduce((a, b) => (b.ratio > a.ratio ? b : a));
+  const rates = cheap.flatMap((r) => {
+    if (!r.tokensPerSecond || !full.tokensPerSecond) return [];
+    const { value, error, count } = shareOf(r.tokensPerSecond, full.tokensPerSecond);
+    return [{ r, ratio: { value: value / 100, error: error === null ? null : error / 100, count } }];
+  });
+  if (rates.length > 0) {
+    const best = rates.reduce((a, b) => (b.ratio.value > a.ratio.value ? b : a));
     findings.push({
       question: `${label}: tokens per second of LoRA in half precision against full in f32`,
       paper: 'up to 2.15 times',
-      here: `up to ${formatNumber(best.ratio)} times (${best.r.method}, ${best.r.precision})`,
+      here: `up to ${estimateText(best.ratio)} times (${best.r.method}, ${best.r.precision})`,
       reading:
-        'on a CPU half types save bandwidth more than arithmetic; timings of a machine that did other things too',
+        'half types save bandwidth everywhere, and arithmetic where the processor multiplies them; timings of a machine that may have done other things too',
     });
   }
   const saved = cheap.map((r) => ({ r, share: 100 * (1 - r.peakBytes!.value / full.peakBytes!.value) }));
@@ -88,26 +150,52 @@ function costFindings(label: string, results: readonly VariantResult[]): Finding
     question: `${label}: peak memory a token of LoRA in half precision against full in f32`,
     paper: 'up to 65.5 % less',
     here: `up to ${formatNumber(least.share)} % less (${least.r.method}, ${least.r.precision})`,
-    reading: 'weights, gradients, moments and activations of the device; at this size the head’s block weighs much',
+    reading:
+      'memory is weights, gradients, moments and activations of the device; of small models the head’s block weighs much',
   });
   return findings;
+}
+
+/** The ablation that the paper lacks. */
+function tyingFinding(found: Found, label: string): Finding | null {
+  const tied = find(found, label, 'lora-x', 'f32');
+  const untied = find(found, label, 'lora-x-untied', 'f32');
+  const difference = tied && untied ? accuracyDifference(tied, untied) : null;
+  if (!difference) return null;
+  return {
+    question: `${label}: mean accuracy with one down-projection less that with three, LoRA on x_proj, f32`,
+    paper: 'not measured',
+    here: `${estimateText(difference)} points`,
+    reading: 'a difference within two errors of 0 says nothing',
+  };
 }
 
 /** Everything that can be said with the cells that there are. */
 export function findingsOf(study: DownstreamStudy): Finding[] {
   const results = resultsOf(study);
-  const mambas = study.models.filter(({ family, label }) => isMambaFamily(family) && label !== study.reference);
-  const of = (label: string, method: VariantResult['method'], precision: string) =>
-    results.find((r) => r.model === label && r.method === method && r.precision === precision);
+  const found: Found = { study, results, shared: sharedMethods(results, study) };
+  const measured = study.models.filter(({ label }) => results.some(({ model }) => model === label));
+  const mambas = measured.filter(({ family, label }) => isMambaFamily(family) && label !== study.reference);
   const perModel = mambas.flatMap(({ label }) => [
-    shareFinding(of(label, null, 'f32'), `${label}: in-context gain as pretrained, share of the Transformer’s`, '38 %'),
     shareFinding(
-      of(label, 'lora-all', 'bf16'),
+      found,
+      find(found, label, null, 'f32'),
+      `${label}: in-context gain as pretrained, share of the Transformer’s`,
+      '38 %',
+    ),
+    shareFinding(
+      found,
+      find(found, label, 'lora-all', 'bf16'),
       `${label}: the same after instruction tuning, LoRA on all linear layers, bf16`,
       '81.5 %',
     ),
-    ...costFindings(label, results),
   ]);
-  const divergences = ['bf16', 'f16'].flatMap((precision) => divergenceFindings(study, results, precision));
-  return [...perModel, ...divergences].filter((finding) => finding !== null);
+  return [
+    ...perModel,
+    ...measured.map(({ label }) => gainFinding(found, label)),
+    ...[null, ...found.shared].flatMap((method) => measured.map(({ label }) => chanceFinding(found, label, method))),
+    ...mambas.flatMap(({ label }) => costFindings(found, label)),
+    ...['bf16', 'f16'].flatMap((precision) => divergenceFindings(found, precision)),
+    ...mambas.map(({ label }) => tyingFinding(found, label)),
+  ].filter((finding) => finding !== null);
 }

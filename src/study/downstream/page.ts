@@ -18,9 +18,17 @@ import {
 } from '../report/index.ts';
 import type { Estimate } from '../statistics.ts';
 import { estimateText, findingsOf } from './findings.ts';
-import { accuracyDifference, methodTitle, resultsOf, taskResults, type VariantResult, variantsOf } from './results.ts';
+import {
+  accuracyDifference,
+  accuracyWith,
+  methodTitle,
+  resultsOf,
+  taskResults,
+  type VariantResult,
+  variantsOf,
+} from './results.ts';
 import { bestTrials, type DownstreamStudy } from './study.ts';
-import { costRow, SUMMARY_HEAD, summaryRow, variantName } from './tables.ts';
+import { costRow, summaryTable, variantName } from './tables.ts';
 
 interface Found {
   readonly study: DownstreamStudy;
@@ -64,6 +72,7 @@ function findings({ study }: Found): Html {
   const table = dataTable({
     head: ['', 'paper', 'here'],
     rows: all.map(({ question, paper, here }) => [question, paper, here]),
+    isStacked: true,
     caption:
       'What Halloran, Gulati and Roysdon report (arXiv 2406.00209, abstract of version 1, models of 130M parameters and more on GPUs; unconfirmed: second-hand), and what this run found.',
   });
@@ -72,17 +81,21 @@ function findings({ study }: Found): Html {
 
 /** Tasks down, numbers of examples across, for one variant. */
 function taskTable(result: VariantResult, study: DownstreamStudy): Html {
-  const head = ['task', 'chance', ...study.settings.shots.map((shots) => `${shots}-shot`), 'above chance'];
-  const rows = taskResults(result, study).map(({ task, chance, byShots, isAboveChance }): Cell[] => [
+  const head = ['task', 'chance', ...study.settings.shots.map((shots) => `${shots}-shot`), 'errors above chance'];
+  const all = taskResults(result, study);
+  const rows = all.map(({ task, chance, byShots, errorsAboveChance }): Cell[] => [
     task,
     chance === null ? '–' : formatNumber(100 * chance),
     ...study.settings.shots.map((shots) => estimateText(byShots.get(shots)!)),
-    isAboveChance === null ? '–' : isAboveChance ? 'yes' : 'no',
+    errorsAboveChance === null ? '–' : errorsAboveChance.toFixed(1),
   ]);
+  const above = all.filter(({ isAboveChance }) => isAboveChance).map(({ task }) => task);
+  const isKnown = all.some(({ chance }) => chance !== null);
+  const said = isKnown ? ` Above chance: ${above.length === 0 ? 'none' : above.join(', ')}.` : '';
   return dataTable({
     head,
     rows,
-    caption: `${variantName(result)}: accuracy in percent, ± standard error over seeds.`,
+    caption: `${variantName(result)}: accuracy in percent, ± standard error over seeds.${said}`,
   });
 }
 
@@ -92,12 +105,9 @@ function scores(found: Found): Html {
   const lines = shown
     .filter(({ method }) => method === null || method === 'full' || method === 'lora-all')
     .map((result): Line => {
-      const byTask = taskResults(result, study);
       const points = study.settings.shots.map((x) => {
-        const all = byTask.map(({ byShots }) => byShots.get(x)!);
-        const y = all.reduce((sum, { value }) => sum + value, 0) / all.length;
-        const error = Math.hypot(...all.map(({ error: own }) => own ?? 0)) / all.length;
-        return { x, y, low: y - error, high: y + error };
+        const { value, low, high } = bar(accuracyWith(x, result));
+        return { x, y: value, low, high };
       });
       return { label: `${result.model}, ${methodTitle(result.method)}`, points };
     });
@@ -106,13 +116,13 @@ function scores(found: Found): Html {
     linePlot({
       description:
         'Mean accuracy over the tasks by the number of examples in front of a question, f32; the band is a standard error over seeds to either side.',
-      x: { label: 'examples' },
+      x: { label: 'examples', ticks: study.settings.shots },
       y: { label: 'accuracy, %' },
       lines,
     }),
     shown.map((result) => subsection(`${result.model}, ${methodTitle(result.method)}`, taskTable(result, study))),
     note(
-      'Above chance: the mean over numbers of examples is more than two standard errors of as many questions above a guess. Scores in half precision are in downstream.csv.',
+      'Errors above chance: by how many standard errors, of as many questions and of the seeds together, the mean over numbers of examples is above a guess; more than two count as above chance. Scores in half precision are in downstream.csv.',
     ),
   );
 }
@@ -120,16 +130,11 @@ function scores(found: Found): Html {
 function learning(found: Found): Html {
   const intervals = inF32(found).map(
     (result): Interval => ({
-      row: methodTitle(result.method),
+      row: result.method ?? 'untuned',
       series: result.model,
       ...bar(result.aipss),
     }),
   );
-  const head = ['', 'zero-shot %', 'gain, points', 'AIPSS, %', 'share of the Transformer’s, %'];
-  const rows = found.results.map((result) => {
-    const [name, zero, , gain, aipss, share] = summaryRow(result);
-    return [name, zero, gain, aipss, share];
-  });
   return section(
     'Learning from examples in the context',
     paragraphs(
@@ -142,7 +147,10 @@ function learning(found: Found): Html {
       intervals,
       reference: 0,
     }),
-    dataTable({ head, rows }),
+    dataTable({
+      ...summaryTable(found.results, ['model', 'acc 0-shot %', 'gain', 'AIPSS %', 'share %']),
+      caption: 'Gain in points; the share is of the Transformer’s AIPSS.',
+    }),
   );
 }
 
@@ -151,7 +159,7 @@ function precision({ study, results }: Found): Html | null {
   if (half.length === 0) return null;
   const intervals = half.map(
     (result): Interval => ({
-      row: `${methodTitle(result.method)}, ${result.precision}`,
+      row: `${result.method ?? 'untuned'}, ${result.precision}`,
       series: result.model,
       ...bar(result.divergence!),
     }),
@@ -249,13 +257,16 @@ function rates({ study }: Found): Html | null {
   const rows = study.cells.flatMap(({ spec, result }) => {
     if (spec.kind !== 'trial') return [];
     const isBest = best.some((b) => b.model === spec.model && b.methods === spec.methods && b.rate === spec.rate);
+    const tried = study.settings.rates[spec.methods];
+    const edge = Math.max(...tried) === spec.rate ? 'highest' : Math.min(...tried) === spec.rate ? 'lowest' : null;
+    const taken = edge === null || tried.length === 1 ? 'taken' : `taken, the ${edge}`;
     const loss = result.cost?.validationLoss;
     return [
       [
         `${spec.model}, ${spec.methods}`,
         String(spec.rate),
         result.failure ? 'diverged' : formatNumber(loss),
-        isBest ? 'taken' : '',
+        isBest ? taken : '',
       ],
     ];
   });
@@ -263,7 +274,7 @@ function rates({ study }: Found): Html | null {
   return section(
     'Learning rates',
     paragraphs(
-      `Every model had the same search: ${study.settings.searchSteps} steps in f32 at each rate, full and with LoRA on all linear layers; the lowest loss on a validation part that is in no test was taken for all cells of that kind.`,
+      `Every model had the same search: ${study.settings.searchSteps} steps in f32 at each rate, full and with LoRA on all linear layers; the lowest loss on a validation part that is in no test was taken for all cells of that kind. Where that is the highest or the lowest rate, one beyond it may be better.`,
     ),
     dataTable({ head: ['', 'rate', 'validation loss, nats', ''], rows }),
   );
@@ -273,10 +284,15 @@ function limits({ study }: Found): Html {
   const questions = study.cells.flatMap(({ result }) => result.scores?.points.map((p) => p.questions) ?? [])[0] ?? 0;
   const sizes = study.models.map(({ label, parameters }) => `${label} ${(parameters / 1e6).toFixed(1)}M`).join(', ');
   const worst = questions > 0 ? formatNumber(100 * Math.sqrt(0.25 / questions), 2) : '–';
+  const { seeds } = study.settings;
+  const ofError =
+    seeds > 1
+      ? ` An error over ${seeds} seeds is itself uncertain by ${formatNumber(100 / Math.sqrt(2 * (seeds - 1)), 2)} %.`
+      : '';
   return section(
     'What this can and cannot say',
     paragraphs(
-      `Models of ${sizes} parameters, ${study.settings.seeds} seeds, ${questions} questions a task. The questions are the same with every seed: errors over seeds tell what training and the choice of examples move, not what other questions would; one accuracy of ${questions} questions has an error of up to ${worst} points from them.`,
+      `Models of ${sizes} parameters, ${study.settings.seeds} seeds, ${questions} questions a task. The questions are the same with every seed: errors over seeds tell what training and the choice of examples move, not what other questions would; one accuracy of ${questions} questions has an error of up to ${worst} points from them.${ofError}`,
       'One training of each architecture stands for it. A difference between the two is one between these two checkpoints, and nothing here says how it changes with size.',
       'Mean divergence and AIPSS are averages over tasks; tasks that no model does above chance add noise to both, so each task’s scores and whether they are above chance stand above.',
     ),
@@ -302,7 +318,7 @@ function conditions({ study }: Found): Html {
       `Tuned on ${study.instructions}. ${study.cells.length} cells in ${(seconds / 60).toFixed(0)} minutes on ${study.device}.`,
     ),
     dataTable({ head: ['model', 'from', 'family', 'parameters'], rows }),
-    dataTable({ head: ['task', 'what is asked', 'chance, %'], rows: tasks }),
+    dataTable({ head: ['task', 'what is asked', 'chance, %'], rows: tasks, isStacked: true }),
   );
 }
 
@@ -310,9 +326,9 @@ function conditions({ study }: Found): Html {
 export function downstreamPage(study: DownstreamStudy): string {
   const found = { study, results: resultsOf(study) };
   const all = dataTable({
-    head: SUMMARY_HEAD,
-    rows: found.results.map(summaryRow),
-    caption: 'Every variant; ± is a standard error over seeds.',
+    ...summaryTable(found.results, ['model', 'acc 0-shot %', 'acc %', 'gain', 'divergence', 'tok/s', 'peak MiB']),
+    caption:
+      'Every variant: accuracy without examples, and mean over all numbers of them; what examples gain, and how far half precision diverges from f32, in points; ± is a standard error over seeds.',
   });
   const parts = [
     section('In short', state(found), findings(found), all),

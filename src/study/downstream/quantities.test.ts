@@ -5,7 +5,6 @@ import {
   aipss,
   divergence,
   meanGain,
-  meanScores,
   overSeeds,
   pairedDivergence,
   type ScorePoint,
@@ -92,12 +91,4 @@ describe('divergence', () => {
     assert.equal(pairedDivergence(f32, new Map([[7, full]])), null);
     assert.equal(seedDivergence(new Map([[0, full]])), null);
   });
-});
-
-it('mean scores keep tasks and examples apart', () => {
-  const seeds = [scores('a', { 0: 0.5, 1: 0.6 }), scores('a', { 0: 0.7 })];
-  const [zero, one] = meanScores(seeds);
-  near(zero.value, 0.6);
-  near(zero.error!, 0.1);
-  assert.deepEqual([one.shots, one.value, one.error, one.count], [1, 0.6, null, 1]);
 });

@@ -92,16 +92,3 @@ export function seedDivergence(seeds: ReadonlyMap<number, readonly ScorePoint[]>
   const each = all.flatMap((points, i) => all.slice(i + 1).map((other) => divergence(points, other)));
   return each.length === 0 ? null : meanOf(each);
 }
-
-/** Mean of each task's and number of examples' score over seeds, with its error, in the order of the first seed's. */
-export function meanScores(
-  seeds: readonly (readonly ScorePoint[])[],
-): (Pick<ScorePoint, 'task' | 'shots'> & Estimate)[] {
-  const values = new Map<string, { point: ScorePoint; all: number[] }>();
-  for (const point of seeds.flat()) {
-    const entry = values.get(keyOf(point));
-    if (entry) entry.all.push(point.value);
-    else values.set(keyOf(point), { point, all: [point.value] });
-  }
-  return [...values.values()].map(({ point: { task, shots }, all }) => ({ task, shots, ...estimateOf(all) }));
-}

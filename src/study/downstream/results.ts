@@ -2,7 +2,7 @@
 import type { Precision } from '../../tune/index.ts';
 import { type Estimate, estimateOf, meanOf } from '../statistics.ts';
 import type { StudyCell } from './cells.ts';
-import { METHOD_INFO, type Method } from './methods.ts';
+import { METHOD_INFO, METHODS, type Method } from './methods.ts';
 import { aipss, meanGain, overSeeds, pairedDivergence, type Share, seedDivergence, shareOf } from './quantities.ts';
 import type { TaskPoint } from './scoring.ts';
 import type { DownstreamStudy } from './study.ts';
@@ -77,6 +77,10 @@ export function variantsOf(cells: readonly StudyCell[]): Variant[] {
 
 const meanAccuracy = (points: readonly TaskPoint[]): number => 100 * meanOf(points.map(({ value }) => value));
 
+/** Mean accuracy over tasks with a number of examples, in percent, with its error over seeds. */
+export const accuracyWith = (shots: number, { bySeed }: Pick<Variant, 'bySeed'>): Estimate =>
+  estimateOf([...bySeed.values()].map((points) => meanAccuracy(points.filter((point) => point.shots === shots))));
+
 /** Null where nothing was measured. */
 const estimateOrNull = (values: readonly number[]): Estimate | null =>
   values.length === 0 ? null : estimateOf(values);
@@ -97,7 +101,7 @@ function resultOf(variant: Variant, all: readonly Variant[], reference: string |
   return {
     ...variant,
     accuracy: estimateOf(seeds.map(meanAccuracy)),
-    zeroShot: estimateOf(seeds.map((points) => meanAccuracy(points.filter(({ shots }) => shots === 0)))),
+    zeroShot: accuracyWith(0, variant),
     aipss: own,
     gain: overSeeds(seeds, meanGain),
     share: theirs && theirs.bySeed.size > 0 ? shareOf(own, overSeeds([...theirs.bySeed.values()], aipss)) : null,
@@ -116,12 +120,19 @@ export function resultsOf({ cells, reference }: DownstreamStudy): VariantResult[
   return variants.filter(({ bySeed }) => bySeed.size > 0).map((variant) => resultOf(variant, variants, reference));
 }
 
-/** One task of a variant: accuracy in percent with each number of examples, and whether it is above chance. */
+/** One task of a variant: accuracy in percent with each number of examples, and how far above chance it is. */
 export interface TaskResult {
   readonly task: string;
   readonly chance: number | null;
   readonly byShots: ReadonlyMap<number, Estimate>;
-  /** Mean over the numbers of examples, against chance plus two errors of as many questions; null where chance is unknown. */
+  /** Over the numbers of examples, in percent. */
+  readonly mean: Estimate;
+  /**
+   * How many standard errors the mean is above chance, of as many questions and of the seeds together; null where chance
+   * is unknown.
+   */
+  readonly errorsAboveChance: number | null;
+  /** Whether these are more than two. */
   readonly isAboveChance: boolean | null;
 }
 
@@ -137,13 +148,20 @@ export function taskResults({ bySeed }: Variant, { tasks, settings }: Downstream
         return [shots, estimateOf(values)] as const;
       }),
     );
-    const all = own.flat();
+    const mean = estimateOf(own.map(meanAccuracy));
+    if (chance === null) return { task, chance, byShots, mean, errorsAboveChance: null, isAboveChance: null };
     // The same questions are asked with every seed and number of examples: they count once.
-    const error = chance === null ? 0 : Math.sqrt((chance * (1 - chance)) / (all[0]?.questions ?? 1));
-    const isAboveChance = chance === null ? null : meanOf(all.map(({ value }) => value)) > chance + 2 * error;
-    return { task, chance, byShots, isAboveChance };
+    const ofQuestions = 100 * Math.sqrt((chance * (1 - chance)) / (own.flat()[0]?.questions ?? 1));
+    const errorsAboveChance = (mean.value - 100 * chance) / Math.hypot(ofQuestions, mean.error ?? 0);
+    return { task, chance, byShots, mean, errorsAboveChance, isAboveChance: errorsAboveChance > 2 };
   });
 }
+
+/** Ways of tuning that every model was measured with: means over ways are compared between models over these alone. */
+export const sharedMethods = (results: readonly VariantResult[], { models }: DownstreamStudy): Method[] =>
+  METHODS.filter((method) =>
+    models.every(({ label }) => results.some((result) => result.model === label && result.method === method)),
+  );
 
 /** Accuracy seed by seed of one variant less that of another, over the seeds of both, in points. */
 export function accuracyDifference(a: Variant, b: Variant): Estimate | null {

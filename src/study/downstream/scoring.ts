@@ -7,6 +7,7 @@ import {
   FEW_SHOT_SEED,
   type PreparedTask,
   prepareTask,
+  type Question,
   type Task,
 } from '../../eval/index.ts';
 import type { Tokenizer } from '../../io/index.ts';
@@ -38,6 +39,20 @@ export interface TaskSource {
 /** Reads the tasks' data; examples are drawn by the seed. */
 export function prepareTasks({ tasks, places, shots, limit }: TaskSource, seed: number): Promise<PreparedTask[]> {
   return Promise.all(tasks.map((task) => prepareTask(task, places, { shots, limit, seed: FEW_SHOT_SEED + seed })));
+}
+
+/**
+ * Accuracy of a guess: the mean of one over the number of choices. Null where something else than a choice is asked, or
+ * nothing.
+ */
+export function chanceOf(questions: readonly Question[]): number | null {
+  let sum = 0;
+  for (const question of questions) {
+    if (question.kind === 'choice') sum += 1 / question.choices.length;
+    else if (question.kind === 'filled') sum += 1 / question.prompts.length;
+    else return null;
+  }
+  return questions.length === 0 ? null : sum / questions.length;
 }
 
 export interface ScoringOptions {

@@ -40,7 +40,7 @@ const COMMON = {
 } as const;
 
 export const PRESETS: Readonly<Record<PresetName, DownstreamSettings>> = {
-  /** For an hour on two quiet cores. */
+  /** For half an hour on two cores with AVX-512, for an hour on slower ones. */
   micro: {
     ...COMMON,
     steps: 60,

@@ -20,7 +20,7 @@ import {
 import type { InstructionSet } from './instructions.ts';
 import { kindOf, type MethodKind, TRIED } from './methods.ts';
 import { allCells, type PlannedModel, trialCells, tunedCells, untunedCells } from './plan.ts';
-import { prepareTasks, scoreModel, type TaskSource } from './scoring.ts';
+import { chanceOf, prepareTasks, scoreModel, type TaskSource } from './scoring.ts';
 import type { DownstreamSettings } from './settings.ts';
 import { Diverged, type TuningPlan, tuneModel } from './tuning.ts';
 
@@ -56,7 +56,7 @@ export interface DownstreamInput {
   readonly reference: string | null;
   readonly settings: DownstreamSettings;
   readonly source: Omit<TaskSource, 'shots' | 'limit' | 'tasks'>;
-  /** Accuracy of a guess, where a task states it. */
+  /** Accuracy of a guess, where a task states it; else it is told from the number of choices. */
   readonly tasks: readonly (Task & { readonly chance?: number })[];
   readonly instructions: InstructionSet;
   /** Folder of the study, where cells and checkpoints are kept. */
@@ -81,6 +81,8 @@ interface OpenStudy {
   readonly store: CellStore;
   /** Differs for other questions or other examples. */
   readonly questions: ReadonlyMap<number, string>;
+  /** Accuracy of a guess, of each task; null where it is not known. */
+  readonly chances: readonly (number | null)[];
 }
 
 async function describeModel({ device, files }: DownstreamInput, { label, folder }: DownstreamModel) {
@@ -101,8 +103,10 @@ async function openStudy(input: DownstreamInput): Promise<OpenStudy> {
   const models: Awaited<ReturnType<typeof describeModel>>[] = [];
   for (const model of input.models) models.push(await describeModel(input, model));
   const questions = new Map<number, string>();
+  let chances: (number | null)[] = [];
   for (let seed = 0; seed < input.settings.seeds; seed++) {
     const tasks = await prepareTasks(taskSource(input), seed);
+    chances = tasks.map((task, i) => input.tasks[i].chance ?? chanceOf(task.questions));
     questions.set(
       seed,
       JSON.stringify(tasks.map((task) => [task.task.name, task.questions.length, task.questions[0]])),
@@ -110,7 +114,7 @@ async function openStudy(input: DownstreamInput): Promise<OpenStudy> {
   }
   const store = new CellStore(input.files, input.out, input.onWarning);
   await store.prepare();
-  return { models, store, questions };
+  return { models, store, questions, chances };
 }
 
 class DownstreamRun {
@@ -262,7 +266,7 @@ class DownstreamRun {
       settings,
       models: this.open.models.map(({ label, folder, family, parameters }) => ({ label, folder, family, parameters })),
       reference,
-      tasks: tasks.map(({ name, summary, chance }) => ({ name, summary, chance: chance ?? null })),
+      tasks: tasks.map(({ name, summary }, i) => ({ name, summary, chance: this.open.chances[i] })),
       instructions: instructions.source,
       device: `${device.name} ${device.backend.variant}`,
       cells: this.cells,

@@ -16,40 +16,37 @@ export const variantName = ({
   precision,
 }: Pick<VariantResult, 'model' | 'method' | 'precision'>): string => `${model}, ${method ?? 'untuned'}, ${precision}`;
 
-export const SUMMARY_HEAD = [
-  'model',
-  'acc 0-shot %',
-  'acc %',
-  'gain',
-  'AIPSS %',
-  'share %',
-  'divergence',
-  'tok/s',
-  'peak MiB',
-];
+/** A variant's figures, by the heads of their columns. */
+const SUMMARY = {
+  model: variantName,
+  'acc 0-shot %': ({ zeroShot }: VariantResult) => estimateText(zeroShot),
+  'acc %': ({ accuracy }: VariantResult) => estimateText(accuracy),
+  gain: ({ gain }: VariantResult) => estimateText(gain),
+  'AIPSS %': ({ aipss }: VariantResult) => estimateText(aipss),
+  'share %': ({ share }: VariantResult) =>
+    share === null ? '–' : share.isMeaningful ? estimateText(share) : 'no meaning',
+  divergence: (result: VariantResult) => estimateText(result.divergence),
+  'tok/s': ({ tokensPerSecond }: VariantResult) => (tokensPerSecond ? tokensPerSecond.value.toFixed(0) : '–'),
+  'peak MiB': ({ peakBytes }: VariantResult) => (peakBytes ? (peakBytes.value / MIB).toFixed(1) : '–'),
+};
 
-/** One variant's figures. */
-export function summaryRow(result: VariantResult): string[] {
-  const { zeroShot, accuracy, gain, aipss, share, divergence, tokensPerSecond, peakBytes } = result;
-  const shareText = share === null ? '–' : share.isMeaningful ? estimateText(share) : 'no meaning';
-  return [
-    variantName(result),
-    estimateText(zeroShot),
-    estimateText(accuracy),
-    estimateText(gain),
-    estimateText(aipss),
-    shareText,
-    estimateText(divergence),
-    tokensPerSecond ? tokensPerSecond.value.toFixed(0) : '–',
-    peakBytes ? (peakBytes.value / MIB).toFixed(1) : '–',
-  ];
-}
+export type SummaryColumn = keyof typeof SUMMARY;
+const SUMMARY_COLUMNS = Object.keys(SUMMARY) as SummaryColumn[];
+
+/** A row for each variant under the heads of these columns. */
+export const summaryTable = (
+  results: readonly VariantResult[],
+  columns: readonly SummaryColumn[] = SUMMARY_COLUMNS,
+): { head: readonly string[]; rows: string[][] } => ({
+  head: columns,
+  rows: results.map((result) => columns.map((column) => SUMMARY[column](result))),
+});
 
 /** Tables for the terminal: variants, and the paper's figures beside ours. */
 export function downstreamSummary(study: DownstreamStudy): string[][][] {
-  const rows = resultsOf(study).map(summaryRow);
+  const { head, rows } = summaryTable(resultsOf(study));
   const findings = findingsOf(study).map(({ question, paper, here }) => [question, paper, here]);
-  return [[SUMMARY_HEAD, ...rows], ...(findings.length > 0 ? [[['', 'paper', 'here'], ...findings]] : [])];
+  return [[[...head], ...rows], ...(findings.length > 0 ? [[['', 'paper', 'here'], ...findings]] : [])];
 }
 
 /** Peak memory over the positions of a step's batch, in KiB; the paper's memory per token. */
@@ -107,7 +104,7 @@ export function downstreamCsv(study: DownstreamStudy): string {
       ...row('mean accuracy, percent', result.accuracy),
       ...row('AIPSS, percent', result.aipss),
       ...row('gain, points', result.gain),
-      ...row('share of the reference, percent', result.share),
+      ...row('share of the reference, percent', result.share?.isMeaningful ? result.share : null),
       ...row('divergence from f32, points', result.divergence),
       ...row('divergence from full f32, points', result.fromFull),
     ];

@@ -31,7 +31,7 @@ p { margin: .5rem 0; max-width: 46rem; } .lead, .note, figcaption { color: var(-
 .scroll { overflow-x: auto; margin: .6rem 0; background: linear-gradient(to right, transparent, var(--paper) 70%) right / 3rem 100% no-repeat local, linear-gradient(to right, transparent, var(--line)) right / 1rem 100% no-repeat scroll; } .scroll:focus-visible { outline: 2px solid var(--s0); }
 table { border-collapse: collapse; font-variant-numeric: tabular-nums; font-size: .92rem; }
 th, td { padding: .3rem .7rem; border-bottom: 1px solid var(--line); text-align: left; white-space: nowrap; } td.n, th.n { text-align: right; } th { font-weight: 600; }
-tbody th { font-weight: 400; white-space: normal; min-width: 5rem; max-width: 22rem; } .named tbody th { min-width: 9rem; } td.alert, th.alert { color: var(--alert); font-weight: 600; }
+tbody th { font-weight: 400; white-space: normal; min-width: 5rem; max-width: 22rem; } .named tbody th { min-width: 9rem; } td.prose { white-space: normal; min-width: 8rem; overflow-wrap: anywhere; } td.alert, th.alert { color: var(--alert); font-weight: 600; }
 .callout { border: 1px solid var(--line); border-left: .35rem solid var(--s0); background: var(--card); border-radius: .3rem; padding: .5rem .9rem; margin: 1rem 0; } .callout.alert { border-left-color: var(--alert); }
 .facts { display: grid; grid-template-columns: repeat(auto-fit, minmax(9.5rem, 1fr)); gap: .7rem; margin: 1rem 0; padding: 0; } .facts div { border: 1px solid var(--line); border-radius: .4rem; padding: .5rem .8rem; background: var(--card); }
 .facts dt { color: var(--soft); font-size: .82rem; } .facts dd { margin: 0; font-size: 1.15rem; font-weight: 600; } .facts .alert dd { color: var(--alert); }
@@ -40,7 +40,7 @@ pre { white-space: pre-wrap; overflow-wrap: anywhere; border: 1px solid var(--li
 figure { margin: 1rem 0; } figure svg { display: block; max-width: 100%; height: auto; color: var(--ink); background: none !important; overflow: visible; } .narrow { display: none !important; }
 .legend { display: flex; gap: .3rem 1.2rem; flex-wrap: wrap; margin: .2rem 0; padding: 0; list-style: none; font-size: .9rem; } .swatch { display: inline-block; width: .8rem; height: .8rem; border-radius: .15rem; margin-right: .35rem; }
 details { margin: .3rem 0 1rem; } summary { cursor: pointer; color: var(--soft); font-size: .9rem; }
-@media (max-width: 640px) { .wide { display: none !important; } figure .narrow { display: block !important; } h1 { font-size: 1.35rem; } th, td { padding: .3rem .5rem; } }
+@media (max-width: 640px) { .wide { display: none !important; } figure .narrow { display: block !important; } h1 { font-size: 1.35rem; } th, td { padding: .3rem .5rem; } .stacked thead { display: none; } .stacked tr { display: block; border-bottom: 1px solid var(--line); padding: .3rem 0; } .stacked th, .stacked td { display: block; border: 0; padding: .1rem 0; text-align: left; white-space: normal; max-width: none; } .stacked td::before { content: attr(data-head) ': '; color: var(--soft); } td.prose { min-width: 6rem; } }
 @media print { details { display: none; } body { max-width: none; } }`;
 
 export interface Page {

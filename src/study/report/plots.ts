@@ -3,12 +3,14 @@ import * as Plot from '@observablehq/plot';
 import { figure, formatNumber, logTick, logTicks, type Size } from './figure.ts';
 import type { Html } from './html.ts';
 import { seriesColor } from './page.ts';
-import type { Cell } from './table.ts';
+import type { Cell, DataTable } from './table.ts';
 
 export interface Axis {
   readonly label: string;
   /** Logarithmic axes leave out what is not above 0. */
   readonly type?: 'linear' | 'log';
+  /** Where a linear axis is marked, if not at round numbers. */
+  readonly ticks?: readonly number[];
 }
 
 /** `low` and `high` bound a band or an error bar. */
@@ -37,10 +39,16 @@ export interface LinePlot {
 
 const isDrawn = (axis: Axis, value: number): boolean => Number.isFinite(value) && (axis.type !== 'log' || value > 0);
 
+const shortTick = (tick: number): string => formatNumber(tick);
+
 /** An axis of a drawing over these values. */
 function scaleOf(axis: Axis, values: readonly number[], grid: boolean, most: number) {
-  if (axis.type !== 'log' || values.length === 0) return { label: axis.label, grid, ticks: most };
-  return { label: axis.label, grid, type: 'log' as const, ticks: logTicks(values, most), tickFormat: logTick };
+  const { label, type, ticks = most } = axis;
+  if (type === 'log' && values.length > 0) {
+    return { label, grid, type, ticks: logTicks(values, most), tickFormat: logTick };
+  }
+  const isFlat = new Set(values).size === 1; // its one tick would have all the digits that there are
+  return { label, grid, ticks, ...((axis.ticks || isFlat) && { tickFormat: shortTick }) };
 }
 
 function drawLines({ x, y, lines }: LinePlot, size: Size): Plot.PlotOptions {
@@ -89,16 +97,23 @@ export function linePlot(plot: LinePlot): Html {
   const { x, y, lines, description } = plot;
   const places = [...new Set(lines.flatMap((line) => line.points.map((p) => p.x)))].sort((a, b) => a - b);
   const shown = places.length > 64 ? places.filter((_, i) => i % Math.ceil(places.length / 64) === 0) : places;
-  const rows = shown.map((at): Cell[] => {
-    const cells = lines.map(({ points }) => {
-      const point = points.find((p) => p.x === at);
-      return point ? boundedText(point.y, point.low, point.high) : '–';
-    });
-    return [formatNumber(at, 6), ...cells];
-  });
+  const textAt = ({ points }: Line, at: number): string => {
+    const point = points.find((p) => p.x === at);
+    return point ? boundedText(point.y, point.low, point.high) : '–';
+  };
   const legend = lines.flatMap(({ label, series, isDashed }, i) => (isDashed ? [] : [{ label, series: series ?? i }]));
   const title = `Plot: ${y.label} by ${x.label}`;
-  const data = { head: [x.label, ...lines.map(({ label }) => label)], rows };
+  const names = shown.map((at) => formatNumber(at, 6));
+  const data: DataTable =
+    lines.length > shown.length // the longer side goes down
+      ? {
+          head: [`${x.label}:`, ...names],
+          rows: lines.map((line): Cell[] => [line.label, ...shown.map((at) => textAt(line, at))]),
+        }
+      : {
+          head: [x.label, ...lines.map(({ label }) => label)],
+          rows: shown.map((at, i): Cell[] => [names[i], ...lines.map((line) => textAt(line, at))]),
+        };
   return figure({ title, description, legend, draw: (size) => drawLines(plot, size), data });
 }
 
@@ -143,7 +158,7 @@ function drawIntervals({ x, intervals, reference }: IntervalPlot, names: readonl
   const isNarrow = size.name === 'narrow';
   return {
     height: 56 + rows.length * (names.length * ROW_HEIGHT + 8),
-    marginLeft: Math.min(isNarrow ? 130 : 320, 16 + longest * size.fontSize * 0.58),
+    marginLeft: Math.min(isNarrow ? 155 : 320, 16 + longest * size.fontSize * 0.58),
     marginRight: 14,
     marginBottom: 38,
     x: scaleOf(x, values, true, isNarrow ? 4 : 8),

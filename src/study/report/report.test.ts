@@ -53,7 +53,24 @@ describe('pieces', () => {
     const document = documentOf(dataTable({ head: ['name', 'n', 'estimate', 'verdict', 'mixed'], rows }));
     const classes = [...document.querySelectorAll('tbody tr:first-child > *')].map((cell) => cell.className);
     assert.deepEqual(classes, ['', 'n', 'n', 'alert', '']);
+    assert.equal(document.querySelectorAll('[data-head]').length, 0);
     assert.equal(document.querySelectorAll('tbody th[scope=row]').length, 2);
+  });
+});
+
+describe('tables of sentences', () => {
+  const long = 'none of 18 that were measured, by two errors';
+  const document = documentOf(
+    dataTable({ head: ['question', 'paper', 'here'], rows: [['gain', '38 %', long]], isStacked: true }),
+  );
+
+  it('break words in long columns alone, and name each cell where they are stacked', () => {
+    const cells = [...document.querySelectorAll('td')].map((td) => [td.className, td.getAttribute('data-head')]);
+    assert.deepEqual(cells, [
+      ['n', 'paper'],
+      ['prose', 'here'],
+    ]);
+    assert.equal(document.querySelector('table')!.className, 'plain stacked');
   });
 });
 
@@ -122,6 +139,41 @@ describe('plots', () => {
       });
       assert.equal(documentOf(none).querySelectorAll('svg[role=img]').length, 2);
     }
+  });
+
+  it('mark an axis where they are told to, and have their figures along the shorter side', () => {
+    const points = [0, 1, 3, 5].map((x) => ({ x, y: x }));
+    const names = ['a', 'b', 'c', 'd', 'e'];
+    const document = documentOf(
+      linePlot({
+        description: 'd',
+        x: { label: 'examples', ticks: [0, 1, 3, 5] },
+        y: { label: 'y' },
+        lines: names.map((name) => line(points, name)),
+      }),
+    );
+    const marks = [...document.querySelector('svg')!.querySelectorAll('[aria-label="x-axis tick label"] text')];
+    assert.deepEqual(
+      marks.map((mark) => mark.textContent),
+      ['0', '1', '3', '5'],
+    );
+    const head = [...document.querySelectorAll('details thead th')].map((th) => th.textContent);
+    assert.deepEqual(head, ['examples:', '0', '1', '3', '5']);
+    const rows = [...document.querySelectorAll('details tbody tr')].map((row) =>
+      [...row.children].map((c) => c.textContent),
+    );
+    assert.deepEqual(rows[1], ['b', '0', '1', '3', '5']);
+    assert.equal(rows.length, 5);
+  });
+
+  it('mark a flat axis in few digits', () => {
+    const points = [0, 1].map((x) => ({ x, y: 200 / 3 }));
+    const flat = linePlot({ description: 'd', x: { label: 'x' }, y: { label: 'y' }, lines: [line(points)] });
+    const marks = [...documentOf(flat).querySelectorAll('[aria-label="y-axis tick label"] text')];
+    assert.deepEqual(
+      marks.map((mark) => mark.textContent),
+      ['66.7', '66.7'],
+    );
   });
 
   it('give each series of a row a dot of its own', () => {

@@ -14,30 +14,36 @@ const textOf = (cell: Cell): string => (typeof cell === 'object' ? cell.text : S
 /** A number with its unit, an interval, or none where there is nothing to tell: such columns are aligned right. */
 const NUMERIC = /^(?:[-–—]|[-−+]?[\d.,]+(?:e[-−+]?\d+)?(?: ?[±–] ?[-−\d.,e]+)?\s*(?:%|s|x|MiB|GiB|tokens)?)$/;
 
-/** Characters of a row's name from which on names want room. */
-const LONG_NAME = 24;
+/** Characters from which on a row's name wants room, and words in a column are broken into lines. */
+const LONG_TEXT = 24;
 
 export interface DataTable {
   readonly head: readonly string[];
   readonly rows: readonly (readonly Cell[])[];
   /** What the table is of; stands above it, and is read aloud with it. */
   readonly caption?: string;
+  /** On a phone a row's cells stand below its name, each after the head of its column: for tables of sentences. */
+  readonly isStacked?: boolean;
 }
 
 /** The first column names its row. */
-export function dataTable({ head, rows, caption }: DataTable): Html {
+export function dataTable({ head, rows, caption, isStacked = false }: DataTable): Html {
   const isNumeric = head.map((_, c) => c > 0 && rows.length > 0 && rows.every((row) => NUMERIC.test(textOf(row[c]))));
-  const classOf = (c: number, isAlert: boolean) => [isNumeric[c] && 'n', isAlert && 'alert'].filter(Boolean).join(' ');
+  const isProse = head.map((_, c) => c > 0 && !isNumeric[c] && rows.some((row) => textOf(row[c]).length > LONG_TEXT));
+  const classOf = (c: number, isAlert: boolean) =>
+    [isNumeric[c] && 'n', isProse[c] && 'prose', isAlert && 'alert'].filter(Boolean).join(' ');
   const cell = (value: Cell, c: number) => {
     const name = classOf(c, typeof value === 'object' && value.alert);
     if (c === 0) return html`<th scope="row" class="${name}">${textOf(value)}</th>`;
+    if (isStacked) return html`<td class="${name}" data-head="${head[c]}">${textOf(value)}</td>`;
     return html`<td class="${name}">${textOf(value)}</td>`;
   };
   const heads = head.map((name, c) => html`<th scope="col" class="${classOf(c, false)}">${name}</th>`);
-  const isNamed = rows.some(([name]) => textOf(name).length > LONG_NAME);
+  const isNamed = rows.some(([name]) => textOf(name).length > LONG_TEXT);
+  const kind = `${isNamed ? 'named' : 'plain'}${isStacked ? ' stacked' : ''}`;
   const body = rows.map((row) => html`<tr>${row.map(cell)}</tr>\n`);
   const title = caption ? html`<p class="note">${caption}</p>` : null;
-  return html`${title}<div class="scroll" tabindex="0" role="region" aria-label="${caption ?? head.join(', ')}"><table class="${isNamed ? 'named' : 'plain'}"><thead><tr>${heads}</tr></thead><tbody>
+  return html`${title}<div class="scroll" tabindex="0" role="region" aria-label="${caption ?? head.join(', ')}"><table class="${kind}"><thead><tr>${heads}</tr></thead><tbody>
 ${body}</tbody></table></div>`;
 }
 
