@@ -1,6 +1,6 @@
 /** `krait study downstream` on models of a few kilobytes: its cells, what it keeps, what it refuses; its page in a browser. */
 import assert from 'node:assert/strict';
-import { copyFileSync, readdirSync, readFileSync, statSync, writeFileSync } from 'node:fs';
+import { copyFileSync, cpSync, readdirSync, readFileSync, statSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { after, before, describe, it } from 'node:test';
 import { fileURLToPath } from 'node:url';
@@ -144,6 +144,29 @@ describe('krait study downstream', () => {
     assert.ok(
       scored.every(({ scores }) => scores!.points.length === 2 && scores!.points.every(({ task }) => task === 'piqa')),
     );
+  });
+
+  it('measures again what other examples or questions were asked of', async () => {
+    const data = at('changed');
+    cpSync(dataDir, data, { recursive: true });
+    const changed = (...flags: string[]) =>
+      krait('study', 'downstream', ...COMMON, ...SMALL, ...MODELS, '--data-dir', data, '--out', at('again'), ...flags);
+    const cells = join(at('again'), 'cells');
+    const time = () => statSync(join(cells, '0-tiny-untuned-f32-seed-0.json')).mtimeMs;
+    assert.equal((await changed('--cells', '1')).code, 0);
+    for (const split of ['train', 'validation']) {
+      const before = time();
+      assert.equal((await changed('--cells', '1', '--resume')).code, 0);
+      assert.equal(time(), before, `${split}: the same data was measured again`);
+      const path = join(data, 'piqa', `${split}.jsonl`);
+      const rows = readFileSync(path, 'utf8').split('\n');
+      writeFileSync(
+        path,
+        [...rows.slice(0, 1), ...rows.slice(1).map((row) => row.replace('"sol1": "', '"sol1": "Not '))].join('\n'),
+      );
+      assert.equal((await changed('--cells', '1', '--resume')).code, 0);
+      assert.notEqual(time(), before, `${split}: a cell of other data was kept`);
+    }
   });
 
   it('takes rates and lengths of trials, and tells chance from the choices', async () => {

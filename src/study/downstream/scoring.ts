@@ -1,5 +1,6 @@
 /** Zero- and few-shot scores of a model as it stands: accuracy of each task with each number of examples. */
 
+import { textHash } from '../../data/index.ts';
 import type { DataPlaces } from '../../eval/index.ts';
 import {
   answerRequests,
@@ -53,6 +54,19 @@ export function chanceOf(questions: readonly Question[]): number | null {
     else return null;
   }
   return questions.length === 0 ? null : sum / questions.length;
+}
+
+/** Differs for other questions, answers or examples, with any number of examples. */
+export async function askedHash(tasks: readonly PreparedTask[], shots: readonly number[]): Promise<string> {
+  const hashes: string[] = [];
+  for (const { task, ask } of tasks) {
+    for (const count of shots) {
+      // A question's first request has the examples in front of it.
+      const asked = ask(count).map(({ question, requests }) => [question, requests[0]]);
+      hashes.push(await textHash(JSON.stringify([task.name, task.version, count, asked])));
+    }
+  }
+  return textHash(hashes.join());
 }
 
 export interface ScoringOptions {

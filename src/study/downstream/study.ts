@@ -20,7 +20,7 @@ import {
 import type { InstructionSet } from './instructions.ts';
 import { kindOf, type MethodKind, TRIED } from './methods.ts';
 import { allCells, type PlannedModel, trialCells, tunedCells, untunedCells } from './plan.ts';
-import { chanceOf, prepareTasks, scoreModel, type TaskSource } from './scoring.ts';
+import { askedHash, chanceOf, prepareTasks, scoreModel, type TaskSource } from './scoring.ts';
 import type { DownstreamSettings } from './settings.ts';
 import { Diverged, type TuningPlan, tuneModel } from './tuning.ts';
 
@@ -107,10 +107,7 @@ async function openStudy(input: DownstreamInput): Promise<OpenStudy> {
   for (let seed = 0; seed < input.settings.seeds; seed++) {
     const tasks = await prepareTasks(taskSource(input), seed);
     chances = tasks.map((task, i) => input.tasks[i].chance ?? chanceOf(task.questions));
-    questions.set(
-      seed,
-      JSON.stringify(tasks.map((task) => [task.task.name, task.questions.length, task.questions[0]])),
-    );
+    questions.set(seed, await askedHash(tasks, input.settings.shots));
   }
   const store = new CellStore(input.files, input.out, input.onWarning);
   await store.prepare();
@@ -170,7 +167,8 @@ class DownstreamRun {
     const { input, open } = this;
     const { contents } = this.modelOf(spec);
     const { shots, limit, seeds: _, methods: __, precisions: ___, rates: ____, ...tuning } = input.settings;
-    const common = { version: VERSION, spec, contents, device: input.device.name };
+    const { name, backend } = input.device;
+    const common = { version: VERSION, spec, contents, device: `${name} ${backend.variant}` };
     const scored = spec.kind === 'trial' ? null : { shots, limit, questions: open.questions.get(spec.seed) };
     if (spec.kind === 'untuned') return { ...common, scored };
     const rate = spec.kind === 'tuned' ? this.rateOf(spec) : spec.rate;
