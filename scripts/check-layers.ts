@@ -44,7 +44,7 @@ export const LAYERS: Readonly<Record<string, readonly string[]>> = {
 /** Folders with entries besides their own `index.ts`: `entry/index.ts` or `entry.ts`. */
 const ENTRIES: Readonly<Record<string, readonly string[]>> = {
   platform: ['node', 'browser'],
-  backend: ['reference', 'native', 'wasm', 'webgpu'],
+  backend: ['select', 'reference', 'native', 'wasm', 'webgpu'],
   models: ['generate'],
   tune: ['trainer'],
   eval: ['metrics'],

@@ -2,7 +2,7 @@
  * Krait in Node: a model from a folder or the hub with everything that belongs to it. The parts (models, generation,
  * tuning, what they read and write) are exported beside it; `krait/tensor` is the engine alone, without anything of Node.
  */
-export { type DeviceOptions, openBackend } from './backend/index.ts';
+export { type DeviceOptions, openBackend } from './backend/select.ts';
 export * from './core/index.ts';
 export {
   ALL_LINEAR,

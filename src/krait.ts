@@ -1,5 +1,5 @@
 /** A language model with its tokenizer and device: load, generate, score, fine-tune, adapt, merge, save. */
-import { type DeviceOptions, openBackend } from './backend/index.ts';
+import { type DeviceOptions, openBackend } from './backend/select.ts';
 import { type DType, KraitError } from './core/index.ts';
 import { copySideFiles, loadTokenizer, resolveModel, type Tokenizer } from './io/index.ts';
 import {

@@ -6,7 +6,7 @@ import assert from 'node:assert/strict';
 import { readFileSync } from 'node:fs';
 import { after, before, describe, it } from 'node:test';
 import { fileURLToPath } from 'node:url';
-import { openBackend } from '../src/backend/index.ts';
+import { openBackend } from '../src/backend/select.ts';
 import {
   answerRequests,
   type EvalRequest,

@@ -5,8 +5,9 @@
 import assert from 'node:assert/strict';
 import { after, describe, it } from 'node:test';
 import { launchSeconds, productFlops, productLaunch } from '../bench/lanes/product.ts';
-import { openBackend, type Profile } from '../src/backend/index.ts';
+import type { Profile } from '../src/backend/index.ts';
 import { createNativeBackend, nativeAvailability } from '../src/backend/native/index.ts';
+import { openBackend } from '../src/backend/select.ts';
 import type { DType } from '../src/core/index.ts';
 import { decodeBytes, measureSpeed, randomModel, shapeConfig, type Work, workRounds } from '../src/study/index.ts';
 import { Device } from '../src/tensor/index.ts';

@@ -1,5 +1,5 @@
 /** Krait as a contestant in scoring: each round answers all requests of tasks, as `krait eval run` does. */
-import { openBackend } from '../../src/backend/index.ts';
+import { openBackend } from '../../src/backend/select.ts';
 import { answerRequests, type EvalRequest, prepareTask, selectTasks } from '../../src/eval/index.ts';
 import { loadTokenizer } from '../../src/io/index.ts';
 import { loadModel } from '../../src/models/index.ts';

@@ -1,5 +1,6 @@
 /** Krait as a contestant: rounds of reading, writing or learning on a model of random weights. */
-import { type DeviceName, kernelRows, measureRoofs, openBackend, type Profile } from '../../src/backend/index.ts';
+import { type DeviceName, kernelRows, measureRoofs, type Profile } from '../../src/backend/index.ts';
+import { openBackend } from '../../src/backend/select.ts';
 import type { DType } from '../../src/core/index.ts';
 import { loadModel } from '../../src/models/index.ts';
 import { NodeFileSystem } from '../../src/platform/node/index.ts';

@@ -1,5 +1,6 @@
 /** Krait's matrix product as a contestant: each round the peak of the vector units and then every shape. */
-import { type Backend, type DeviceName, openBackend } from '../../src/backend/index.ts';
+import type { Backend, DeviceName } from '../../src/backend/index.ts';
+import { openBackend } from '../../src/backend/select.ts';
 import type { DType } from '../../src/core/index.ts';
 import { type Contestant, serve } from '../suite/serve.ts';
 import { launchSeconds, type ProductShape, productFlops, productLaunch } from './product.ts';

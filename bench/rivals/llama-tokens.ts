@@ -16,7 +16,7 @@ import { copyFile, mkdtemp, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { parseArgs } from 'node:util';
-import { openBackend } from '../../src/backend/index.ts';
+import { openBackend } from '../../src/backend/select.ts';
 import { type DType, HostRandom } from '../../src/core/index.ts';
 import { GGUF_TYPES, type GgufType, loadTokenizer } from '../../src/io/index.ts';
 import { generate } from '../../src/models/generate/index.ts';

@@ -3,7 +3,7 @@ import { execFileSync } from 'node:child_process';
 import { readFileSync } from 'node:fs';
 import { cpus, totalmem } from 'node:os';
 import { fileURLToPath } from 'node:url';
-import { openBackend } from '../../src/backend/index.ts';
+import { openBackend } from '../../src/backend/select.ts';
 
 export interface Machine {
   readonly cpu: string;

@@ -2,7 +2,7 @@
 import { existsSync } from 'node:fs';
 import { rename, rm } from 'node:fs/promises';
 import { join } from 'node:path';
-import { openBackend } from '../../src/backend/index.ts';
+import { openBackend } from '../../src/backend/select.ts';
 import type { GgufType } from '../../src/io/index.ts';
 import { convertToGguf, saveModel } from '../../src/models/index.ts';
 import { NodeFileSystem } from '../../src/platform/node/index.ts';

@@ -6,4 +6,3 @@ export * from './profile.ts';
 export * from './profile-cost.ts';
 export * from './profile-report.ts';
 export { measureRoofs, type Roofs } from './profile-roofs.ts';
-export * from './select.ts';

@@ -1,13 +1,8 @@
 /** `krait devices`: what is there, what is missing and why, and how fast each device is here. */
 import { cpus, freemem, totalmem } from 'node:os';
 import type { Command } from 'commander';
-import {
-  type Backend,
-  DEVICE_NAMES,
-  deviceCandidate,
-  command as kernelCommand,
-  type TensorArg,
-} from '../backend/index.ts';
+import { type Backend, command as kernelCommand, type TensorArg } from '../backend/index.ts';
+import { DEVICE_NAMES, deviceCandidate } from '../backend/select.ts';
 import { formatBytes, table } from './output.ts';
 import { type CommonOptions, Output, withCommonOptions } from './session.ts';
 

@@ -1,6 +1,7 @@
 /** What most commands need first: common options, a device, a model with its tokenizer and adapter. */
 import { type Command, InvalidArgumentError, Option } from 'commander';
-import { type DeviceName, openBackend } from '../backend/index.ts';
+import type { DeviceName } from '../backend/index.ts';
+import { openBackend } from '../backend/select.ts';
 import { type DType, UsageError } from '../core/index.ts';
 import { loadTokenizer, resolveModel, type Tokenizer } from '../io/index.ts';
 import { type LanguageModel, loadModel } from '../models/index.ts';

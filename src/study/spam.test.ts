@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { fileURLToPath } from 'node:url';
-import { openBackend } from '../backend/index.ts';
+import { openBackend } from '../backend/select.ts';
 import type { SpamCorpus, SpamRecord } from '../data/index.ts';
 import { NodeFileSystem } from '../platform/node/index.ts';
 import { Device } from '../tensor/index.ts';

@@ -3,7 +3,7 @@ import { appendFileSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { after, before, describe, it } from 'node:test';
-import { openBackend } from '../../backend/index.ts';
+import { openBackend } from '../../backend/select.ts';
 import { loadTokenizer, type Tokenizer } from '../../io/index.ts';
 import { type LanguageModel, loadModel, scoreTokens } from '../../models/index.ts';
 import { NodeFileSystem } from '../../platform/node/index.ts';

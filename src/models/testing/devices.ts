@@ -1,5 +1,6 @@
 /** The devices that a test runs on. One that is not there is skipped with its reason, or fails if it is required. */
-import { DEVICE_NAMES, type DeviceName, deviceCandidate, KERNEL_NAMES } from '../../backend/index.ts';
+import { type DeviceName, KERNEL_NAMES } from '../../backend/index.ts';
+import { DEVICE_NAMES, deviceCandidate } from '../../backend/select.ts';
 import { Device } from '../../tensor/index.ts';
 
 export interface TestDevice {

@@ -4,7 +4,7 @@ import { mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { describe, it } from 'node:test';
-import { openBackend } from '../../backend/index.ts';
+import { openBackend } from '../../backend/select.ts';
 import { HostRandom } from '../../core/index.ts';
 import type { LanguageModel } from '../../models/index.ts';
 import { NodeFileSystem } from '../../platform/node/index.ts';
