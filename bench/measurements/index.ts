@@ -3,6 +3,7 @@ import type { Measurement } from '../suite/measurement.ts';
 import { agreement } from './agreement.ts';
 import { coldStart } from './cold-start.ts';
 import { prefixes, scoring, scoringSmall } from './evaluation.ts';
+import { forecast } from './forecast.ts';
 import { decode, prefill } from './inference.ts';
 import { longPrefill, longStep } from './long.ts';
 import { matmul, wasmMatmul } from './matmul.ts';
@@ -24,6 +25,7 @@ export const MEASUREMENTS: readonly Measurement[] = [
   threads,
   longPrefill,
   longStep,
+  forecast,
   prefixes,
   scoringSmall,
   scoring,

@@ -53,6 +53,16 @@ export const ROWS = {
     asked: '2x',
     limit: '-',
   },
+  forecast: {
+    what: 'an epoch of MambaTS: the time of the same model in PyTorch with a sequential scan over that of Krait',
+    asked: '5x',
+    limit: '-',
+  },
+  lookback: {
+    what: 'a training step of MambaTS, look-back of 5,760 over 720',
+    asked: 'at most 8.8x',
+    limit: '8x',
+  },
   'long-speed': {
     what: 'tokens per second of prefill and of a training step at 16,384 tokens over that at 1,024',
     asked: '0.9',
