@@ -65,8 +65,9 @@ describe('krait forecast', () => {
     const result = JSON.parse(stdout);
     assert.deepEqual(
       result.comparison.map(({ model }: { model: string }) => model),
-      ['mambats', 'dlinear', 'seasonal-naive', 'drift'],
+      ['mambats', 'ridge', 'dlinear', 'seasonal-naive', 'drift'],
     );
+    assert.deepEqual([result.fit.loss, result.fit.settings.shortcut], ['mae', true], 'not the tuned recipe');
     for (const { windows, mse } of result.comparison) assert.ok(windows === 64 - 4 + 1 && mse > 0);
     assert.deepEqual(
       result.coverage.map(({ level }: { level: number }) => level),

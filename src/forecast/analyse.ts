@@ -23,6 +23,9 @@ export interface AnalysisInput {
   onEval?(epoch: number, loss: number): void;
 }
 
+/** Models that every other has to beat. */
+const LINEAR_MODELS = ['ridge', 'dlinear'] as const;
+
 export interface Comparison extends Score {
   readonly model: ForecastModelName;
 }
@@ -64,8 +67,8 @@ function settingsFor({ series, model, horizon, changes, seed }: AnalysisInput): 
   const settings = { ...changes.settings, patch: changes.settings?.patch ?? defaultPatch(lookback) };
   const stride = Math.max(1, Math.floor(settings.patch / 2));
   return fitSettings(model, '', horizon, seed, {
-    recipe: 'tuned',
     ...changes,
+    recipe: changes.recipe ?? 'tuned',
     lookback,
     settings: { ...settings, stride },
   });
@@ -110,16 +113,16 @@ async function compare(
   signal?.throwIfAborted();
   const test = windowStarts(splits.test, fit);
   const rows: Comparison[] = [{ model: fit.model, ...(await scoreWindows(fitted.forecaster, series, test, signal)) }];
-  if (fit.model !== 'dlinear') {
+  for (const model of LINEAR_MODELS.filter((name) => name !== fit.model)) {
     const changes = { lookback: fit.lookback };
     const linear = await fitForecaster({
       device,
       series,
       splits,
-      fit: fitSettings('dlinear', 'ett', fit.horizon, input.seed, changes),
+      fit: fitSettings(model, 'ett', fit.horizon, input.seed, changes),
       signal,
     });
-    rows.push({ model: 'dlinear', ...(await scoreWindows(linear.forecaster, series, test, signal)) });
+    rows.push({ model, ...(await scoreWindows(linear.forecaster, series, test, signal)) });
     linear.forecaster.model.dispose();
   }
   for (const model of NAIVE_MODELS) {

@@ -162,10 +162,10 @@ export class ForecastTask implements TrainingTask<Batch> {
     );
   }
 
-  /** The order that evaluations read the variables in; null where the model does not see it. */
+  /** The order that evaluations read the variables in; null where the model does not see it, or nothing was learned yet. */
   private currentOrder(): number[] | null {
     const { model, solver, seed } = this.input;
-    if (!model.isOrdered || solver === 'none' || !this.permutes) return null;
+    if (!model.isOrdered || solver === 'none' || !this.permutes || this.costs.isEmpty) return null;
     return this.costs.order(solver, seed);
   }
 

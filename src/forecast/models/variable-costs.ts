@@ -38,6 +38,11 @@ export class VariableCosts {
     });
   }
 
+  /** Whether nothing was credited yet. */
+  get isEmpty(): boolean {
+    return this.counts.every((count) => count === 0);
+  }
+
   /** Mean costs; what was never seen costs the mean of what was. */
   means(): Float64Array {
     const total = this.counts.reduce((sum, c) => sum + c, 0);
