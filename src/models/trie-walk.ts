@@ -12,9 +12,8 @@ import { type ScoredRow, scoreTargets } from './target-scores.ts';
 const MOST_ROWS = 256;
 /** Bytes of a batch's states, where the size of a batch is ours to choose. */
 const STATE_BYTES = 512 * 2 ** 20;
-/** A batch of this many tokens keeps a device busy; from there on padding decides. */
-const ENOUGH_TOKENS = 512;
-const MOST_PADDING = 1.25;
+/** What a batch costs besides its positions, in positions: weights that are read, launches. */
+const BATCH_COST = 48;
 
 /** Nodes whose parents' states are rows of one state, which the last user disposes of. */
 interface Batch {
@@ -28,30 +27,36 @@ function release(parents: Batch['parents']): void {
   if (parents && --parents.users === 0) parents.state.dispose();
 }
 
-/** Nodes and the rows of their parents, sorted by length and cut into batches. */
-function batchesOf(
-  nodes: readonly { node: TrieNode; row: number }[],
-  most: (length: number) => number,
-  isFixed: boolean,
-): { node: TrieNode; row: number }[][] {
+interface Entry {
+  readonly node: TrieNode;
+  readonly row: number;
+}
+
+/**
+ * Nodes and the rows of their parents, sorted by length and cut into batches: where `isFixed`, of as many as may be; else
+ * so that all batches together compute the least, padding and their own costs included.
+ */
+function batchesOf(nodes: readonly Entry[], most: (length: number) => number, isFixed: boolean): Entry[][] {
   const sorted = [...nodes].sort((a, b) => a.node.tokens.length - b.node.tokens.length);
-  const batches: (typeof sorted)[] = [];
-  let tokens = 0;
-  for (const entry of sorted) {
-    const { length } = entry.node.tokens;
-    const last = batches.at(-1);
-    const padded = ((last?.length ?? 0) + 1) * length;
-    const isWasteful = tokens >= ENOUGH_TOKENS && padded > MOST_PADDING * (tokens + length);
-    const isFull = last && last.length >= most(entry.node.start + length);
-    if (last && !isFull && (isFixed || !(isWasteful || padded > MOST_POSITIONS))) {
-      last.push(entry);
-      tokens += length;
-    } else {
-      batches.push([entry]);
-      tokens = length;
+  if (isFixed) {
+    const size = most(0);
+    return Array.from({ length: Math.ceil(sorted.length / size) }, (_, i) => sorted.slice(i * size, (i + 1) * size));
+  }
+  // The least cost of the first j nodes, and where their last batch begins.
+  const least = new Float64Array(sorted.length + 1);
+  const begins = new Int32Array(sorted.length + 1);
+  for (let j = 1; j <= sorted.length; j++) {
+    const { start, tokens } = sorted[j - 1].node;
+    const rows = j > 1 ? Math.min(most(start + tokens.length), Math.floor(MOST_POSITIONS / tokens.length)) : 1;
+    least[j] = Number.POSITIVE_INFINITY;
+    for (let i = j - 1; i >= Math.max(0, j - Math.max(1, rows)); i--) {
+      const cost = least[i] + BATCH_COST + (j - i) * tokens.length;
+      if (cost < least[j]) [least[j], begins[j]] = [cost, i];
     }
   }
-  return batches;
+  const batches: Entry[][] = [];
+  for (let j = sorted.length; j > 0; j = begins[j]) batches.push(sorted.slice(begins[j], j));
+  return batches.reverse();
 }
 
 /** Ids and flags of one piece of the nodes' tokens, padded on the right. */
@@ -118,7 +123,7 @@ export class Walk {
   }
 
   /** Adds nodes that go on from rows of a state, which the walk then owns; the shortest are taken first. */
-  push(nodes: readonly { node: TrieNode; row: number }[], state: ModelState | null): void {
+  push(nodes: readonly Entry[], state: ModelState | null): void {
     const batches = batchesOf(nodes, this.most, this.isFixed);
     const parents = state && { state, users: batches.length };
     for (const batch of batches.reverse()) {
