@@ -25,11 +25,27 @@ const output = (name: string, ...args: string[]): string => {
 };
 
 it('every example is run here', () => {
-  assert.deepEqual(readdirSync(join(root, 'examples')).sort(), ['engine.ts', 'fine-tune.ts', 'generate.ts']);
+  assert.deepEqual(readdirSync(join(root, 'examples')).sort(), [
+    'engine.ts',
+    'fine-tune.ts',
+    'forecast.ts',
+    'generate.ts',
+  ]);
 });
 
 it('examples/engine.ts learns XOR', () => {
   assert.match(output('engine.ts'), /answers: -?0\.00 1\.00 1\.00 -?0\.00/);
+});
+
+it('examples/forecast.ts forecasts the made-up hours better than the day before', () => {
+  const printed = output('forecast.ts');
+  const scores = new Map(
+    [...printed.matchAll(/^(\S+): MSE ([\d.]+), MAE/gm)].map(([, model, mse]) => [model, Number(mse)]),
+  );
+  assert.ok(scores.get('mambats')! < scores.get('seasonal-naive')! / 4, printed);
+  const rows = [...printed.matchAll(/^2024-03-11 \d\d:00:00: visits ([\d.]+) \(([\d.]+) to ([\d.]+)\)$/gm)];
+  assert.equal(rows.length, 4, printed);
+  for (const [, value, low, high] of rows) assert.ok(Number(low) <= Number(value) && Number(value) <= Number(high));
 });
 
 it('examples/generate.ts streams, stops at a signal and completes a batch', () => {

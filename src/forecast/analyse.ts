@@ -59,6 +59,10 @@ export function defaultLookback(rows: number, horizon: number): number {
   return LOOKBACKS.find(fits) ?? LOOKBACKS[LOOKBACKS.length - 1];
 }
 
+/** Steps of an epoch that rates were found with; a shorter series takes larger ones, so that an epoch gets as far. */
+const USUAL_STEPS = 245;
+const MOST_FASTER = 30;
+
 /** Eight patches or more. */
 const defaultPatch = (lookback: number): number => Math.max(1, Math.min(48, Math.floor(lookback / 8)));
 
@@ -66,12 +70,13 @@ function settingsFor({ series, model, horizon, changes, seed }: AnalysisInput): 
   const lookback = changes.lookback ?? defaultLookback(series.length, horizon);
   const settings = { ...changes.settings, patch: changes.settings?.patch ?? defaultPatch(lookback) };
   const stride = Math.max(1, Math.floor(settings.patch / 2));
-  return fitSettings(model, '', horizon, seed, {
-    ...changes,
-    recipe: changes.recipe ?? 'tuned',
-    lookback,
-    settings: { ...settings, stride },
-  });
+  const recipe = changes.recipe ?? 'tuned';
+  const given = { ...changes, recipe, lookback, settings: { ...settings, stride } };
+  const fit = fitSettings(model, '', horizon, seed, given);
+  if (changes.learningRate !== undefined || recipe === 'published') return fit;
+  const { train } = shareSplits(series.length);
+  const steps = Math.max(1, Math.floor((train.end - lookback - horizon + 1) / fit.batchSize));
+  return { ...fit, learningRate: fit.learningRate * Math.min(MOST_FASTER, Math.max(1, USUAL_STEPS / steps)) };
 }
 
 /**

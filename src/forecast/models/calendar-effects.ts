@@ -1,11 +1,11 @@
 /**
  * A forecaster that also knows the calendar of the steps ahead: to what its model gives, the effects of each step's hour,
  * weekday and month are added, one table for each part with a column for each variable. Tables start at 0.
- *   y[b, k, h] = model(x)[b, k, h] + sum over parts of table[code of step h, k]
+ *   y[b, k, h] = model(x)[b, k, h] + GAIN sum over parts of table[code of step h, k]
  * Effects are in the model's own units: those of normalised windows where it has them.
  */
 import { UsageError } from '../../core/index.ts';
-import { add, type Device, embedding, permute, reshape, type Tensor } from '../../tensor/index.ts';
+import { add, type Device, embedding, permute, reshape, scale, type Tensor } from '../../tensor/index.ts';
 import { type CalendarPart, calendarCodes, calendarSize } from '../data/index.ts';
 import {
   disposeAll,
@@ -14,6 +14,9 @@ import {
   type ForwardSettings,
   ParameterMaker,
 } from './forecast-model.ts';
+
+/** What effects are over their tables: an entry is to move further in a step than one of thousands of weights. */
+const GAIN = 100;
 
 export class CalendarEffects implements ForecastModel {
   readonly parameters: ReadonlyMap<string, Tensor>;
@@ -56,7 +59,8 @@ export class CalendarEffects implements ForecastModel {
     let y = this.model.forward(x, settings);
     for (const { part, table } of this.tables) {
       const codes = device.from(calendarCodes(part, ahead, horizon), [b * horizon], 'i32');
-      const effects = permute(reshape(embedding(table, codes), [b, horizon, k]), [0, 2, 1]); // [b, k, horizon]
+      const own = scale(embedding(table, codes), GAIN);
+      const effects = permute(reshape(own, [b, horizon, k]), [0, 2, 1]); // [b, k, horizon]
       y = add(y, orders ? reorderRows(effects, orders) : effects);
     }
     return y;
