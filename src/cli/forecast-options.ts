@@ -69,7 +69,9 @@ export function withModelFlags(command: Command): Command {
     .option('--dropout <p>', 'of MambaTS: on the selective parameters', number(0, 0.99))
     .addOption(new Option('--layout <name>', 'order of tokens (VST)').choices(LAYOUTS))
     .option('--convolution', 'keep the convolution and SiLU that the temporal block leaves out')
+    .option('--no-convolution', 'leave them out, as MambaTS does')
     .option('--shortcut', 'add the linear forecast of ridge regression; the model learns what it lacks')
+    .option('--no-shortcut', 'let the model learn everything')
     .option('--calendar', 'add effects of the hour, the weekday and the month of the steps ahead')
     .option('--no-permute', 'no random orders of variables in training (VPT)')
     .addOption(new Option('--solver <name>', 'of the learned order of variables (VAST)').choices(SOLVERS));

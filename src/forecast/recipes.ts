@@ -62,7 +62,7 @@ function published(model: TrainedModelName, data: string, horizon: number): Reci
 
 /**
  * What was found to forecast better on ETTh2, chosen by its validation part (docs/forecasting.md): patches that the
- * embedding does not squeeze, one block, absolute errors, a decay that keeps matrices small.
+ * embedding does not squeeze, one block, with its convolution, absolute errors, a decay that keeps matrices small.
  */
 const WIDE = {
   ...PROTOCOL,
@@ -71,14 +71,17 @@ const WIDE = {
   learningRate: 3e-4,
   weightDecay: 15,
   loss: 'mae',
-  settings: { layers: 1, d: 64, dropout: 0.3, patch: 48 },
+  settings: { layers: 1, d: 64, dropout: 0.3, patch: 48, convolution: true },
 } as const satisfies Recipe;
 
-/** The same, beside the linear forecast of ridge regression, whose lack takes smaller steps to learn. */
+/**
+ * The same beside the linear forecast of ridge regression: what that lacks takes smaller steps to learn, and the convolution
+ * makes no difference.
+ */
 const TUNED = {
   ...WIDE,
   learningRate: 3e-5,
-  settings: { ...WIDE.settings, shortcut: true },
+  settings: { ...WIDE.settings, convolution: false, shortcut: true },
 } as const satisfies Recipe;
 
 /** `published`: as its authors train a model; `wide` and `tuned`: as MambaTS was found to forecast better. */
