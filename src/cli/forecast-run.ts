@@ -77,7 +77,7 @@ async function readSeries(
   output: Output,
 ): Promise<RegularSeries> {
   const series = selectVariables(
-    regularise(await readTable(nodeFiles, path, { dateColumn, maxRows }), { fill }),
+    regularise(await readTable(nodeFiles, path, { dateColumn, columns, maxRows }), { fill }),
     columns,
   );
   const variables = `${series.names.length} variable${series.names.length === 1 ? '' : 's'}`;

@@ -4,18 +4,20 @@
  */
 
 const FORM =
-  /^(\d{4})[-/.](\d{1,2})(?:[-/.](\d{1,2}))?(?:[T ](\d{1,2}):(\d{2})(?::(\d{2})(?:\.(\d{1,9}))?)?)?\s*(Z|[+-]\d{2}:?\d{2})?$/;
+  /^(\d{4})(?:[-/.](\d{1,2})(?:[-/.](\d{1,2}))?)?(?:[T ](\d{1,2}):(\d{2})(?::(\d{2})(?:\.(\d{1,9}))?)?)?\s*(Z|[+-]\d{2}:?\d{2})?$/;
 
 /**
- * Milliseconds since 1970, UTC: `2016-07-01 00:00:00`, `2016-07-01`, `2016/7/1 13:00`, `2016-07`, ISO 8601 with a zone.
- * NaN for anything else, and for a day that no month has.
+ * Milliseconds since 1970, UTC: `2016-07-01 00:00:00`, `2016-07-01`, `2016/7/1 13:00`, `2016-07`, `2016`, ISO 8601 with a zone.
+ * NaN for anything else, a day that no month has, and years before 100, which are mistakes.
  */
 export function parseDate(text: string): number {
   const parts = FORM.exec(text.trim());
   if (!parts) return Number.NaN;
-  const [year, month, day, hour, minute, second] = parts.slice(1, 7).map((p, i) => Number(p ?? (i === 2 ? 1 : 0)));
+  const [year, month, day, hour, minute, second] = parts
+    .slice(1, 7)
+    .map((p, i) => Number(p ?? (i === 1 || i === 2 ? 1 : 0)));
   const milli = Math.floor(Number(`0.${parts[7] ?? 0}`) * 1000);
-  if (month < 1 || month > 12 || hour > 23 || minute > 59 || second > 59) return Number.NaN;
+  if (year < 100 || month < 1 || month > 12 || hour > 23 || minute > 59 || second > 59) return Number.NaN;
   const ms = Date.UTC(year, month - 1, day, hour, minute, second, milli);
   if (new Date(ms).getUTCDate() !== day) return Number.NaN;
   const zone = /^([+-])(\d{2}):?(\d{2})$/.exec(parts[8] ?? '');
