@@ -145,13 +145,9 @@ class Bench {
     const { series, splits } = dataset;
     checkSplits(data.name, splits, fit, series.length);
     const bar = output.progress(name, fit.epochs);
-    let perEpoch = Number.POSITIVE_INFINITY;
     const place = folder === undefined ? undefined : { files: nodeFiles, folder, resume: true };
-    const onEval = (step: number, { loss }: { loss: number }) => {
-      perEpoch = Math.min(perEpoch, step);
-      bar.update(Math.round(step / perEpoch), `validation ${loss.toFixed(4)}`);
-    };
-    const fitted = await fitForecaster({ device, series, splits, fit, place, signal, onEval }).finally(() =>
+    const onEpoch = (epoch: number, { loss }: { loss: number }) => bar.update(epoch, `validation ${loss.toFixed(4)}`);
+    const fitted = await fitForecaster({ device, series, splits, fit, place, signal, onEpoch }).finally(() =>
       bar.stop(),
     );
     const { forecaster, validation, status, epochs, seconds, parameters } = fitted;

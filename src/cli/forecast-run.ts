@@ -126,7 +126,7 @@ async function train(
           bar = null;
           output.say(line);
         },
-        onEval: (epoch, loss) => {
+        onEpoch: (epoch, loss) => {
           bar ??= output.progress('training', changes.epochs ?? 10);
           bar.update(epoch, `validation ${loss.toFixed(4)}`);
         },

@@ -20,7 +20,8 @@ export interface AnalysisInput {
   readonly seed: number;
   readonly signal?: AbortSignal;
   onStage?(line: string): void;
-  onEval?(epoch: number, loss: number): void;
+  /** Epoch 0 is a linear forecast that was solved beforehand. */
+  onEpoch?(epoch: number, loss: number): void;
 }
 
 /** Models that every other has to beat. */
@@ -86,10 +87,9 @@ export async function analyse(input: AnalysisInput): Promise<Analysis> {
   checkSplits(raw.file, splits, fit, raw.length);
   const dataset = createDataset(raw, splits);
   const { series } = dataset;
-  let epoch = 0;
-  const onEval = (_: number, { loss }: { loss: number }) => input.onEval?.(++epoch, loss);
+  const onEpoch = (epoch: number, { loss }: { loss: number }) => input.onEpoch?.(epoch, loss);
   const onOpen = () => input.onStage?.(`training ${fit.model}: look-back ${fit.lookback}, horizon ${fit.horizon}`);
-  const fitted = await fitForecaster({ device, series, splits, fit, signal, onOpen, onEval });
+  const fitted = await fitForecaster({ device, series, splits, fit, signal, onOpen, onEpoch });
   try {
     input.onStage?.('back-test and comparison');
     const comparison = await compare(input, dataset, fit, fitted);

@@ -1,8 +1,12 @@
 /** Ridge regression in closed form, against sums over windows one by one; as a forecaster, and beside a model. */
 import assert from 'node:assert/strict';
+import { mkdtemp, rm } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
 import { describe, it } from 'node:test';
 import { createReferenceBackend } from '../../backend/reference/index.ts';
 import { HostRandom } from '../../core/index.ts';
+import { NodeFileSystem } from '../../platform/node/index.ts';
 import { Device } from '../../tensor/index.ts';
 import { cutWindows, type ScaledSeries, shareSplits, windowStarts } from '../data/index.ts';
 import { fitForecaster } from '../fit.ts';
@@ -110,5 +114,31 @@ describe('ridge regression', () => {
     assert.equal(scores[0].mse, scores[1].mse);
     const trained = await trainAs('mambats');
     assert.ok(trained.validation <= alone.validation);
+  });
+
+  it('ends training by patience where no epoch is better than it, cut and resumed too', async () => {
+    const settings = { layers: 1, d: 4, patch: 3, shortcut: true };
+    const changes = { ...size, batchSize: 8, epochs: 9, patience: 2, learningRate: 1, settings };
+    const fit = fitSettings('mambats', '', size.horizon, 3, changes);
+    const common = { series, splits, fit };
+    const epochs: number[] = [];
+    const onEpoch = (epoch: number) => void epochs.push(epoch);
+    const whole = await fitForecaster({ device: new Device(createReferenceBackend()), ...common, onEpoch });
+    assert.deepEqual([whole.epochs, whole.status, epochs], [2, 'completed', [0, 1, 2]]);
+    for (const stop of [1, 17]) {
+      const folder = await mkdtemp(join(tmpdir(), 'krait-ridge-'));
+      const abort = new AbortController();
+      const onStep = ({ step }: { step: number }) => step === stop && abort.abort();
+      const place = { files: new NodeFileSystem(), folder, resume: true };
+      const run = (more: object) =>
+        fitForecaster({ device: new Device(createReferenceBackend()), ...common, place, ...more });
+      assert.equal((await run({ signal: abort.signal, onStep })).status, 'aborted');
+      const again = await run({});
+      assert.deepEqual([again.epochs, again.validation], [2, whole.validation]);
+      const test = windowStarts(splits.test, size);
+      const scores = await Promise.all([again, whole].map((f) => scoreWindows(f.forecaster, series, test)));
+      assert.equal(scores[0].mse, scores[1].mse);
+      await rm(folder, { recursive: true });
+    }
   });
 });
