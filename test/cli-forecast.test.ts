@@ -179,6 +179,19 @@ describe('krait forecast', () => {
       '--patch',
       '17',
     );
+    await refuses(
+      work,
+      2,
+      /ridge: .*no effects of the calendar/,
+      'forecast',
+      good,
+      ...SMALL,
+      '--model',
+      'ridge',
+      '--calendar',
+    );
+    const years = Array.from({ length: 80 }, (_, t) => `${1940 + t},${t % 7}`);
+    await refuses(work, 2, /--calendar: steps of 12 months/, ...run(`date,v\n${years.join('\n')}\n`, '--calendar'));
     await refuses(work, 1, /none\.csv/, 'forecast', at('none.csv'), ...SMALL);
     await refuses(work, 2, /--data: no etth3/, 'forecast', 'bench', '--data', 'etth3');
     await refuses(

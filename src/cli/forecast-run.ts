@@ -17,6 +17,7 @@ import {
   type SavedForecaster,
   saveForecaster,
   selectVariables,
+  TRAINED_MODELS,
 } from '../forecast/index.ts';
 import { list, type ModelFlags, modelName, recipeChanges, withModelFlags } from './forecast-options.ts';
 import {
@@ -257,7 +258,7 @@ const withTraining = (command: Command): Command =>
   withModelFlags(
     command
       .requiredOption('--horizon <n>', 'steps ahead', integer(1))
-      .option('--model <name>', 'mambats, mamba, patch-transformer or dlinear', modelName, 'mambats')
+      .option('--model <name>', TRAINED_MODELS.join(', '), modelName, 'mambats')
       .option('--quantiles <list>', 'levels of the forecast, between 0 and 1', list(level), [0.1, 0.5, 0.9])
       .option('--seed <n>', 'of weights, orders and dropout', integer(0, 2 ** 32 - 1), 0),
   );

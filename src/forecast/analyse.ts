@@ -6,7 +6,13 @@ import { checkSplits, type Frequency, type RegularSeries, shareSplits, windowSta
 import { createDataset, type Dataset } from './dataset.ts';
 import { type FitSettings, type Fitted, fitForecaster } from './fit.ts';
 import { RuleForecaster, type Score, scoreWindows } from './forecaster.ts';
-import { type ForecastModelName, NAIVE_MODELS, naiveForecast, type TrainedModelName } from './models/index.ts';
+import {
+  type ForecastModelName,
+  MOST_RIDGE_STEPS,
+  NAIVE_MODELS,
+  naiveForecast,
+  type TrainedModelName,
+} from './models/index.ts';
 import { fitSettings, type RecipeChanges } from './recipes.ts';
 
 export interface AnalysisInput {
@@ -24,8 +30,11 @@ export interface AnalysisInput {
   onEpoch?(epoch: number, loss: number): void;
 }
 
-/** Models that every other has to beat. */
-const LINEAR_MODELS = ['ridge', 'dlinear'] as const;
+/** Models that every other has to beat; ridge regression where the look-back is not too long for it. */
+const linearModels = ({ model, lookback, horizon }: FitSettings) =>
+  (['ridge', 'dlinear'] as const).filter(
+    (name) => name !== model && (name !== 'ridge' || lookback + horizon <= MOST_RIDGE_STEPS),
+  );
 
 export interface Comparison extends Score {
   readonly model: ForecastModelName;
@@ -113,7 +122,7 @@ async function compare(
   signal?.throwIfAborted();
   const test = windowStarts(splits.test, fit);
   const rows: Comparison[] = [{ model: fit.model, ...(await scoreWindows(fitted.forecaster, series, test, signal)) }];
-  for (const model of LINEAR_MODELS.filter((name) => name !== fit.model)) {
+  for (const model of linearModels(fit)) {
     const changes = { lookback: fit.lookback };
     const linear = await fitForecaster({
       device,
