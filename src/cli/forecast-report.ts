@@ -115,6 +115,10 @@ export const coverageRows = ({ quantiles }: Analysis): string[][] => [
   ...quantiles.coverage.map(({ level, share }) => [percent(level), percent(share)]),
 ];
 
+/** What is told in place of coverage where there is none. */
+export const UNMEASURED =
+  'How often the quantiles hold could not be measured: the series is too short, or nothing in it moves.';
+
 function trust(analysis: Analysis): Content[] {
   const { comparison, quantiles } = analysis;
   const [own, ...others] = comparison;
@@ -132,7 +136,7 @@ function trust(analysis: Analysis): Content[] {
             `Share of values at or below each quantile, over ${quantiles.judged} origins of the test part; each was judged by errors that were complete before it.`,
           ),
         ]
-      : [note('The series is too short to measure how often the quantiles hold.')];
+      : [note(UNMEASURED)];
   return [
     warning,
     table(comparisonRows(analysis)),

@@ -27,6 +27,7 @@ import {
   forecastPage,
   forecastSvg,
   type Outlook,
+  UNMEASURED,
 } from './forecast-report.ts';
 import { withInterrupt } from './interrupt.ts';
 import { type Progress, table } from './output.ts';
@@ -136,12 +137,21 @@ async function train(
     for (const name of analysis.dataset.scaling.constant) {
       output.warn(`${path}: ${name} does not change in the training part; it is kept, and scaled by 1`);
     }
+    for (const name of withoutQuantiles(analysis)) {
+      output.warn(`${path}: ${name} has no values in the last 30 % of rows; its quantiles are not known`);
+    }
     return { analysis, series, close: () => device.close() };
   } catch (error) {
     device.close();
     throw error;
   }
 }
+
+/** Variables of which a quantile is not known: the back-test had no value to compare with. */
+const withoutQuantiles = ({ dataset, quantiles, fit }: Analysis): string[] =>
+  dataset.series.names.filter((_, k) =>
+    quantiles.offsets[0].subarray(k * fit.horizon, (k + 1) * fit.horizon).some(Number.isNaN),
+  );
 
 const savedOf = ({ fitted, fit, dataset, quantiles }: Analysis): SavedForecaster => ({
   forecaster: fitted.forecaster,
@@ -170,7 +180,7 @@ function analysisText(analysis: Analysis): string {
   const covered =
     quantiles.coverage.length > 0
       ? `${table(coverageRows(analysis))}\nover ${quantiles.judged} origins of the test part`
-      : 'the series is too short to measure how often the quantiles hold';
+      : UNMEASURED;
   return [`${table(comparisonRows(analysis))}\nof scaled values, over every window of the test part`, covered].join(
     '\n\n',
   );
