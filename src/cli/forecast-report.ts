@@ -77,9 +77,20 @@ function drawForecast({ series, names, levels, future }: Outlook, name: string):
   return linePlot({ description, x: { label: 'steps from the last row' }, y: { label: name }, lines });
 }
 
+/** HTML with its tags as XML has them: no < and >, and no & that begins nothing, in what attributes say. */
+const asXml = (markup: string): string =>
+  markup.replace(/<[a-z/](?:[^"<>]|"[^"]*")*>/gi, (tag) =>
+    tag.replace(/"[^"]*"/g, (value) =>
+      value
+        .replace(/&(?!(?:amp|lt|gt|quot|apos|#\d+|#x[\da-f]+);)/gi, '&amp;')
+        .replaceAll('<', '&lt;')
+        .replaceAll('>', '&gt;'),
+    ),
+  );
+
 /** The plot alone as an SVG file: colours of the light page in place of its variables. */
 export function forecastSvg(outlook: Outlook, name: string): string {
-  const [svg] = /<svg.*?<\/svg>/s.exec(drawForecast(outlook, name).text)!;
+  const [svg] = /<svg.*?<\/svg>/s.exec(asXml(drawForecast(outlook, name).text))!;
   const colours: Record<string, string> = { s0: '#1f6fb4', s6: '#4b5563', paper: '#fff', ink: '#1c1f24' };
   const plain = svg.replace(/var\(--(\w+)\)/g, (whole, key: string) => colours[key] ?? whole);
   const spaced = plain.slice(0, plain.indexOf('>')).includes('xmlns=')

@@ -100,6 +100,7 @@ export async function analyse(input: AnalysisInput): Promise<Analysis> {
   const onOpen = () => input.onStage?.(`training ${fit.model}: look-back ${fit.lookback}, horizon ${fit.horizon}`);
   const fitted = await fitForecaster({ device, series, splits, fit, signal, onOpen, onEpoch });
   try {
+    signal?.throwIfAborted();
     input.onStage?.('back-test and comparison');
     const comparison = await compare(input, dataset, fit, fitted);
     const test = await backTest(fitted.forecaster, dataset, signal);
