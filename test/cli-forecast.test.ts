@@ -182,6 +182,7 @@ describe('krait forecast', () => {
     assert.match(stderr, /gaps: 1 step without a row in 1 gap, the first at 2024-01-03 02:00:00/);
     assert.match(stderr, /missing: 2 values of b filled by the rule forward/);
     assert.match(stdout, /^b,2024-01-14 11:00:00,/m);
+    assert.match(stdout, /^dlinear is not better than ridge.* on the test part\.$/m);
   });
 
   it('refuses what it cannot use in one line', async () => {

@@ -130,15 +130,18 @@ export const coverageRows = ({ quantiles }: Analysis): string[][] => [
 export const UNMEASURED =
   'How often the quantiles hold could not be measured: the series is too short, or nothing in it moves.';
 
-function trust(analysis: Analysis): Content[] {
-  const { comparison, quantiles } = analysis;
+/** What the comparison says against the model; null where it is better than all others. */
+export function complaint({ comparison }: Analysis): string | null {
   const [own, ...others] = comparison;
   const better = others.filter(({ mse }) => mse <= own.mse).map(({ model }) => model);
+  return better.length > 0 ? `${own.model} is not better than ${better.join(' and ')} on the test part.` : null;
+}
+
+function trust(analysis: Analysis): Content[] {
+  const { quantiles } = analysis;
+  const against = complaint(analysis);
   const table = (rows: string[][]) => dataTable({ head: rows[0], rows: rows.slice(1) });
-  const warning =
-    better.length > 0
-      ? callout(`${own.model} is not better than ${better.join(' and ')} on the test part.`, 'alert')
-      : null;
+  const warning = against ? callout(against, 'alert') : null;
   const covered =
     quantiles.coverage.length > 0
       ? [

@@ -26,6 +26,7 @@ import {
 import { list, type ModelFlags, modelName, recipeChanges, withModelFlags } from './forecast-options.ts';
 import {
   comparisonRows,
+  complaint,
   coverageRows,
   forecastCsv,
   forecastPage,
@@ -205,9 +206,8 @@ function analysisText(analysis: Analysis): string {
     quantiles.coverage.length > 0
       ? `${table(coverageRows(analysis))}\nover ${quantiles.judged} origins of the test part`
       : UNMEASURED;
-  return [`${table(comparisonRows(analysis))}\nof scaled values, over every window of the test part`, covered].join(
-    '\n\n',
-  );
+  const compared = `${table(comparisonRows(analysis))}\nof scaled values, over every window of the test part`;
+  return [compared, complaint(analysis), covered].filter(Boolean).join('\n\n');
 }
 
 const summaryOf = ({ fit, fitted, comparison, quantiles }: Analysis) => ({
