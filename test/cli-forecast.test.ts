@@ -142,6 +142,21 @@ describe('krait forecast', () => {
       '--device',
       'wasm',
     );
+    const broken = at('broken');
+    mkdirSync(broken);
+    writeFileSync(join(broken, 'forecast.json'), '{"version":1,"fit":{},"quantiles":{}}');
+    await refuses(
+      work,
+      1,
+      /is no forecaster of version 1/,
+      'forecast',
+      'predict',
+      good,
+      '--model',
+      broken,
+      '--device',
+      'wasm',
+    );
     const short = fileOf('short-predict.csv', hours(10));
     await refuses(
       work,
@@ -177,7 +192,15 @@ describe('krait forecast', () => {
       return t === 50 ? [] : [`a,${date},${load}`, `b,${date},${t === 70 ? '' : temp}`];
     });
     const path = fileOf('long.csv', `unique_id,ds,y\n${long.join('\n')}\n`);
-    const { code, stdout, stderr } = await krait('forecast', path, ...SMALL, '--model', 'dlinear');
+    const { code, stdout, stderr } = await krait(
+      'forecast',
+      path,
+      ...SMALL,
+      '--model',
+      'dlinear',
+      '--weight-decay',
+      '15',
+    );
     assert.equal(code, 0, stderr);
     assert.match(stderr, /gaps: 1 step without a row in 1 gap, the first at 2024-01-03 02:00:00/);
     assert.match(stderr, /missing: 2 values of b filled by the rule forward/);

@@ -64,7 +64,7 @@ export function withModelFlags(command: Command): Command {
     .option('--patience <n>', 'epochs without a better validation error that end training', integer(1))
     .option('--batch <n>', 'windows of a step', integer(1))
     .option('--lr <rate>', 'learning rate', number(0, 1, { open: true }))
-    .option('--weight-decay <x>', 'AdamW: of matrices', number(0, 1))
+    .option('--weight-decay <x>', 'AdamW: of matrices', number(0))
     .addOption(new Option('--loss <name>', 'what training makes small').choices(FORECAST_LOSSES))
     .option('--layers <n>', 'blocks', integer(1))
     .option('--width <n>', 'width d of the model', integer(1))

@@ -60,7 +60,11 @@ export async function saveForecaster(files: FileSystem, folder: string, saved: S
 export async function loadForecaster(device: Device, files: FileSystem, folder: string): Promise<SavedForecaster> {
   const path = joinPath(folder, JSON_FILE);
   const json = parseJsonObject(path, await files.readText(path));
-  if (json['version'] !== VERSION || !isRecord(json['fit']) || !isRecord(json['quantiles'])) {
+  const isOne =
+    json['version'] === VERSION &&
+    ['fit', 'frequency', 'scaling', 'quantiles'].every((key) => isRecord(json[key])) &&
+    Array.isArray(json['names']);
+  if (!isOne) {
     const remedy = 'give a folder that `krait forecast fit` wrote';
     throw new FileFormatError(path, `is no forecaster of version ${VERSION}`, remedy);
   }

@@ -178,6 +178,28 @@ describe('dates', () => {
   });
 });
 
+describe('months', () => {
+  const dates = (days: readonly string[]) => days.map((day, i) => `${day},${i}`);
+  const months = (day: number, count: number, from: number) =>
+    Array.from({ length: count }, (_, i) => {
+      const last = new Date(Date.UTC(2022, from + i + 1, 0)).getUTCDate();
+      return new Date(Date.UTC(2022, from + i, Math.min(day, last))).toISOString().slice(0, 10);
+    });
+
+  it('keep their day, from whichever month on, also before 1970', async () => {
+    for (const day of [1, 15, 28, 29, 30, 31]) {
+      for (let from = 0; from < 12; from++) {
+        const days = months(day, 30, from);
+        const { frequency, start, length, notes } = await series(`date,v\n${dates(days).join('\n')}\n`);
+        assert.deepEqual([describeFrequency(frequency), length, notes], ['1 month', 30, []], `${day} from ${from}`);
+        assert.equal(dateAt(start, frequency, 30), parseDate(months(day, 31, from)[30]), `${day} from ${from}`);
+      }
+    }
+    const start = Date.UTC(1960, 2, 1, 6);
+    assert.equal(dateAt(start, { months: 1 }, 2), Date.UTC(1960, 4, 1, 6));
+  });
+});
+
 describe('rules', () => {
   const messy =
     'date,a,b\n2020-01-03,3,30\n2020-01-01,1,10\n2020-01-03,33,\n2020-01-06,6,60\n2020-01-02,,20\n2020-01-07,7,70\n';
