@@ -142,6 +142,16 @@ describe('krait forecast', () => {
       '--device',
       'wasm',
     );
+    for (const changes of [
+      ['--model', 'ridge'],
+      ['--model', 'dlinear', '--calendar'],
+      ['--calendar', '--no-shortcut'],
+    ]) {
+      await krait('forecast', 'fit', good, ...SMALL, ...changes, '--out', folder, '--force');
+      await krait('forecast', good, ...SMALL, ...changes, '--out', at('direct.csv'));
+      const kept = await krait('forecast', 'predict', good, '--model', folder, '--device', 'wasm');
+      assert.equal(kept.stdout, readFileSync(at('direct.csv'), 'utf8'), changes.join(' '));
+    }
     const broken = at('broken');
     mkdirSync(broken);
     writeFileSync(join(broken, 'forecast.json'), '{"version":1,"fit":{},"quantiles":{}}');
@@ -253,6 +263,15 @@ describe('krait forecast', () => {
       at('same'),
     );
     await refuses(work, 2, /the data and --out are both/, 'forecast', good, ...SMALL, '--out', good);
+    const many = Array.from({ length: 13 }, (_, k) => `v${k}`).join(',');
+    const rows = hours(320, (line) => `${line.split(',')[0]},${Array.from({ length: 13 }, (_, k) => k).join(',')}`);
+    const wide = rows.replace('load,temp,flat', many);
+    await refuses(
+      work,
+      2,
+      /--solver: exact takes 12 variables at most, there are 13/,
+      ...run(wide, '--solver', 'exact'),
+    );
     await refuses(work, 2, /drift is not trained/, 'forecast', good, ...SMALL, '--model', 'drift');
     await refuses(
       work,

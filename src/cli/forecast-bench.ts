@@ -61,6 +61,8 @@ interface Cell {
   readonly windows: number;
   readonly validation: number | null;
   readonly epochs: number | null;
+  /** 0: the linear forecast that was solved beforehand was never bettered. */
+  readonly bestEpoch: number | null;
   readonly seconds: number | null;
   readonly parameters: number;
   readonly order: readonly string[] | null;
@@ -165,7 +167,8 @@ class Bench {
       : await this.rule(data, dataset, model, horizon);
     if (!cell) return null;
     if (place) await nodeFiles.writeAtomic(join(place, RESULT_FILE), `${JSON.stringify(cell, null, 1)}\n`);
-    const time = cell.seconds === null ? '' : `, ${cell.epochs} epochs in ${cell.seconds.toFixed(0)} s`;
+    const best = cell.bestEpoch === null ? '' : `, the best after ${cell.bestEpoch}`;
+    const time = cell.seconds === null ? '' : `, ${cell.epochs} epochs in ${cell.seconds.toFixed(0)} s${best}`;
     output.say(`${name}: MSE ${cell.mse.toFixed(4)}, MAE ${cell.mae.toFixed(4)}${time}`);
     return cell;
   }
@@ -193,7 +196,7 @@ class Bench {
     const fitted = await fitForecaster({ device, series, splits, fit, place, signal, onEpoch }).finally(() =>
       bar.stop(),
     );
-    const { forecaster, validation, status, epochs, seconds, parameters } = fitted;
+    const { forecaster, validation, status, epochs, bestEpoch, seconds, parameters } = fitted;
     try {
       if (status === 'aborted') return null;
       const score = await scoreWindows(forecaster, series, windowStarts(splits.test, fit), signal);
@@ -207,6 +210,7 @@ class Bench {
         ...score,
         validation,
         epochs,
+        bestEpoch,
         seconds,
         parameters,
         order: forecaster.order?.map((k) => series.names[k]) ?? null,
@@ -228,7 +232,7 @@ class Bench {
     if (isTrained(model)) throw new Error(`${model} is trained`);
     const forecaster = new RuleForecaster(naiveForecast(model, data.season), size);
     const score = await scoreWindows(forecaster, series, windowStarts(splits.test, size), this.signal);
-    const nothing = { validation: null, epochs: null, seconds: null, order: null, settings: null };
+    const nothing = { validation: null, epochs: null, bestEpoch: null, seconds: null, order: null, settings: null };
     return { data: data.name, model, ...size, seed: 0, ...score, parameters: 0, ...nothing };
   }
 }

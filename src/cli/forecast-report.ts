@@ -130,6 +130,12 @@ export const coverageRows = ({ quantiles }: Analysis): string[][] => [
 export const UNMEASURED =
   'How often the quantiles hold could not be measured: the series is too short, or nothing in it moves.';
 
+/** What is to be known of a model beside the linear forecast that never bettered it; null of others. */
+export function linearAlone({ fit, fitted }: Analysis): string | null {
+  if (fit.model === 'ridge' || fitted.bestEpoch !== 0) return null;
+  return `No epoch of ${fit.model} was better on the validation part than the linear forecast that it starts from: that is what is told.`;
+}
+
 /** What the comparison says against the model; null where it is better than all others. */
 export function complaint({ comparison }: Analysis): string | null {
   const [own, ...others] = comparison;
@@ -141,6 +147,7 @@ function trust(analysis: Analysis): Content[] {
   const { quantiles } = analysis;
   const against = complaint(analysis);
   const table = (rows: string[][]) => dataTable({ head: rows[0], rows: rows.slice(1) });
+  const alone = linearAlone(analysis);
   const warning = against ? callout(against, 'alert') : null;
   const covered =
     quantiles.coverage.length > 0
@@ -153,6 +160,7 @@ function trust(analysis: Analysis): Content[] {
       : [note(UNMEASURED)];
   return [
     warning,
+    alone && note(alone),
     table(comparisonRows(analysis)),
     note('Errors of scaled values, means over every window of the test part.'),
     ...covered,

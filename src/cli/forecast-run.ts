@@ -31,6 +31,7 @@ import {
   forecastCsv,
   forecastPage,
   forecastSvg,
+  linearAlone,
   type Outlook,
   UNMEASURED,
 } from './forecast-report.ts';
@@ -207,12 +208,13 @@ function analysisText(analysis: Analysis): string {
       ? `${table(coverageRows(analysis))}\nover ${quantiles.judged} origins of the test part`
       : UNMEASURED;
   const compared = `${table(comparisonRows(analysis))}\nof scaled values, over every window of the test part`;
-  return [compared, complaint(analysis), covered].filter(Boolean).join('\n\n');
+  return [compared, linearAlone(analysis), complaint(analysis), covered].filter(Boolean).join('\n\n');
 }
 
 const summaryOf = ({ fit, fitted, comparison, quantiles }: Analysis) => ({
   fit,
   validation: fitted.validation,
+  bestEpoch: fitted.bestEpoch,
   parameters: fitted.parameters,
   seconds: fitted.seconds,
   comparison,

@@ -55,6 +55,8 @@ export interface Fitted {
   readonly forecaster: ModelForecaster;
   /** Squared error of the best epoch over every validation window. */
   readonly validation: number;
+  /** Epochs before that evaluation: 0 where the linear forecast that was solved beforehand is the best. */
+  readonly bestEpoch: number;
   readonly status: TrainingResult['status'];
   /** Passes over the training part; 0 for a model that is solved. */
   readonly epochs: number;
@@ -73,9 +75,10 @@ export async function fitForecaster(input: FitInput): Promise<Fitted> {
   const { lookback, horizon, batchSize, seed, permutes, solver, loss } = fit;
   const size = { lookback, horizon };
   const model = createForecastModel(fit.model, device, { k: series.values.length, ...size }, fit.settings, seed);
-  const task = new ForecastTask({ model, series, splits, size, batchSize, seed, permutes, solver, loss });
   const startedMs = performance.now();
+  let task: ForecastTask | null = null;
   try {
+    task = new ForecastTask({ model, series, splits, size, batchSize, seed, permutes, solver, loss });
     const isSolved = solveRidge(model, input);
     const result = fit.model === 'ridge' ? null : await train(task, trainingOf(input, task.stepsPerEpoch, isSolved));
     if (!result) {
@@ -93,7 +96,7 @@ export async function fitForecaster(input: FitInput): Promise<Fitted> {
     model.dispose();
     throw error;
   } finally {
-    task.dispose();
+    task?.dispose();
   }
 }
 

@@ -50,7 +50,7 @@ function checkConfig(name: string, config: Record<string, unknown>): void {
     throw new UsageError(`${name}: layout: expected one of ${LAYOUTS.join(', ')}, got ${layout}`);
   }
   if (heads !== undefined && d! % heads !== 0) {
-    throw new UsageError(`${name}: a width of ${d} is not a multiple of ${heads} heads`);
+    throw new UsageError(`${name}: a width of ${d} is not a multiple of ${heads} heads; give one that is`);
   }
 }
 

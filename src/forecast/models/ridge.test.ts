@@ -169,7 +169,7 @@ describe('ridge regression', () => {
     const epochs: number[] = [];
     const onEpoch = (epoch: number) => void epochs.push(epoch);
     const whole = await fitForecaster({ device: new Device(createReferenceBackend()), ...common, onEpoch });
-    assert.deepEqual([whole.epochs, whole.status, epochs], [2, 'completed', [0, 1, 2]]);
+    assert.deepEqual([whole.epochs, whole.bestEpoch, whole.status, epochs], [2, 0, 'completed', [0, 1, 2]]);
     for (const stop of [1, 17]) {
       const folder = await mkdtemp(join(tmpdir(), 'krait-ridge-'));
       const abort = new AbortController();
@@ -179,7 +179,7 @@ describe('ridge regression', () => {
         fitForecaster({ device: new Device(createReferenceBackend()), ...common, place, ...more });
       assert.equal((await run({ signal: abort.signal, onStep })).status, 'aborted');
       const again = await run({});
-      assert.deepEqual([again.epochs, again.validation], [2, whole.validation]);
+      assert.deepEqual([again.epochs, again.bestEpoch, again.validation], [2, 0, whole.validation]);
       const test = windowStarts(splits.test, size);
       const scores = await Promise.all([again, whole].map((f) => scoreWindows(f.forecaster, series, test)));
       assert.equal(scores[0].mse, scores[1].mse);
