@@ -1,10 +1,11 @@
 /** `krait forecast` from a file to a forecast; what is wrong with a file or a flag in one line, with its exit code. */
 import assert from 'node:assert/strict';
-import { existsSync, readFileSync, writeFileSync } from 'node:fs';
+import { existsSync, mkdirSync, readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { describe, it } from 'node:test';
 import { fileURLToPath } from 'node:url';
 import { parseHTML } from 'linkedom';
+import { fitSettings } from '../src/forecast/index.ts';
 import { krait, refuses, workFolder } from './cli-cases.ts';
 
 const work = workFolder('forecast');
@@ -76,6 +77,8 @@ describe('krait forecast', () => {
     );
     assert.match(stderr, /flat does not change in the training part/);
     const rows = readFileSync(out, 'utf8').trim().split('\n');
+    const [, ds, value, low] = rows[2 * 4].split(',');
+    assert.deepEqual([result.dates[3], result.forecast.temp[3], result.quantiles['0.1'].temp[3]], [ds, +value, +low]);
     assert.equal(rows[0], 'unique_id,ds,forecast,q0.1,q0.5,q0.9');
     assert.equal(rows.length, 1 + 3 * 4);
     assert.match(rows[1], /^load,2024-01-14 08:00:00,/);
@@ -109,6 +112,64 @@ describe('krait forecast', () => {
     const some = await krait('forecast', 'predict', newer, '--model', folder, '--target', 'temp', '--device', 'wasm');
     assert.equal(some.stdout.trim().split('\n').length, 5);
     assert.match(some.stdout, /\ntemp,2024-01-17 16:00:00,/);
+    const noted = fileOf(
+      'noted.csv',
+      hours(400, (line, t) => `${line},${t % 2 ? 'wet' : 'dry'}`).replace('\n', ',note\n'),
+    );
+    const beside = await krait(
+      'forecast',
+      'predict',
+      noted,
+      '--model',
+      folder,
+      '--target',
+      'temp',
+      '--device',
+      'wasm',
+      '--json',
+    );
+    assert.equal(beside.code, 0, beside.stderr);
+    const { forecast, dates } = JSON.parse(beside.stdout);
+    assert.deepEqual([Object.keys(forecast), dates[0]], [['temp'], '2024-01-17 16:00:00']);
+    assert.equal(some.stdout.split('\n')[1].split(',')[2], `${forecast.temp[0]}`);
+    const lacking = fileOf('lacking.csv', hours(400).replace('temp', 'heat'));
+    await refuses(
+      work,
+      2,
+      /no column "temp".*it has load, heat, flat: add it/,
+      'forecast',
+      'predict',
+      lacking,
+      '--model',
+      folder,
+      '--device',
+      'wasm',
+    );
+    for (const changes of [
+      ['--model', 'ridge'],
+      ['--model', 'dlinear', '--calendar'],
+      ['--calendar', '--no-shortcut'],
+    ]) {
+      await krait('forecast', 'fit', good, ...SMALL, ...changes, '--out', folder, '--force');
+      await krait('forecast', good, ...SMALL, ...changes, '--out', at('direct.csv'));
+      const kept = await krait('forecast', 'predict', good, '--model', folder, '--device', 'wasm');
+      assert.equal(kept.stdout, readFileSync(at('direct.csv'), 'utf8'), changes.join(' '));
+    }
+    const broken = at('broken');
+    mkdirSync(broken);
+    writeFileSync(join(broken, 'forecast.json'), '{"version":1,"fit":{},"quantiles":{}}');
+    await refuses(
+      work,
+      1,
+      /is no forecaster of version 1/,
+      'forecast',
+      'predict',
+      good,
+      '--model',
+      broken,
+      '--device',
+      'wasm',
+    );
     const short = fileOf('short-predict.csv', hours(10));
     await refuses(
       work,
@@ -144,11 +205,20 @@ describe('krait forecast', () => {
       return t === 50 ? [] : [`a,${date},${load}`, `b,${date},${t === 70 ? '' : temp}`];
     });
     const path = fileOf('long.csv', `unique_id,ds,y\n${long.join('\n')}\n`);
-    const { code, stdout, stderr } = await krait('forecast', path, ...SMALL, '--model', 'dlinear');
+    const { code, stdout, stderr } = await krait(
+      'forecast',
+      path,
+      ...SMALL,
+      '--model',
+      'dlinear',
+      '--weight-decay',
+      '15',
+    );
     assert.equal(code, 0, stderr);
     assert.match(stderr, /gaps: 1 step without a row in 1 gap, the first at 2024-01-03 02:00:00/);
     assert.match(stderr, /missing: 2 values of b filled by the rule forward/);
     assert.match(stdout, /^b,2024-01-14 11:00:00,/m);
+    assert.match(stdout, /^dlinear is not better than ridge.* on the test part\.$/m);
   });
 
   it('refuses what it cannot use in one line', async () => {
@@ -171,6 +241,40 @@ describe('krait forecast', () => {
     await refuses(work, 2, /no column "lod".*load/, 'forecast', good, ...SMALL, '--columns', 'lod');
     await refuses(work, 2, /required option '--horizon <n>' not specified/, 'forecast', good);
     await refuses(work, 2, /--target: no column "x"/, 'forecast', good, ...SMALL, '--target', 'x');
+    await refuses(work, 2, /--quantiles.*between 0 and 1, such as/, 'forecast', good, ...SMALL, '--quantiles', '0.1,1');
+    await refuses(work, 2, /--out: .*is a folder; give a file/, 'forecast', good, ...SMALL, '--out', work);
+    await refuses(
+      work,
+      2,
+      /--plot: .*good\.csv is a file, not a folder/,
+      'forecast',
+      good,
+      ...SMALL,
+      '--plot',
+      join(good, 'x', 'a.svg'),
+    );
+    await refuses(
+      work,
+      2,
+      /--out and --report are both/,
+      'forecast',
+      good,
+      ...SMALL,
+      '--out',
+      at('same'),
+      '--report',
+      at('same'),
+    );
+    await refuses(work, 2, /the data and --out are both/, 'forecast', good, ...SMALL, '--out', good);
+    const many = Array.from({ length: 13 }, (_, k) => `v${k}`).join(',');
+    const rows = hours(320, (line) => `${line.split(',')[0]},${Array.from({ length: 13 }, (_, k) => k).join(',')}`);
+    const wide = rows.replace('load,temp,flat', many);
+    await refuses(
+      work,
+      2,
+      /--solver: exact takes 12 variables at most, there are 13/,
+      ...run(wide, '--solver', 'exact'),
+    );
     await refuses(work, 2, /drift is not trained/, 'forecast', good, ...SMALL, '--model', 'drift');
     await refuses(
       work,
@@ -182,6 +286,19 @@ describe('krait forecast', () => {
       '--patch',
       '17',
     );
+    await refuses(
+      work,
+      2,
+      /ridge: .*no effects of the calendar/,
+      'forecast',
+      good,
+      ...SMALL,
+      '--model',
+      'ridge',
+      '--calendar',
+    );
+    const years = Array.from({ length: 80 }, (_, t) => `${1940 + t},${t % 7}`);
+    await refuses(work, 2, /--calendar: steps of 12 months/, ...run(`date,v\n${years.join('\n')}\n`, '--calendar'));
     await refuses(work, 1, /none\.csv/, 'forecast', at('none.csv'), ...SMALL);
     await refuses(work, 2, /--data: no etth3/, 'forecast', 'bench', '--data', 'etth3');
     await refuses(
@@ -232,5 +349,26 @@ describe('krait forecast', () => {
     const again = await krait(...flags, '--out', out, '--resume');
     assert.deepEqual(JSON.parse(again.stdout), JSON.parse(first.stdout));
     assert.doesNotMatch(again.stderr, /MSE/);
+    writeFileSync(join(out, 'notes.txt'), 'mine');
+    const forced = await krait(...flags, '--out', out, '--force');
+    assert.deepEqual(JSON.parse(forced.stdout), JSON.parse(first.stdout));
+    assert.match(forced.stderr, /etth1-seasonal-naive-96-s0: MSE/);
+    assert.equal(readFileSync(join(out, 'notes.txt'), 'utf8'), 'mine', 'removed what is not its own');
+  });
+
+  it('goes on only with the settings that a cell was begun with', { skip }, async () => {
+    const out = at('begun');
+    const bench = ['forecast', 'bench', '--data', 'etth1', '--data-dir', data, '--seeds', '1', '--out', out];
+    const flags = [...bench, '--model', 'dlinear', '--horizon', '96', '--device', 'reference', '--lookback', '8'];
+    // A cell that was stopped: its settings and no result.
+    const place = join(out, 'etth1-dlinear-96-s0');
+    mkdirSync(place, { recursive: true });
+    const begun = fitSettings('dlinear', 'etth1', 96, 0, { lookback: 8 });
+    writeFileSync(join(place, 'settings.json'), JSON.stringify({ ...begun, loss: 'huber' }));
+    await refuses(out, 2, /etth1-dlinear-96-s0: loss was "huber", now "mse"; give --force/, ...flags, '--resume');
+    writeFileSync(join(place, 'settings.json'), JSON.stringify({ ...begun, settings: { dropout: 0.1 } }));
+    await refuses(out, 2, /dropout was 0.1, now not set/, ...flags, '--resume');
+    writeFileSync(join(place, 'settings.json'), '{');
+    await refuses(out, 1, /settings\.json/, ...flags, '--resume');
   });
 });

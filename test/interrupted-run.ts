@@ -27,7 +27,7 @@ if (moment === 'step') {
   const write = process.stderr.write.bind(process.stderr) as (...args: unknown[]) => boolean;
   let isFirst = true;
   process.stderr.write = ((...args: unknown[]) => {
-    if (isFirst && /^(tuning: |requests: [1-9])/.test(String(args[0]))) {
+    if (isFirst && /^((tuning|training): |requests: [1-9])/.test(String(args[0]))) {
       isFirst = false;
       process.kill(process.pid, 'SIGINT');
     }

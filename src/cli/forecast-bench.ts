@@ -1,13 +1,15 @@
 /** `krait forecast bench`: the papers' protocol on their data sets, figures beside the published ones. */
 import { join } from 'node:path';
 import type { Command } from 'commander';
-import { EnvironmentError } from '../core/index.ts';
+import { EnvironmentError, UsageError } from '../core/index.ts';
 import {
+  BENCHMARK_DATA,
   type BenchmarkData,
   checkSplits,
   createDataset,
   type Dataset,
   type FitSettings,
+  FORECAST_MODELS,
   type ForecastModelName,
   findBenchmarkData,
   fitForecaster,
@@ -21,6 +23,7 @@ import {
   scoreWindows,
   windowStarts,
 } from '../forecast/index.ts';
+import { isRecord, parseJsonObject } from '../io/index.ts';
 import type { Device } from '../tensor/index.ts';
 import { list, type ModelFlags, modelName, recipeChanges, withModelFlags } from './forecast-options.ts';
 import { Interrupted, withInterrupt } from './interrupt.ts';
@@ -58,10 +61,31 @@ interface Cell {
   readonly windows: number;
   readonly validation: number | null;
   readonly epochs: number | null;
+  /** 0: the linear forecast that was solved beforehand was never bettered. */
+  readonly bestEpoch: number | null;
   readonly seconds: number | null;
   readonly parameters: number;
   readonly order: readonly string[] | null;
   readonly settings: FitSettings | null;
+}
+
+/** Files of a cell's folder: what it is of, from before its first step on, and what came out. */
+const [SETTINGS_FILE, RESULT_FILE] = ['settings.json', 'result.json'];
+/** Steps that the look-back of a rule has, which decides how many windows there are. */
+const RULE_LOOKBACK = 720;
+
+/** The first setting that two runs differ in, and both values; null if they are of the same. */
+function difference(before: Record<string, unknown>, now: Record<string, unknown>): string | null {
+  for (const key of new Set([...Object.keys(before), ...Object.keys(now)])) {
+    const [a, b] = [before[key], now[key]];
+    if (isRecord(a) && isRecord(b)) {
+      const inner = difference(a, b);
+      if (inner) return inner;
+    } else if (JSON.stringify(a) !== JSON.stringify(b)) {
+      return `${key} was ${JSON.stringify(a) ?? 'not set'}, now ${JSON.stringify(b) ?? 'not set'}`;
+    }
+  }
+  return null;
 }
 
 /** Rules and what is solved are the same from every seed. */
@@ -94,44 +118,66 @@ class Bench {
       const series = regularise(await readTable(nodeFiles, path));
       for (const note of series.notes) this.output.warn(`${path}: ${note}`);
       const dataset = createDataset(series, data.splits(series.length));
-      for (const model of options.model) {
-        for (const horizon of options.horizon) {
-          for (let seed = 0; seed < seedsOf(model, options.seeds); seed++) {
-            if (this.signal.aborted) return cells;
-            const cell = await this.cell(data, dataset, model, horizon, seed);
-            if (cell) cells.push(cell);
-          }
-        }
+      const wanted = cellsOf(options, data.name);
+      for (const cell of wanted) await this.checkSettings(cell, this.fitOf(cell, dataset));
+      for (const one of wanted) {
+        if (this.signal.aborted) return cells;
+        const cell = await this.cell(data, dataset, one);
+        if (cell) cells.push(cell);
       }
     }
     return cells;
   }
 
-  private async cell(data: BenchmarkData, dataset: Dataset, model: ForecastModelName, horizon: number, seed: number) {
+  private fitOf({ data, model, horizon, seed }: Wanted, { raw }: Dataset): FitSettings | null {
+    if (!isTrained(model)) return null;
+    return fitSettings(model, data, horizon, seed, recipeChanges(this.options, raw.frequency));
+  }
+
+  private placeOf({ name }: Wanted): string | undefined {
+    return this.options.out === undefined ? undefined : join(this.options.out, name);
+  }
+
+  private async readKept(path: string): Promise<Record<string, unknown> | null> {
+    return (await nodeFiles.exists(path)) ? parseJsonObject(path, await nodeFiles.readText(path)) : null;
+  }
+
+  /** @throws UsageError for a cell that was begun with other settings: its checkpoint would go on as if it had these */
+  private async checkSettings(cell: Wanted, fit: FitSettings | null): Promise<void> {
+    const place = this.placeOf(cell);
+    if (!place || !fit) return;
+    const result = await this.readKept(join(place, RESULT_FILE));
+    const before = (await this.readKept(join(place, SETTINGS_FILE))) ?? result?.['settings'];
+    const change = isRecord(before) ? difference(before, JSON.parse(JSON.stringify(fit))) : null;
+    if (change) throw new UsageError(`${place}: ${change}; give --force to begin anew, or another --out`);
+  }
+
+  private async cell(data: BenchmarkData, dataset: Dataset, wanted: Wanted) {
     const { output } = this;
-    const name = `${data.name}-${model}-${horizon}-s${seed}`;
-    const fit = isTrained(model)
-      ? fitSettings(model, data.name, horizon, seed, recipeChanges(this.options, dataset.raw.frequency))
-      : null;
-    const place = this.options.out === undefined ? undefined : join(this.options.out, name);
+    const { name, model, horizon } = wanted;
+    const fit = this.fitOf(wanted, dataset);
+    const place = this.placeOf(wanted);
     const kept = place && (await this.kept(place, fit));
     if (kept) return kept;
+    if (place && fit) {
+      await nodeFiles.writeAtomic(join(place, SETTINGS_FILE), `${JSON.stringify(fit, null, 1)}\n`);
+    }
     const cell = fit
       ? await this.train(name, data, dataset, fit, place)
       : await this.rule(data, dataset, model, horizon);
     if (!cell) return null;
-    if (place) await nodeFiles.writeAtomic(join(place, 'result.json'), `${JSON.stringify(cell, null, 1)}\n`);
-    const time = cell.seconds === null ? '' : `, ${cell.epochs} epochs in ${cell.seconds.toFixed(0)} s`;
+    if (place) await nodeFiles.writeAtomic(join(place, RESULT_FILE), `${JSON.stringify(cell, null, 1)}\n`);
+    const best = cell.bestEpoch === null ? '' : `, the best after ${cell.bestEpoch}`;
+    const time = cell.seconds === null ? '' : `, ${cell.epochs} epochs in ${cell.seconds.toFixed(0)} s${best}`;
     output.say(`${name}: MSE ${cell.mse.toFixed(4)}, MAE ${cell.mae.toFixed(4)}${time}`);
     return cell;
   }
 
-  /** The result of an earlier run, if it had the same settings. */
+  /** The result of an earlier run; of a rule, if it had the same look-back. */
   private async kept(place: string, fit: FitSettings | null): Promise<Cell | null> {
-    const file = join(place, 'result.json');
-    if (!(await nodeFiles.exists(file))) return null;
-    const cell = JSON.parse(await nodeFiles.readText(file)) as Cell;
-    return JSON.stringify(cell.settings) === JSON.stringify(fit) ? cell : null;
+    const cell = (await this.readKept(join(place, RESULT_FILE))) as Cell | null;
+    const lookback = fit?.lookback ?? this.options.lookback ?? RULE_LOOKBACK;
+    return cell?.lookback === lookback ? cell : null;
   }
 
   private async train(
@@ -145,16 +191,12 @@ class Bench {
     const { series, splits } = dataset;
     checkSplits(data.name, splits, fit, series.length);
     const bar = output.progress(name, fit.epochs);
-    let perEpoch = Number.POSITIVE_INFINITY;
     const place = folder === undefined ? undefined : { files: nodeFiles, folder, resume: true };
-    const onEval = (step: number, { loss }: { loss: number }) => {
-      perEpoch = Math.min(perEpoch, step);
-      bar.update(Math.round(step / perEpoch), `validation ${loss.toFixed(4)}`);
-    };
-    const fitted = await fitForecaster({ device, series, splits, fit, place, signal, onEval }).finally(() =>
+    const onEpoch = (epoch: number, { loss }: { loss: number }) => bar.update(epoch, `validation ${loss.toFixed(4)}`);
+    const fitted = await fitForecaster({ device, series, splits, fit, place, signal, onEpoch }).finally(() =>
       bar.stop(),
     );
-    const { forecaster, validation, status, epochs, seconds, parameters } = fitted;
+    const { forecaster, validation, status, epochs, bestEpoch, seconds, parameters } = fitted;
     try {
       if (status === 'aborted') return null;
       const score = await scoreWindows(forecaster, series, windowStarts(splits.test, fit), signal);
@@ -168,6 +210,7 @@ class Bench {
         ...score,
         validation,
         epochs,
+        bestEpoch,
         seconds,
         parameters,
         order: forecaster.order?.map((k) => series.names[k]) ?? null,
@@ -184,12 +227,12 @@ class Bench {
     model: ForecastModelName,
     horizon: number,
   ): Promise<Cell> {
-    const size = { lookback: this.options.lookback ?? 720, horizon };
+    const size = { lookback: this.options.lookback ?? RULE_LOOKBACK, horizon };
     checkSplits(data.name, splits, size, series.length);
     if (isTrained(model)) throw new Error(`${model} is trained`);
     const forecaster = new RuleForecaster(naiveForecast(model, data.season), size);
     const score = await scoreWindows(forecaster, series, windowStarts(splits.test, size), this.signal);
-    const nothing = { validation: null, epochs: null, seconds: null, order: null, settings: null };
+    const nothing = { validation: null, epochs: null, bestEpoch: null, seconds: null, order: null, settings: null };
     return { data: data.name, model, ...size, seed: 0, ...score, parameters: 0, ...nothing };
   }
 }
@@ -239,9 +282,9 @@ async function run(options: Options, output: Output): Promise<void> {
     await checkOutputFolder(
       out,
       { force, resume },
-      options.data.flatMap(({ name }) => cellNames(options, name)),
+      options.data.flatMap((data) => cellsOf(options, data.name).map(({ name }) => name)),
     );
-    if (force) await nodeFiles.remove(out);
+    if (force) await removeCells(out);
   }
   const device = await openDevice(options, output);
   try {
@@ -259,10 +302,27 @@ async function run(options: Options, output: Output): Promise<void> {
   }
 }
 
-const cellNames = ({ model, horizon, seeds }: Options, data: string): string[] =>
-  model.flatMap((m) =>
-    horizon.flatMap((h) => Array.from({ length: seedsOf(m, seeds) }, (_, s) => `${data}-${m}-${h}-s${s}`)),
+/** A cell that is asked for, and the name of its folder. */
+interface Wanted extends Pick<Cell, 'data' | 'model' | 'horizon' | 'seed'> {
+  readonly name: string;
+}
+
+const cellsOf = ({ model: models, horizon: horizons, seeds }: Options, data: string): Wanted[] =>
+  models.flatMap((model) =>
+    horizons.flatMap((horizon) =>
+      Array.from({ length: seedsOf(model, seeds) }, (_, seed) => {
+        return { data, model, horizon, seed, name: `${data}-${model}-${horizon}-s${seed}` };
+      }),
+    ),
   );
+
+/** Removes the folders of cells, of whatever else a folder holds nothing. */
+async function removeCells(out: string): Promise<void> {
+  const either = (names: readonly string[]) => `(?:${names.join('|')})`;
+  const cell = new RegExp(`^${either(BENCHMARK_DATA.map(({ name }) => name))}-${either(FORECAST_MODELS)}-\\d+-s\\d+$`);
+  if (!(await nodeFiles.status(out))) return;
+  for (const name of await nodeFiles.list(out)) if (cell.test(name)) await nodeFiles.remove(join(out, name));
+}
 
 export function defineBench(command: Command): void {
   const own = command
@@ -278,7 +338,7 @@ export function defineBench(command: Command): void {
     .option('--model <names>', 'models to train, with commas between', list(modelName), ['mambats'])
     .option('--out <dir>', 'keep checkpoints and results there')
     .option('--resume', 'go on from what --out holds')
-    .option('--force', 'remove what --out holds first');
+    .option('--force', 'remove the results and checkpoints that --out holds first');
   withCommonOptions(withModelFlags(own), { takesDtype: false }).action((options: Options) =>
     run(options, new Output(options.json ?? false)),
   );

@@ -1,7 +1,10 @@
 /** Flags that the forecasting commands share: the model, its parts and its training. */
 import { type Command, InvalidArgumentError, Option } from 'commander';
+import { UsageError } from '../core/index.ts';
 import {
+  type CalendarPart,
   calendarParts,
+  describeFrequency,
   FORECAST_LOSSES,
   FORECAST_MODELS,
   type ForecastLoss,
@@ -61,7 +64,7 @@ export function withModelFlags(command: Command): Command {
     .option('--patience <n>', 'epochs without a better validation error that end training', integer(1))
     .option('--batch <n>', 'windows of a step', integer(1))
     .option('--lr <rate>', 'learning rate', number(0, 1, { open: true }))
-    .option('--weight-decay <x>', 'AdamW: of matrices', number(0, 1))
+    .option('--weight-decay <x>', 'AdamW: of matrices', number(0))
     .addOption(new Option('--loss <name>', 'what training makes small').choices(FORECAST_LOSSES))
     .option('--layers <n>', 'blocks', integer(1))
     .option('--width <n>', 'width d of the model', integer(1))
@@ -71,13 +74,24 @@ export function withModelFlags(command: Command): Command {
     .option('--convolution', 'keep the convolution and SiLU that the temporal block leaves out')
     .option('--no-convolution', 'leave them out, as MambaTS does')
     .option('--shortcut', 'add the linear forecast of ridge regression; the model learns what it lacks')
-    .option('--no-shortcut', 'let the model learn everything')
+    .option('--no-shortcut', 'leave it out where the recipe has it')
     .option('--calendar', 'add effects of the hour, the weekday and the month of the steps ahead')
     .option('--no-permute', 'no random orders of variables in training (VPT)')
     .addOption(new Option('--solver <name>', 'of the learned order of variables (VAST)').choices(SOLVERS));
 }
 
-/** `frequency` is that of the series, which says what of the calendar there is to know. */
+/** @throws UsageError where there is nothing to know */
+function calendarOf(frequency: Frequency): CalendarPart[] {
+  const parts = calendarParts(frequency);
+  if (parts.length > 0) return parts;
+  const problem = `steps of ${describeFrequency(frequency)} have no hour, weekday or month of their own`;
+  throw new UsageError(`--calendar: ${problem}; leave it out`);
+}
+
+/**
+ * `frequency` is that of the series, which says what of the calendar there is to know.
+ * @throws UsageError where that is nothing
+ */
 export function recipeChanges(flags: ModelFlags, frequency: Frequency): RecipeChanges {
   const { lookback, epochs, patience, solver, loss, weightDecay, recipe } = flags;
   const { layers, patch, dropout, layout, convolution, shortcut, width: d } = flags;
@@ -93,7 +107,7 @@ export function recipeChanges(flags: ModelFlags, frequency: Frequency): RecipeCh
     learningRate: flags.lr,
     permutes: flags.permute ? undefined : false,
     settings: {
-      calendar: flags.calendar ? calendarParts(frequency) : undefined,
+      calendar: flags.calendar ? calendarOf(frequency) : undefined,
       layers,
       d,
       patch,

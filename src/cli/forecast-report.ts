@@ -77,9 +77,20 @@ function drawForecast({ series, names, levels, future }: Outlook, name: string):
   return linePlot({ description, x: { label: 'steps from the last row' }, y: { label: name }, lines });
 }
 
+/** HTML with its tags as XML has them: no < and >, and no & that begins nothing, in what attributes say. */
+const asXml = (markup: string): string =>
+  markup.replace(/<[a-z/](?:[^"<>]|"[^"]*")*>/gi, (tag) =>
+    tag.replace(/"[^"]*"/g, (value) =>
+      value
+        .replace(/&(?!(?:amp|lt|gt|quot|apos|#\d+|#x[\da-f]+);)/gi, '&amp;')
+        .replaceAll('<', '&lt;')
+        .replaceAll('>', '&gt;'),
+    ),
+  );
+
 /** The plot alone as an SVG file: colours of the light page in place of its variables. */
 export function forecastSvg(outlook: Outlook, name: string): string {
-  const [svg] = /<svg.*?<\/svg>/s.exec(drawForecast(outlook, name).text)!;
+  const [svg] = /<svg.*?<\/svg>/s.exec(asXml(drawForecast(outlook, name).text))!;
   const colours: Record<string, string> = { s0: '#1f6fb4', s6: '#4b5563', paper: '#fff', ink: '#1c1f24' };
   const plain = svg.replace(/var\(--(\w+)\)/g, (whole, key: string) => colours[key] ?? whole);
   const spaced = plain.slice(0, plain.indexOf('>')).includes('xmlns=')
@@ -115,15 +126,29 @@ export const coverageRows = ({ quantiles }: Analysis): string[][] => [
   ...quantiles.coverage.map(({ level, share }) => [percent(level), percent(share)]),
 ];
 
-function trust(analysis: Analysis): Content[] {
-  const { comparison, quantiles } = analysis;
+/** What is told in place of coverage where there is none. */
+export const UNMEASURED =
+  'How often the quantiles hold could not be measured: the series is too short, or nothing in it moves.';
+
+/** What is to be known of a model beside the linear forecast that never bettered it; null of others. */
+export function linearAlone({ fit, fitted }: Analysis): string | null {
+  if (fit.model === 'ridge' || fitted.bestEpoch !== 0) return null;
+  return `No epoch of ${fit.model} was better on the validation part than the linear forecast that it starts from: that is what is told.`;
+}
+
+/** What the comparison says against the model; null where it is better than all others. */
+export function complaint({ comparison }: Analysis): string | null {
   const [own, ...others] = comparison;
   const better = others.filter(({ mse }) => mse <= own.mse).map(({ model }) => model);
+  return better.length > 0 ? `${own.model} is not better than ${better.join(' and ')} on the test part.` : null;
+}
+
+function trust(analysis: Analysis): Content[] {
+  const { quantiles } = analysis;
+  const against = complaint(analysis);
   const table = (rows: string[][]) => dataTable({ head: rows[0], rows: rows.slice(1) });
-  const warning =
-    better.length > 0
-      ? callout(`${own.model} is not better than ${better.join(' and ')} on the test part.`, 'alert')
-      : null;
+  const alone = linearAlone(analysis);
+  const warning = against ? callout(against, 'alert') : null;
   const covered =
     quantiles.coverage.length > 0
       ? [
@@ -132,9 +157,10 @@ function trust(analysis: Analysis): Content[] {
             `Share of values at or below each quantile, over ${quantiles.judged} origins of the test part; each was judged by errors that were complete before it.`,
           ),
         ]
-      : [note('The series is too short to measure how often the quantiles hold.')];
+      : [note(UNMEASURED)];
   return [
     warning,
+    alone && note(alone),
     table(comparisonRows(analysis)),
     note('Errors of scaled values, means over every window of the test part.'),
     ...covered,

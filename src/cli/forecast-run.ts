@@ -1,14 +1,18 @@
 /** `krait forecast data.csv`, `krait forecast fit` and `krait forecast predict`. */
+import { dirname, resolve } from 'node:path';
 import { type Command, InvalidArgumentError, Option } from 'commander';
 import { UsageError } from '../core/index.ts';
 import {
   type Analysis,
   analyse,
+  dateAt,
   describeFrequency,
   FILLS,
   type Fill,
   type ForecastModelName,
   forecastAfter,
+  formatDate,
+  isDaily,
   isTrained,
   loadForecaster,
   type RegularSeries,
@@ -17,15 +21,19 @@ import {
   type SavedForecaster,
   saveForecaster,
   selectVariables,
+  TRAINED_MODELS,
 } from '../forecast/index.ts';
 import { list, type ModelFlags, modelName, recipeChanges, withModelFlags } from './forecast-options.ts';
 import {
   comparisonRows,
+  complaint,
   coverageRows,
   forecastCsv,
   forecastPage,
   forecastSvg,
+  linearAlone,
   type Outlook,
+  UNMEASURED,
 } from './forecast-report.ts';
 import { withInterrupt } from './interrupt.ts';
 import { type Progress, table } from './output.ts';
@@ -34,7 +42,6 @@ import {
   checkOutputFolder,
   integer,
   nodeFiles,
-  number,
   Output,
   openDevice,
   withCommonOptions,
@@ -70,16 +77,15 @@ interface PredictOptions extends Omit<CommonOptions, 'dtype'>, ReadFlags, WriteF
   model: string;
 }
 
-/** Reads a file and says what was done to its rows. */
+/** Reads a file and says what was done to its rows; `known`, where given, are the variables that a kept model reads. */
 async function readSeries(
   path: string,
   { dateColumn, columns, fill, maxRows }: ReadFlags,
   output: Output,
+  known?: readonly string[],
 ): Promise<RegularSeries> {
-  const series = selectVariables(
-    regularise(await readTable(nodeFiles, path, { dateColumn, maxRows }), { fill }),
-    columns,
-  );
+  const table = await readTable(nodeFiles, path, { dateColumn, columns: columns ?? known, maxRows });
+  const series = selectVariables(regularise(table, { fill }), columns);
   const variables = `${series.names.length} variable${series.names.length === 1 ? '' : 's'}`;
   output.defer(
     `${path}: ${series.length.toLocaleString('en')} rows, ${describeFrequency(series.frequency)} apart, ${variables}`,
@@ -94,6 +100,28 @@ function targetsOf(names: readonly string[], wanted: readonly string[] | undefin
   if (missing !== undefined)
     throw new UsageError(`--target: no column ${JSON.stringify(missing)}; there are ${names.join(', ')}`);
   return wanted ?? names;
+}
+
+/**
+ * Checks, before anything is trained, that files can be written where they are to be.
+ * @throws UsageError for a folder, a path below a file, and two that are the same, the data's among them
+ */
+async function checkFiles(data: string, { out, plot, report }: WriteFlags): Promise<void> {
+  const named = Object.entries({ '--out': out, '--plot': plot, '--report': report });
+  const paths = new Map([[resolve(data), 'the data']]);
+  for (const [flag, path] of named) {
+    if (path === undefined) continue;
+    if (path.trim() === '') throw new UsageError(`${flag}: the path is empty; give a file`);
+    if ((await nodeFiles.status(path))?.isFolder) throw new UsageError(`${flag}: ${path} is a folder; give a file`);
+    for (let above = dirname(resolve(path)); above !== dirname(above); above = dirname(above)) {
+      const status = await nodeFiles.status(above);
+      if (status && !status.isFolder)
+        throw new UsageError(`${flag}: ${above} is a file, not a folder; give another path`);
+    }
+    const other = paths.get(resolve(path));
+    if (other !== undefined) throw new UsageError(`${other} and ${flag} are both ${path}; give each a file of its own`);
+    paths.set(resolve(path), flag);
+  }
 }
 
 async function train(
@@ -126,7 +154,7 @@ async function train(
           bar = null;
           output.say(line);
         },
-        onEval: (epoch, loss) => {
+        onEpoch: (epoch, loss) => {
           bar ??= output.progress('training', changes.epochs ?? 10);
           bar.update(epoch, `validation ${loss.toFixed(4)}`);
         },
@@ -135,12 +163,21 @@ async function train(
     for (const name of analysis.dataset.scaling.constant) {
       output.warn(`${path}: ${name} does not change in the training part; it is kept, and scaled by 1`);
     }
+    for (const name of withoutQuantiles(analysis)) {
+      output.warn(`${path}: ${name} has no values in the last 30 % of rows; its quantiles are not known`);
+    }
     return { analysis, series, close: () => device.close() };
   } catch (error) {
     device.close();
     throw error;
   }
 }
+
+/** Variables of which a quantile is not known: the back-test had no value to compare with. */
+const withoutQuantiles = ({ dataset, quantiles, fit }: Analysis): string[] =>
+  dataset.series.names.filter((_, k) =>
+    quantiles.offsets[0].subarray(k * fit.horizon, (k + 1) * fit.horizon).some(Number.isNaN),
+  );
 
 const savedOf = ({ fitted, fit, dataset, quantiles }: Analysis): SavedForecaster => ({
   forecaster: fitted.forecaster,
@@ -169,15 +206,15 @@ function analysisText(analysis: Analysis): string {
   const covered =
     quantiles.coverage.length > 0
       ? `${table(coverageRows(analysis))}\nover ${quantiles.judged} origins of the test part`
-      : 'the series is too short to measure how often the quantiles hold';
-  return [`${table(comparisonRows(analysis))}\nof scaled values, over every window of the test part`, covered].join(
-    '\n\n',
-  );
+      : UNMEASURED;
+  const compared = `${table(comparisonRows(analysis))}\nof scaled values, over every window of the test part`;
+  return [compared, linearAlone(analysis), complaint(analysis), covered].filter(Boolean).join('\n\n');
 }
 
 const summaryOf = ({ fit, fitted, comparison, quantiles }: Analysis) => ({
   fit,
   validation: fitted.validation,
+  bestEpoch: fitted.bestEpoch,
   parameters: fitted.parameters,
   seconds: fitted.seconds,
   comparison,
@@ -185,7 +222,20 @@ const summaryOf = ({ fit, fitted, comparison, quantiles }: Analysis) => ({
   judgedOrigins: quantiles.judged,
 });
 
+/** The forecast of each target, as it goes into JSON: values and quantiles by variable, over the same dates. */
+function forecastJson({ series, names, levels, future }: Outlook, targets: readonly string[]) {
+  const places = targets.map((name) => names.indexOf(name));
+  const byName = (values: readonly Float64Array[]) => Object.fromEntries(places.map((k) => [names[k], [...values[k]]]));
+  const { start, frequency, length } = series;
+  return {
+    dates: Array.from(future.values[0], (_, h) => formatDate(dateAt(start, frequency, length + h), isDaily(frequency))),
+    forecast: byName(future.values),
+    quantiles: Object.fromEntries(levels.map((level, i) => [level, byName(future.quantiles[i])])),
+  };
+}
+
 async function run(path: string, options: TrainOptions, output: Output): Promise<void> {
+  await checkFiles(path, options);
   const { analysis, series, close } = await train(path, options, output);
   try {
     const saved = savedOf(analysis);
@@ -193,7 +243,7 @@ async function run(path: string, options: TrainOptions, output: Output): Promise
     const targets = targetsOf(saved.names, options.target);
     const outlook = { series, names: saved.names, levels: options.quantiles, future };
     const written = await writeAll(outlook, targets, options, () => forecastPage(analysis, outlook, targets));
-    output.result({ ...summaryOf(analysis), written }, () => {
+    output.result({ ...summaryOf(analysis), ...forecastJson(outlook, targets), written }, () => {
       const csv = options.out === undefined ? [forecastCsv(outlook, targets).trimEnd()] : [];
       return [analysisText(analysis), ...csv, ...Object.values(written)].join('\n\n');
     });
@@ -214,10 +264,11 @@ async function fitAndKeep(path: string, options: FitOptions, output: Output): Pr
 }
 
 async function predict(path: string, options: PredictOptions, output: Output): Promise<void> {
-  const series = await readSeries(path, options, output);
+  await checkFiles(path, options);
   const device = await openDevice(options, output);
   try {
     const saved = await loadForecaster(device, nodeFiles, options.model);
+    const series = await readSeries(path, options, output, saved.names);
     const targets = targetsOf(saved.names, options.target);
     const startedMs = performance.now();
     const future = await forecastAfter(saved, series);
@@ -225,8 +276,7 @@ async function predict(path: string, options: PredictOptions, output: Output): P
     const outlook = { series, names: saved.names, levels: saved.quantiles.levels, future };
     const written = await writeAll(outlook, targets, options);
     output.say(`forecast in ${ms.toFixed(1)} ms`);
-    const values = Object.fromEntries(targets.map((name) => [name, [...future.values[saved.names.indexOf(name)]]]));
-    output.result({ horizon: saved.fit.horizon, ms, written, forecast: values }, () =>
+    output.result({ horizon: saved.fit.horizon, ms, ...forecastJson(outlook, targets), written }, () =>
       options.out === undefined ? forecastCsv(outlook, targets).trimEnd() : Object.values(written).join('\n'),
     );
   } finally {
@@ -248,16 +298,16 @@ const withWriteFlags = (command: Command): Command =>
     .option('--plot <file.svg>', 'draw history and forecast of the first target');
 
 function level(text: string): number {
-  const value = number(0, 1, { open: true })(text);
-  if (value === 1) throw new InvalidArgumentError('expected numbers between 0 and 1.');
-  return value;
+  const value = Number(text);
+  if (value > 0 && value < 1) return value;
+  throw new InvalidArgumentError('expected numbers between 0 and 1, such as 0.1,0.5,0.9.');
 }
 
 const withTraining = (command: Command): Command =>
   withModelFlags(
     command
       .requiredOption('--horizon <n>', 'steps ahead', integer(1))
-      .option('--model <name>', 'mambats, mamba, patch-transformer or dlinear', modelName, 'mambats')
+      .option('--model <name>', TRAINED_MODELS.join(', '), modelName, 'mambats')
       .option('--quantiles <list>', 'levels of the forecast, between 0 and 1', list(level), [0.1, 0.5, 0.9])
       .option('--seed <n>', 'of weights, orders and dropout', integer(0, 2 ** 32 - 1), 0),
   );

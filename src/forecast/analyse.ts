@@ -6,7 +6,13 @@ import { checkSplits, type Frequency, type RegularSeries, shareSplits, windowSta
 import { createDataset, type Dataset } from './dataset.ts';
 import { type FitSettings, type Fitted, fitForecaster } from './fit.ts';
 import { RuleForecaster, type Score, scoreWindows } from './forecaster.ts';
-import { type ForecastModelName, NAIVE_MODELS, naiveForecast, type TrainedModelName } from './models/index.ts';
+import {
+  type ForecastModelName,
+  MOST_RIDGE_STEPS,
+  NAIVE_MODELS,
+  naiveForecast,
+  type TrainedModelName,
+} from './models/index.ts';
 import { fitSettings, type RecipeChanges } from './recipes.ts';
 
 export interface AnalysisInput {
@@ -20,11 +26,15 @@ export interface AnalysisInput {
   readonly seed: number;
   readonly signal?: AbortSignal;
   onStage?(line: string): void;
-  onEval?(epoch: number, loss: number): void;
+  /** Epoch 0 is a linear forecast that was solved beforehand. */
+  onEpoch?(epoch: number, loss: number): void;
 }
 
-/** Models that every other has to beat. */
-const LINEAR_MODELS = ['ridge', 'dlinear'] as const;
+/** Models that every other has to beat; ridge regression where the look-back is not too long for it. */
+const linearModels = ({ model, lookback, horizon }: FitSettings) =>
+  (['ridge', 'dlinear'] as const).filter(
+    (name) => name !== model && (name !== 'ridge' || lookback + horizon <= MOST_RIDGE_STEPS),
+  );
 
 export interface Comparison extends Score {
   readonly model: ForecastModelName;
@@ -91,11 +101,11 @@ export async function analyse(input: AnalysisInput): Promise<Analysis> {
   checkSplits(raw.file, splits, fit, raw.length);
   const dataset = createDataset(raw, splits);
   const { series } = dataset;
-  let epoch = 0;
-  const onEval = (_: number, { loss }: { loss: number }) => input.onEval?.(++epoch, loss);
+  const onEpoch = (epoch: number, { loss }: { loss: number }) => input.onEpoch?.(epoch, loss);
   const onOpen = () => input.onStage?.(`training ${fit.model}: look-back ${fit.lookback}, horizon ${fit.horizon}`);
-  const fitted = await fitForecaster({ device, series, splits, fit, signal, onOpen, onEval });
+  const fitted = await fitForecaster({ device, series, splits, fit, signal, onOpen, onEpoch });
   try {
+    signal?.throwIfAborted();
     input.onStage?.('back-test and comparison');
     const comparison = await compare(input, dataset, fit, fitted);
     const test = await backTest(fitted.forecaster, dataset, signal);
@@ -118,7 +128,7 @@ async function compare(
   signal?.throwIfAborted();
   const test = windowStarts(splits.test, fit);
   const rows: Comparison[] = [{ model: fit.model, ...(await scoreWindows(fitted.forecaster, series, test, signal)) }];
-  for (const model of LINEAR_MODELS.filter((name) => name !== fit.model)) {
+  for (const model of linearModels(fit)) {
     const changes = { lookback: fit.lookback };
     const linear = await fitForecaster({
       device,

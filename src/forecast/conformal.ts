@@ -57,20 +57,25 @@ export function conformalQuantile(sorted: ArrayLike<number>, level: number): num
   return level > 0.5 ? sorted[upper(level) - 1] : sorted[n - upper(1 - level)];
 }
 
-/** Offsets for a set of errors: `offsets[level][k horizon + h]` is added to a scaled forecast. */
-function offsetsOf(errors: readonly Float32Array[], levels: readonly number[]): Float32Array[] {
+/**
+ * Offsets for a set of errors: `offsets[level][k horizon + h]` is added to a scaled forecast; NaN where no error is known.
+ * `still` is 1 where all errors are the same.
+ */
+function offsetsOf(errors: readonly Float32Array[], levels: readonly number[]) {
   const places = errors[0]?.length ?? 0;
   const offsets = levels.map(() => new Float32Array(places));
+  const still = new Uint8Array(places);
   const column = new Float64Array(errors.length);
   for (let place = 0; place < places; place++) {
     let n = 0;
     for (const origin of errors) if (!Number.isNaN(origin[place])) column[n++] = origin[place];
     const sorted = column.subarray(0, n).slice().sort();
+    still[place] = Number(sorted[0] === sorted[n - 1]);
     levels.forEach((level, i) => {
       offsets[i][place] = conformalQuantile(sorted, level);
     });
   }
-  return offsets;
+  return { offsets, still };
 }
 
 export interface Coverage {
@@ -83,7 +88,10 @@ export interface Quantiles {
   readonly levels: readonly number[];
   /** From the newest errors, for forecasts to come. */
   readonly offsets: readonly Float32Array[];
-  /** Measured over the test part; empty where there were too few errors before any of its origins. */
+  /**
+   * Measured over the test part, without values that were always missed by the same (of a series that never moves, every
+   * value is at every quantile); empty where there is nothing to measure, or were too few errors before any of its origins.
+   */
   readonly coverage: readonly Coverage[];
   /** Origins that were judged. */
   readonly judged: number;
@@ -108,15 +116,16 @@ export function quantilesOf(
     // An error is complete once its last value is there: before the first value of the window that is judged.
     const known = errors.filter((_, j) => starts[j] + horizon <= starts[o]).slice(-MEMORY);
     if (known.length < FEWEST) continue;
-    const offsets = offsetsOf(known, levels);
+    const { offsets, still } = offsetsOf(known, levels);
     judged++;
     for (let place = 0; place < errors[o].length; place++) {
       const error = errors[o][place];
-      if (Number.isNaN(error)) continue;
+      const offset = offsets[0][place];
+      if (Number.isNaN(error) || Number.isNaN(offset) || (still[place] && error === offset)) continue;
       count++;
       for (let i = 0; i < levels.length; i++) below[i] += Number(error <= offsets[i][place]);
     }
   }
   const coverage = count > 0 ? levels.map((level, i) => ({ level, share: below[i] / count })) : [];
-  return { levels, offsets: offsetsOf(errors.slice(-MEMORY), levels), coverage, judged };
+  return { levels, offsets: offsetsOf(errors.slice(-MEMORY), levels).offsets, coverage, judged };
 }

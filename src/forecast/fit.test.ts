@@ -116,6 +116,7 @@ describe('training', () => {
     assert.deepEqual([...rates], [1e-2, 5e-3, 2.5e-3, 1.25e-3]);
     assert.equal(losses.length, 5);
     assert.equal(fitted.validation, Math.min(...losses));
+    assert.equal(fitted.bestEpoch, 1 + losses.indexOf(fitted.validation));
     const again = await scoreWindows(fitted.forecaster, series, windowStarts(splits.validation, size));
     assert.equal(again.mse, fitted.validation);
   });

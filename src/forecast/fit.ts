@@ -1,6 +1,12 @@
 /** Training a forecaster by the papers' protocol, on the one trainer. */
 import type { Device } from '../tensor/index.ts';
-import { type RunPlace, type TrainingCallbacks, type TrainingResult, train } from '../tune/trainer/index.ts';
+import {
+  type Evaluation,
+  type RunPlace,
+  type TrainingCallbacks,
+  type TrainingResult,
+  train,
+} from '../tune/trainer/index.ts';
 import { type ScaledSeries, type Splits, type WindowSize, windowStarts } from './data/index.ts';
 import { type ForecastLoss, ForecastTask } from './forecast-task.ts';
 import type { ModelForecaster } from './forecaster.ts';
@@ -41,12 +47,16 @@ export interface FitInput extends TrainingCallbacks {
   /** Where checkpoints go; in memory alone without. */
   readonly place?: RunPlace;
   readonly signal?: AbortSignal;
+  /** After an epoch's evaluation; epoch 0 is a linear forecast that was solved beforehand. */
+  onEpoch?(epoch: number, evaluation: Evaluation): void;
 }
 
 export interface Fitted {
   readonly forecaster: ModelForecaster;
   /** Squared error of the best epoch over every validation window. */
   readonly validation: number;
+  /** Epochs before that evaluation: 0 where the linear forecast that was solved beforehand is the best. */
+  readonly bestEpoch: number;
   readonly status: TrainingResult['status'];
   /** Passes over the training part; 0 for a model that is solved. */
   readonly epochs: number;
@@ -57,7 +67,7 @@ export interface Fitted {
 
 /**
  * Trains and returns the forecaster of the best epoch; its model is the caller's to dispose of. A linear forecast that is
- * solved beforehand counts as an epoch before the first.
+ * solved beforehand counts as an epoch before the first: if none is better, it is what comes back, and patience ends the rest.
  * @throws UsageError for settings that cannot be; KraitError for a loss that is not finite
  */
 export async function fitForecaster(input: FitInput): Promise<Fitted> {
@@ -65,11 +75,16 @@ export async function fitForecaster(input: FitInput): Promise<Fitted> {
   const { lookback, horizon, batchSize, seed, permutes, solver, loss } = fit;
   const size = { lookback, horizon };
   const model = createForecastModel(fit.model, device, { k: series.values.length, ...size }, fit.settings, seed);
-  const task = new ForecastTask({ model, series, splits, size, batchSize, seed, permutes, solver, loss });
   const startedMs = performance.now();
+  let task: ForecastTask | null = null;
   try {
-    if (solveRidge(model, input)) await task.evaluate(signal);
-    const result = fit.model === 'ridge' ? null : await train(task, trainingOf(input, task.stepsPerEpoch));
+    task = new ForecastTask({ model, series, splits, size, batchSize, seed, permutes, solver, loss });
+    const isSolved = solveRidge(model, input);
+    const result = fit.model === 'ridge' ? null : await train(task, trainingOf(input, task.stepsPerEpoch, isSolved));
+    if (!result) {
+      const evaluation = await task.evaluate(signal);
+      input.onEpoch?.(0, evaluation);
+    }
     return {
       ...task.bestForecaster(),
       status: result?.status ?? (signal?.aborted ? 'aborted' : 'completed'),
@@ -81,17 +96,23 @@ export async function fitForecaster(input: FitInput): Promise<Fitted> {
     model.dispose();
     throw error;
   } finally {
-    task.dispose();
+    task?.dispose();
   }
 }
 
-function trainingOf({ fit, place, signal, onOpen, onStep, onEval, onCheckpoint }: FitInput, stepsPerEpoch: number) {
+function trainingOf(input: FitInput, stepsPerEpoch: number, evalOnStart: boolean) {
+  const { fit, place, signal, onOpen, onStep, onCheckpoint } = input;
+  const onEval = (step: number, evaluation: Evaluation) => {
+    input.onEval?.(step, evaluation);
+    input.onEpoch?.(Math.round(step / stepsPerEpoch), evaluation);
+  };
   const options = {
     steps: fit.epochs * stepsPerEpoch,
     learningRate: fit.learningRate,
     weightDecay: fit.weightDecay,
     clipNorm: 0,
     evalEvery: stepsPerEpoch,
+    evalOnStart,
     saveEvery: stepsPerEpoch,
     patience: fit.patience,
     keepCheckpoints: 1,

@@ -4,7 +4,7 @@
  * random order of its own, and what that order cost is credited to it; evaluations read the variables in the order of
  * least cost (VAST), found anew for each.
  */
-import { HostRandom } from '../core/index.ts';
+import { HostRandom, UsageError } from '../core/index.ts';
 import { abs, add, mul, neg, relu, reshape, scale, shift, square, sub, sum, type Tensor } from '../tensor/index.ts';
 import {
   type Evaluation,
@@ -24,7 +24,7 @@ import {
   windowStarts,
 } from './data/index.ts';
 import { everyStart, ModelForecaster, normaliseRows, scoreWindows } from './forecaster.ts';
-import { type ForecastModel, type Solver, VariableCosts } from './models/index.ts';
+import { type ForecastModel, MOST_EXACT, type Solver, VariableCosts } from './models/index.ts';
 
 export interface ForecastTaskInput {
   readonly model: ForecastModel;
@@ -61,10 +61,17 @@ interface Batch extends WindowBatch {
 /** Streams of random numbers that dropout, which counts from 0, never comes to. */
 const [SHUFFLES, ORDERS] = [0x40000000, 0x80000000];
 
+/** Of the best evaluation: after how many epochs it was, and how it read the variables. */
+interface BestEpoch {
+  readonly loss: number;
+  readonly epoch: number;
+  readonly order: number[] | null;
+}
+
 interface SavedState {
   position: number;
   costs: ReturnType<VariableCosts['toJson']>;
-  best: { loss: number; order: number[] | null } | null;
+  best: BestEpoch | null;
 }
 
 export class ForecastTask implements TrainingTask<Batch> {
@@ -76,10 +83,15 @@ export class ForecastTask implements TrainingTask<Batch> {
   private readonly permutes: boolean;
   private position = 0;
   private epoch: { number: number; starts: number[] } | null = null;
-  private best: { loss: number; order: number[] | null; weights: Map<string, Tensor> } | null = null;
+  private best: (BestEpoch & { weights: Map<string, Tensor> }) | null = null;
 
+  /** @throws UsageError for more variables than the solver takes */
   constructor(private readonly input: ForecastTaskInput) {
     const { model, splits, size, batchSize, series } = input;
+    const k = series.values.length;
+    if (input.solver === 'exact' && k > MOST_EXACT) {
+      throw new UsageError(`--solver: exact takes ${MOST_EXACT} variables at most, there are ${k}; take annealing`);
+    }
     this.device = model.device;
     // Weight decay is for matrices alone: not for norms, biases and what makes the states decay.
     this.parameters = [...model.parameters]
@@ -88,7 +100,7 @@ export class ForecastTask implements TrainingTask<Batch> {
     this.starts = everyStart(windowStarts(splits.train, size));
     this.stepsPerEpoch = Math.max(1, Math.floor(this.starts.length / batchSize));
     this.permutes = input.permutes && model.isOrdered;
-    this.costs = new VariableCosts(series.values.length);
+    this.costs = new VariableCosts(k);
   }
 
   /** `type1`: epochs 1 and 2 at the full rate, each later one at half of that before. */
@@ -189,19 +201,22 @@ export class ForecastTask implements TrainingTask<Batch> {
         return [name, copy] as const;
       }),
     );
-    this.best = { loss, order, weights };
+    this.best = { loss, epoch: this.position / this.stepsPerEpoch, order, weights };
   }
 
   /**
    * The forecaster of the best epoch: its weights are written into the model. Of a model that was never evaluated, that
    * of the weights as they are.
    */
-  bestForecaster(): { forecaster: ModelForecaster; validation: number } {
+  bestForecaster(): { forecaster: ModelForecaster; validation: number; bestEpoch: number } {
     const { model, size } = this.input;
     const { best } = this;
-    if (!best) return { forecaster: new ModelForecaster(model, size, this.currentOrder()), validation: Number.NaN };
+    if (!best) {
+      const forecaster = new ModelForecaster(model, size, this.currentOrder());
+      return { forecaster, validation: Number.NaN, bestEpoch: Number.NaN };
+    }
     for (const { name, tensor } of this.parameters) copyInto(tensor, best.weights.get(name)!);
-    return { forecaster: new ModelForecaster(model, size, best.order), validation: best.loss };
+    return { forecaster: new ModelForecaster(model, size, best.order), validation: best.loss, bestEpoch: best.epoch };
   }
 
   state(): TaskState {
@@ -209,7 +224,7 @@ export class ForecastTask implements TrainingTask<Batch> {
     const json: SavedState = {
       position,
       costs: costs.toJson(),
-      best: best && { loss: best.loss, order: best.order },
+      best: best && { loss: best.loss, epoch: best.epoch, order: best.order },
     };
     return { json, ...(best && { tensors: best.weights }) };
   }

@@ -14,7 +14,14 @@ import {
 import { tensorEntry } from '../models/index.ts';
 import type { Device } from '../tensor/index.ts';
 import type { Quantiles } from './conformal.ts';
-import { dateAt, describeFrequency, type Frequency, type RegularSeries, type Scaling } from './data/index.ts';
+import {
+  dateAt,
+  describeFrequency,
+  type Frequency,
+  type RegularSeries,
+  type Scaling,
+  scaleColumn,
+} from './data/index.ts';
 import type { FitSettings } from './fit.ts';
 import { ModelForecaster } from './forecaster.ts';
 import { createForecastModel } from './models/index.ts';
@@ -53,7 +60,11 @@ export async function saveForecaster(files: FileSystem, folder: string, saved: S
 export async function loadForecaster(device: Device, files: FileSystem, folder: string): Promise<SavedForecaster> {
   const path = joinPath(folder, JSON_FILE);
   const json = parseJsonObject(path, await files.readText(path));
-  if (json['version'] !== VERSION || !isRecord(json['fit']) || !isRecord(json['quantiles'])) {
+  const isOne =
+    json['version'] === VERSION &&
+    ['fit', 'frequency', 'scaling', 'quantiles'].every((key) => isRecord(json[key])) &&
+    Array.isArray(json['names']);
+  if (!isOne) {
     const remedy = 'give a folder that `krait forecast fit` wrote';
     throw new FileFormatError(path, `is no forecaster of version ${VERSION}`, remedy);
   }
@@ -91,26 +102,29 @@ export interface FutureValues {
 
 /**
  * Forecasts what follows the last row of a series, which has the variables that the model knows (others are not read).
- * @throws UsageError for variables that are missing, another step between rows, or fewer rows than the look-back
+ * @throws UsageError for variables that are missing, another step between rows, or fewer rows than the look-back;
+ * FileFormatError for a value that is too far from what was learned
  */
 export async function forecastAfter(saved: Omit<SavedForecaster, 'fit'>, series: RegularSeries): Promise<FutureValues> {
   const { forecaster, names, frequency, scaling, quantiles } = saved;
   const { lookback, horizon } = forecaster.size;
   const [own, given] = [describeFrequency(frequency), describeFrequency(series.frequency)];
-  if (own !== given)
-    throw new UsageError(`${series.file}: its rows are ${given} apart, those that the model learned ${own}`);
+  if (own !== given) {
+    const problem = `its rows are ${given} apart, those that the model learned ${own}`;
+    throw new UsageError(`${series.file}: ${problem}; give rows that are ${own} apart, or fit a model for these`);
+  }
   if (series.length < lookback) {
     throw new UsageError(`${series.file}: has ${series.length} rows, the model looks back ${lookback}; give more rows`);
   }
   const inputs = new Float32Array(names.length * lookback);
   names.forEach((name, k) => {
     const at = series.names.indexOf(name);
-    if (at < 0) throw new UsageError(`${series.file}: has no column ${JSON.stringify(name)}, which the model reads`);
-    const last = series.values[at].subarray(series.length - lookback);
-    inputs.set(
-      Float32Array.from(last, (value) => (value - scaling.mean[k]) / scaling.std[k]),
-      k * lookback,
-    );
+    if (at < 0) {
+      const problem = `has no column ${JSON.stringify(name)}, which the model reads; it has ${series.names.join(', ')}`;
+      throw new UsageError(`${series.file}: ${problem}: add it, or fit a model without it`);
+    }
+    const own = { mean: scaling.mean[k], std: scaling.std[k] };
+    inputs.set(scaleColumn(series, at, own, series.length - lookback), k * lookback);
   });
   const first = [dateAt(series.start, frequency, series.length)];
   const scaled = await forecaster.forecast({ inputs, b: 1, ahead: { first, frequency } });

@@ -129,6 +129,31 @@ describe('reading', () => {
     await fails(() => parse('date\n2020-01-01\n'), /has dates but no values/);
     await fails(() => parse('date,val\n2020-01-01,1\n', { dateColumn: 'vall' }), /no column "vall".*val/);
     await fails(() => parse('date,a\n2020-01-01,"1\n'), /row 2: Quoted field unterminated/);
+    const headless = '2020-01-01,1\n2020-01-02,2\n';
+    await fails(() => parse(headless), /its first row holds the date 2020-01-01, not names; add a row of names/);
+  });
+
+  it('reads the columns that are asked for, others may hold text', async () => {
+    const text = 'date,a,note,b\n2020-01-01,1,dry,2\n2020-01-02,3,wet,4\n';
+    await fails(
+      () => parse(text),
+      /row 2, column note: "dry" is not a number; choose columns of numbers with --columns/,
+    );
+    assert.deepEqual((await parse(text, { columns: ['b', 'a'] })).names, ['a', 'b']);
+    await fails(() => parse(text, { columns: ['b', 'c'] }), /column note/);
+  });
+
+  it('reads a year alone as a date where the column is called so', async () => {
+    assert.equal((await parse('date,a\n1990,1\n1991,2\n')).dates[1], Date.UTC(1991, 0, 1));
+    await fails(() => parse('load,a\n1990,1\n1991,2\n'), /has no date column/);
+  });
+
+  it('tells which columns of a long file it does not read', async () => {
+    const text = 'unique_id,ds,y,price\na,2020-01-01,1,9\na,2020-01-02,2,9\n';
+    for (const options of [{}, { dateColumn: 'ds' }]) {
+      const { notes, names } = regularise(await parse(text, options));
+      assert.deepEqual([names, notes], [['a'], ['columns: price of the long form not read: unique_id, ds and y are']]);
+    }
   });
 });
 
@@ -137,6 +162,7 @@ describe('dates', () => {
     assert.equal(parseDate('2016-07-01 13:05:09'), Date.UTC(2016, 6, 1, 13, 5, 9));
     assert.equal(parseDate('2016/7/1'), Date.UTC(2016, 6, 1));
     assert.equal(parseDate('2016-07'), Date.UTC(2016, 6, 1));
+    assert.equal(parseDate('0016-07-01'), Number.NaN);
     assert.equal(parseDate('2016-07-01T00:00:00.250+02:00'), Date.UTC(2016, 5, 30, 22, 0, 0, 250));
     for (const text of ['', '1', 'abc', '2016-13-01', '2016-01-01 25:00'])
       assert.ok(Number.isNaN(parseDate(text)), text);
@@ -149,6 +175,28 @@ describe('dates', () => {
     assert.deepEqual(detectFrequency(ends), { months: 1 });
     assert.equal(dateAt(Date.UTC(2020, 0, 31), { months: 1 }, 1), Date.UTC(2020, 1, 29));
     assert.equal(detectFrequency([1]), null);
+  });
+});
+
+describe('months', () => {
+  const dates = (days: readonly string[]) => days.map((day, i) => `${day},${i}`);
+  const months = (day: number, count: number, from: number) =>
+    Array.from({ length: count }, (_, i) => {
+      const last = new Date(Date.UTC(2022, from + i + 1, 0)).getUTCDate();
+      return new Date(Date.UTC(2022, from + i, Math.min(day, last))).toISOString().slice(0, 10);
+    });
+
+  it('keep their day, from whichever month on, also before 1970', async () => {
+    for (const day of [1, 15, 28, 29, 30, 31]) {
+      for (let from = 0; from < 12; from++) {
+        const days = months(day, 30, from);
+        const { frequency, start, length, notes } = await series(`date,v\n${dates(days).join('\n')}\n`);
+        assert.deepEqual([describeFrequency(frequency), length, notes], ['1 month', 30, []], `${day} from ${from}`);
+        assert.equal(dateAt(start, frequency, 30), parseDate(months(day, 31, from)[30]), `${day} from ${from}`);
+      }
+    }
+    const start = Date.UTC(1960, 2, 1, 6);
+    assert.equal(dateAt(start, { months: 1 }, 2), Date.UTC(1960, 4, 1, 6));
   });
 });
 
@@ -173,6 +221,14 @@ describe('rules', () => {
   it('leave a regular series as it is', async () => {
     const { masks, notes } = await series('date,a\n2020-01-01,1\n2020-01-02,2\n2020-01-03,3\n');
     assert.deepEqual([masks, notes], [[null], []]);
+  });
+
+  it('tell the widest gap where most steps are missing, however long the grid', async () => {
+    const seconds = Array.from({ length: 30 }, (_, t) => `2020-01-01 00:00:${String(t).padStart(2, '0')},${t}`);
+    const wrong = ['date,v', '1020-01-01 00:00:00,1', ...seconds].join('\n');
+    const gap =
+      /only 31 of \d+ steps of 1 s have a row; the widest gap is from 1020-01-01 00:00:00 to 2020-01-01 00:00:00/;
+    await fails(() => series(wrong), gap);
   });
 
   it('do not bend irregular dates', async () => {
@@ -229,6 +285,33 @@ describe('splits, scaling and windows', () => {
       /500 rows are too few: the train part \(350 rows\).*look-back 336 plus horizon 96 is 432/,
     );
     assert.throws(() => checkSplits('x', ettSplits(), size, 500), /has 500 rows, but its split takes 14400/);
+  });
+
+  it('tell which part is too short for a horizon, and which horizon is not', async () => {
+    const short = () => checkSplits('x.csv', shareSplits(60), { lookback: 12, horizon: 12 }, 60);
+    await fails(short, /60 rows are too few: the validation part has 6, less than the horizon of 12; .*--horizon of 6/);
+  });
+
+  it('scale no values that f32 cannot square, and none of which the training part knows nothing', async () => {
+    const lines = (value: (t: number) => string) =>
+      `date,v\n${Array.from({ length: 20 }, (_, t) => `2020-01-${String(t + 1).padStart(2, '0')},${value(t)}`).join('\n')}\n`;
+    const scaled = async (value: (t: number) => string) => {
+      const raw = await series(lines(value));
+      return scaleSeries(raw, fitScaling(raw, { start: 0, end: 14 }));
+    };
+    await fails(
+      () => scaled((t) => (t === 17 ? '1e300' : `${t % 3}`)),
+      /column v: 1e\+300 at 2020-01-18 00:00:00 is too far/,
+    );
+    await fails(
+      () => scaled((t) => `${(-1) ** t * 1e308}`),
+      /column v: values are too large; give them in a larger unit/,
+    );
+    await fails(
+      () => scaled((t) => (t < 14 ? '' : `${t}`)),
+      /column v has no values in the training part, the first 14/,
+    );
+    assert.equal((await scaled((t) => `${(t % 2) * 1e100}`)).values[0][1], 1);
   });
 
   it('scale by the training part alone, without what was filled, and leave constants', async () => {

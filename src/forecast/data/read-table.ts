@@ -19,11 +19,15 @@ export interface RawTable {
   readonly columns: readonly Float64Array[];
   /** Rows of the file that were left out as too old, because more than `maxRows` dates were there. */
   readonly skippedRows: number;
+  /** Columns of a long file beside its three, which are not read. */
+  readonly unread: readonly string[];
 }
 
 export interface ReadOptions {
   /** Name of the date column; found by name and content unless given. */
   readonly dateColumn?: string;
+  /** Variables of a wide file that are read, so that others may hold text; all unless given, or where one is not there. */
+  readonly columns?: readonly string[];
   /** The last so many rows (dates) are kept: what bounds the memory of a huge file. */
   readonly maxRows?: number;
 }
@@ -107,7 +111,7 @@ function numberAt(file: string, row: CsvRow, column: number, name: string): numb
   if (MISSING.test(text)) return Number.NaN;
   const value = Number(text);
   if (Number.isFinite(value)) return value;
-  const remedy = 'every column but the date holds numbers; leave the column out, or empty the field if it is missing';
+  const remedy = 'choose columns of numbers with --columns, or empty the field if the value is missing';
   throw new FileFormatError(file, `row ${row.number}, column ${name}: ${JSON.stringify(text)} is not a number`, remedy);
 }
 
@@ -119,6 +123,9 @@ function dateOf(file: string, row: CsvRow, column: number, name: string): number
   throw new FileFormatError(file, problem, 'write dates as 2016-07-01 or 2016-07-01 13:00:00');
 }
 
+/** A year alone is a date only where its column says so: it may be any number. */
+const isDate = (text: string): boolean => !/^\d+$/.test(text.trim()) && !Number.isNaN(parseDate(text));
+
 /** The column of dates: the one that is asked for, one by name, or the first whose first value is a date. */
 function findDateColumn(file: string, names: readonly string[], first: CsvRow, wanted?: string): number {
   if (wanted !== undefined) {
@@ -129,7 +136,7 @@ function findDateColumn(file: string, names: readonly string[], first: CsvRow, w
   }
   const named = names.findIndex((name) => DATE_NAMES.includes(name.toLowerCase()));
   if (named >= 0) return named;
-  const dated = first.fields.findIndex((text) => !Number.isNaN(parseDate(text)));
+  const dated = first.fields.findIndex(isDate);
   if (dated >= 0) return dated;
   const problem = `has no date column: none of ${names.slice(0, 8).join(', ')} is called date or holds dates`;
   throw new FileFormatError(file, problem, 'name it with --date-column, or add one');
@@ -149,14 +156,22 @@ function checkNames(file: string, names: readonly string[]): void {
   if (none >= 0) throw new FileFormatError(file, `column ${none + 1} has no name`, 'the first row names the columns');
 }
 
+/** @throws FileFormatError for a first row that is data: it would be lost as names */
+function checkHead(file: string, names: readonly string[], dateAt: number): void {
+  if (!isDate(names[dateAt])) return;
+  throw new FileFormatError(file, `its first row holds the date ${names[dateAt]}, not names`, 'add a row of names');
+}
+
 interface Start {
   readonly names: string[];
   readonly dateAt: number;
+  /** Variables that are asked for, all of which are there; null for all. */
+  readonly wanted: readonly string[] | null;
 }
 
 async function readWide(file: string, rows: AsyncIterator<CsvRow>, start: Start, first: CsvRow, most: number) {
-  const { names, dateAt } = start;
-  const kept = names.map((_, i) => i).filter((i) => i !== dateAt);
+  const { names, dateAt, wanted } = start;
+  const kept = names.map((_, i) => i).filter((i) => i !== dateAt && (!wanted || wanted.includes(names[i])));
   if (kept.length === 0) throw new FileFormatError(file, 'has dates but no values', 'add a column of numbers');
   const dates = new Ring(most);
   const columns = kept.map(() => new Ring(most));
@@ -170,6 +185,7 @@ async function readWide(file: string, rows: AsyncIterator<CsvRow>, start: Start,
     dates: dates.finish(),
     columns: columns.map((c) => c.finish()),
     skippedRows: dates.dropped,
+    unread: [],
   };
 }
 
@@ -206,7 +222,8 @@ async function readLong(file: string, rows: AsyncIterator<CsvRow>, start: Start,
       for (const [k, values] of at) columns[k][r] = values[Math.min(depth, values.length - 1)];
     }
   });
-  return { names: [...series.keys()], dates, columns, skippedRows: byDate.dropped };
+  const unread = names.filter((_, i) => ![id, dateAt, y].includes(i));
+  return { names: [...series.keys()], dates, columns, skippedRows: byDate.dropped, unread };
 }
 
 async function next(rows: AsyncIterator<CsvRow>): Promise<CsvRow | undefined> {
@@ -221,7 +238,7 @@ async function next(rows: AsyncIterator<CsvRow>): Promise<CsvRow | undefined> {
 export async function parseTable(
   file: string,
   pieces: Iterable<string> | AsyncIterable<string>,
-  { dateColumn, maxRows = Number.POSITIVE_INFINITY }: ReadOptions = {},
+  { dateColumn, columns, maxRows = Number.POSITIVE_INFINITY }: ReadOptions = {},
 ): Promise<RawTable> {
   const rows = rowsOf(file, pieces);
   try {
@@ -230,11 +247,13 @@ export async function parseTable(
     const names = head.fields.map((name) => name.trim());
     checkNames(file, names);
     const first = await next(rows);
-    if (!first) throw new FileFormatError(file, 'has a first row with names but no data');
+    if (!first) throw new FileFormatError(file, 'has a first row with names but no data', 'give a row for each date');
     checkFields(file, first, names);
-    const long = dateColumn === undefined && longColumns(names) !== null;
+    const long = (dateColumn ?? 'ds') === 'ds' && longColumns(names) !== null;
     const dateAt = long ? names.indexOf('ds') : findDateColumn(file, names, first, dateColumn);
-    const read = await (long ? readLong : readWide)(file, rows, { names, dateAt }, first, maxRows);
+    checkHead(file, names, dateAt);
+    const wanted = columns?.length && columns.every((name) => names.includes(name)) ? columns : null;
+    const read = await (long ? readLong : readWide)(file, rows, { names, dateAt, wanted }, first, maxRows);
     return { file, form: long ? 'long' : 'wide', dateColumn: names[dateAt], ...read };
   } finally {
     await rows.return(undefined); // closes the file where reading ended early

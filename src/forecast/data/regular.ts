@@ -45,6 +45,8 @@ export function regularise(table: RawTable, { fill = 'forward' }: { fill?: Fill 
     notes.push(
       `rows: those of the last ${plural(dates.length, 'date')} are used, ${plural(table.skippedRows, 'earlier one')} left out`,
     );
+  if (table.unread.length > 0)
+    notes.push(`columns: ${table.unread.join(', ')} of the long form not read: unique_id, ds and y are`);
   const order = sortedOrder(dates, notes);
   const sorted = Float64Array.from(order, (r) => dates[r]);
   const frequency = detectFrequency(sorted);
@@ -52,6 +54,7 @@ export function regularise(table: RawTable, { fill = 'forward' }: { fill?: Fill 
   const start = sorted[0];
   const places = placesOf(table, order, frequency);
   const length = places[places.length - 1] + 1;
+  checkDensity(table, order, places, frequency);
   const values = columns.map(() => new Float64Array(length).fill(Number.NaN));
   const isThere = new Uint8Array(length);
   let twice = 0;
@@ -66,7 +69,6 @@ export function regularise(table: RawTable, { fill = 'forward' }: { fill?: Fill 
   if (twice > 0)
     notes.push(`duplicates: ${plural(twice, 'row')} with a date that was there before; the last value counts`);
   noteGaps(isThere, start, frequency, notes);
-  checkDensity(file, isThere, frequency);
   const masks = values.map((column, k) => fillColumn(file, names[k], column, fill, notes));
   return { file, names, start, frequency, length, values, masks, notes };
 }
@@ -107,11 +109,18 @@ function noteGaps(isThere: Uint8Array, start: number, frequency: Frequency, note
   );
 }
 
-function checkDensity(file: string, isThere: Uint8Array, frequency: Frequency): void {
-  const there = isThere.reduce((sum, one) => sum + one, 0);
-  if (there >= (1 - MOST_MISSING) * isThere.length) return;
-  const problem = `only ${there} of ${isThere.length} steps of ${describeFrequency(frequency)} have a row`;
-  throw new FileFormatError(file, `${problem}: the dates are irregular`, 'resample the file to one step');
+/** Before anything is made that is as long as the grid: one wrong date can make that longer than any memory. */
+function checkDensity({ file, dates }: RawTable, order: readonly number[], places: readonly number[], step: Frequency) {
+  const length = places[places.length - 1] + 1;
+  const there = new Set(places).size;
+  if (there >= (1 - MOST_MISSING) * length) return;
+  let widest = 1;
+  for (let i = 1; i < places.length; i++) {
+    if (places[i] - places[i - 1] > places[widest] - places[widest - 1]) widest = i;
+  }
+  const [from, to] = [formatDate(dates[order[widest - 1]]), formatDate(dates[order[widest]])];
+  const problem = `only ${there} of ${length} steps of ${describeFrequency(step)} have a row; the widest gap is from ${from} to ${to}`;
+  throw new FileFormatError(file, problem, 'correct the dates, or resample the file to one step');
 }
 
 /** Fills in place; the mask of what was there, or null if all was. */

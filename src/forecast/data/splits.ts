@@ -56,8 +56,15 @@ export function checkSplits(
   for (const [name, range] of Object.entries(splits) as [string, RowRange][]) {
     const { start, end } = windowStarts(range, size);
     if (start >= 0 && end > start) continue;
+    const own = range.end - range.start;
+    const few = `${rows} rows are too few: the ${name} part`;
+    if (range.start > 0 && own < size.horizon) {
+      const problem = `${few} has ${own}, less than the horizon of ${size.horizon}`;
+      const remedy = `give a longer series${own > 0 ? `, or a --horizon of ${own}` : ''}`;
+      throw new FileFormatError(file, problem, remedy);
+    }
     const need = `look-back ${size.lookback} plus horizon ${size.horizon} is ${size.lookback + size.horizon}`;
-    const problem = `${rows} rows are too few: the ${name} part (${range.end - range.start} rows) has no window; ${need}`;
+    const problem = `${few} (${own} rows) has no window; ${need}`;
     throw new FileFormatError(file, problem, 'give a longer series, or a smaller --lookback or --horizon');
   }
 }

@@ -1,6 +1,7 @@
 /** Scaled series and the windows that are cut from them. */
+import { FileFormatError } from '../../core/index.ts';
 import type { StepDates } from './calendar.ts';
-import { dateAt, type Frequency } from './dates.ts';
+import { dateAt, type Frequency, formatDate } from './dates.ts';
 import type { RegularSeries } from './regular.ts';
 import type { RowRange } from './splits.ts';
 
@@ -12,17 +13,26 @@ export interface Scaling {
   readonly constant: readonly string[];
 }
 
-/** Fitted on the given rows alone: those of the training part. Filled values do not count. */
-export function fitScaling({ names, values, masks }: RegularSeries, { start, end }: RowRange): Scaling {
+/**
+ * Fitted on the given rows alone: those of the training part. Filled values do not count.
+ * @throws FileFormatError for a variable without a value there, or with values whose squares are not finite
+ */
+export function fitScaling({ file, names, values, masks }: RegularSeries, { start, end }: RowRange): Scaling {
   const [mean, std]: number[][] = [[], []];
   const constant: string[] = [];
   values.forEach((column, k) => {
     let [count, sum] = [0, 0];
     for (let r = start; r < end; r++) if (masks[k]?.[r] !== 0) [count, sum] = [count + 1, sum + column[r]];
-    const m = count > 0 ? sum / count : 0;
+    if (count === 0) {
+      const problem = `column ${names[k]} has no values in the training part, the first ${end} rows`;
+      throw new FileFormatError(file, problem, 'leave it out with --columns');
+    }
+    const m = sum / count;
     let squares = 0;
     for (let r = start; r < end; r++) if (masks[k]?.[r] !== 0) squares += (column[r] - m) ** 2;
-    const s = count > 0 ? Math.sqrt(squares / count) : 0;
+    const s = Math.sqrt(squares / count);
+    if (!Number.isFinite(s))
+      throw new FileFormatError(file, `column ${names[k]}: values are too large`, 'give them in a larger unit');
     const isConstant = !(s > 1e-12 * Math.max(1, Math.abs(m)));
     if (isConstant) constant.push(names[k]);
     mean.push(m);
@@ -42,9 +52,28 @@ export interface ScaledSeries {
   readonly masks: readonly (Uint8Array | null)[];
 }
 
+/** Scaled values beyond this cannot be squared in f32. */
+const MOST_SCALED = 1e15;
+
+/** A variable from row `from` on, scaled. @throws FileFormatError naming the date of a value that is too far off */
+export function scaleColumn(
+  { file, names, values, start, frequency }: RegularSeries,
+  k: number,
+  { mean, std }: { mean: number; std: number },
+  from = 0,
+): Float32Array {
+  return Float32Array.from(values[k].subarray(from), (value, i) => {
+    const scaled = (value - mean) / std;
+    if (Math.abs(scaled) <= MOST_SCALED) return scaled;
+    const problem = `column ${names[k]}: ${value} at ${formatDate(dateAt(start, frequency, from + i))} is too far from the ${mean.toPrecision(3)} of the training part`;
+    throw new FileFormatError(file, problem, 'correct it, or empty the field');
+  });
+}
+
+/** @throws as `scaleColumn` */
 export function scaleSeries(raw: RegularSeries, { mean, std }: Scaling): ScaledSeries {
   const { names, start, frequency, length, values, masks } = raw;
-  const scaled = values.map((column, k) => Float32Array.from(column, (value) => (value - mean[k]) / std[k]));
+  const scaled = values.map((_, k) => scaleColumn(raw, k, { mean: mean[k], std: std[k] }));
   return { names, start, frequency, length, values: scaled, masks };
 }
 

@@ -67,6 +67,31 @@ describe('orders', () => {
     assert.ok(ratios.local < 1.1 && ratios.annealing < 1.05 && ratios.nearest < 2.2, JSON.stringify(ratios));
   });
 
+  it('of the local search have no cheaper neighbour, of hundreds of variables too', () => {
+    for (const [n, seed] of [
+      [8, 1],
+      [9, 2],
+      [250, 3],
+    ]) {
+      const problem = randomProblem(n, seed);
+      const order = localSearch(problem);
+      assert.ok(isOrder(problem, order));
+      const least = pathCost(problem, order) - 1e-9;
+      const stride = n > 100 ? 41 : 1; // of 250 variables a sample of the segments
+      for (let i = 1; i < n; i += stride) {
+        for (let j = i; j < n; j += stride) {
+          const [segment, rest] = [order.slice(i, j + 1), [...order.slice(0, i), ...order.slice(j + 1)]];
+          const turned = [...rest.slice(0, i), ...segment.toReversed(), ...rest.slice(i)];
+          assert.ok(pathCost(problem, turned) >= least, `${n}: ${i} to ${j} turned`);
+          for (let at = 1; at <= rest.length && segment.length <= 3; at++) {
+            const moved = [...rest.slice(0, at), ...segment, ...rest.slice(at)];
+            assert.ok(pathCost(problem, moved) >= least, `${n}: ${i} to ${j} at ${at}`);
+          }
+        }
+      }
+    }
+  });
+
   it('exist for one, two and equal variables', () => {
     for (const n of [1, 2, 3, 7]) {
       const problem = { n, cost: new Float64Array(n * n).fill(1), start: n - 1 };

@@ -50,7 +50,7 @@ function checkConfig(name: string, config: Record<string, unknown>): void {
     throw new UsageError(`${name}: layout: expected one of ${LAYOUTS.join(', ')}, got ${layout}`);
   }
   if (heads !== undefined && d! % heads !== 0) {
-    throw new UsageError(`${name}: a width of ${d} is not a multiple of ${heads} heads`);
+    throw new UsageError(`${name}: a width of ${d} is not a multiple of ${heads} heads; give one that is`);
   }
 }
 
@@ -66,6 +66,9 @@ export function createForecastModel(
   seed: number,
 ): ForecastModel {
   const { calendar = [], shortcut = false, ...settings } = stated(given);
+  if (name === 'ridge' && calendar.length > 0) {
+    throw new UsageError('ridge: is solved, and learns no effects of the calendar; take dlinear or mambats with it');
+  }
   const base = name === 'ridge' ? null : createBaseModel(name, device, size, settings, seed);
   const model = base && !shortcut ? base : new RidgeShortcut(device, size, base);
   return calendar.length > 0 ? new CalendarEffects(model, size, checkCalendar(calendar)) : model;

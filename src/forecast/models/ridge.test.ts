@@ -1,8 +1,12 @@
 /** Ridge regression in closed form, against sums over windows one by one; as a forecaster, and beside a model. */
 import assert from 'node:assert/strict';
+import { mkdtemp, rm } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
 import { describe, it } from 'node:test';
 import { createReferenceBackend } from '../../backend/reference/index.ts';
-import { HostRandom } from '../../core/index.ts';
+import { HostRandom, UsageError } from '../../core/index.ts';
+import { NodeFileSystem } from '../../platform/node/index.ts';
 import { Device } from '../../tensor/index.ts';
 import { cutWindows, type ScaledSeries, shareSplits, windowStarts } from '../data/index.ts';
 import { fitForecaster } from '../fit.ts';
@@ -71,6 +75,51 @@ describe('ridge regression', () => {
     );
   });
 
+  it('leaves out windows of a variable whose targets were mostly filled, and those alone', () => {
+    // A gap that is 7 steps long: starts whose 4 targets have 3 or 4 of it are out, from 60 - 9 - 1 to 60 + 7 - 9 - 3.
+    const mask = Uint8Array.from({ length }, (_, t) => Number(t < 60 || t >= 67));
+    const bent = series.values[0].map((x, t) => (mask[t] ? x : 1e3));
+    const holes = { ...series, values: [bent, series.values[1]], masks: [mask, null] };
+    const alone = (k: number, from: number, to: number) =>
+      windowMoments({ ...holes, values: [holes.values[k]], masks: [null] }, { start: from, end: to }, size);
+    const pieces = [alone(0, range.start, 50), alone(0, 56, range.end), alone(1, range.start, range.end)];
+    const found = windowMoments(holes, range, size);
+    assert.equal(found.rows, 2 * (range.end - range.start) - 6);
+    for (const key of ['inputs', 'cross'] as const) {
+      const scale = Math.max(...found[key].map(Math.abs));
+      for (const [i, value] of found[key].entries()) {
+        close(value / scale, pieces.reduce((sum, p) => sum + p[key][i], 0) / scale, 1e-9);
+      }
+    }
+    const nothing = new Uint8Array(length);
+    const { rows: none } = windowMoments({ ...holes, masks: [nothing, null] }, range, size);
+    assert.equal(none, range.end - range.start);
+  });
+
+  it('has a solution for fewer windows than the look-back has steps, for series that never move, and for nothing at all', () => {
+    const few = { lookback: 60, horizon: 4 };
+    const [taught, judged] = [
+      { start: 0, end: 5 },
+      { start: 80, end: 90 },
+    ];
+    const { weight, validation } = fitRidge(series, taught, judged, few);
+    assert.ok(weight.every(Number.isFinite) && weight.some((w) => w !== 0) && Number.isFinite(validation));
+    const still = { ...series, values: series.values.map((x) => x.map(() => 0.3)) };
+    assert.ok(fitRidge(still, taught, judged, few).weight.every((w) => Math.abs(w) < 1e-3));
+    const nothing = { ...series, masks: [new Uint8Array(length), new Uint8Array(length)] };
+    assert.ok(fitRidge(nothing, taught, judged, few).weight.every((w) => w === 0));
+  });
+
+  it('refuses a look-back whose products no memory holds', () => {
+    const long = { lookback: 3069, horizon: 4 };
+    const none = { start: 0, end: 1 };
+    assert.throws(
+      () => fitRidge(series, none, none, long),
+      (error: Error) =>
+        error instanceof UsageError && /3073 steps.*3072 at most; give a smaller one/.test(error.message),
+    );
+  });
+
   it('solves for the least of errors and penalty, and tells the error of the windows that chose', () => {
     const validation = windowStarts(splits.validation, size);
     const { weight, penalty, validation: error } = fitRidge(series, range, validation, size);
@@ -110,5 +159,31 @@ describe('ridge regression', () => {
     assert.equal(scores[0].mse, scores[1].mse);
     const trained = await trainAs('mambats');
     assert.ok(trained.validation <= alone.validation);
+  });
+
+  it('ends training by patience where no epoch is better than it, cut and resumed too', async () => {
+    const settings = { layers: 1, d: 4, patch: 3, shortcut: true };
+    const changes = { ...size, batchSize: 8, epochs: 9, patience: 2, learningRate: 1, settings };
+    const fit = fitSettings('mambats', '', size.horizon, 3, changes);
+    const common = { series, splits, fit };
+    const epochs: number[] = [];
+    const onEpoch = (epoch: number) => void epochs.push(epoch);
+    const whole = await fitForecaster({ device: new Device(createReferenceBackend()), ...common, onEpoch });
+    assert.deepEqual([whole.epochs, whole.bestEpoch, whole.status, epochs], [2, 0, 'completed', [0, 1, 2]]);
+    for (const stop of [1, 17]) {
+      const folder = await mkdtemp(join(tmpdir(), 'krait-ridge-'));
+      const abort = new AbortController();
+      const onStep = ({ step }: { step: number }) => step === stop && abort.abort();
+      const place = { files: new NodeFileSystem(), folder, resume: true };
+      const run = (more: object) =>
+        fitForecaster({ device: new Device(createReferenceBackend()), ...common, place, ...more });
+      assert.equal((await run({ signal: abort.signal, onStep })).status, 'aborted');
+      const again = await run({});
+      assert.deepEqual([again.epochs, again.bestEpoch, again.validation], [2, 0, whole.validation]);
+      const test = windowStarts(splits.test, size);
+      const scores = await Promise.all([again, whole].map((f) => scoreWindows(f.forecaster, series, test)));
+      assert.equal(scores[0].mse, scores[1].mse);
+      await rm(folder, { recursive: true });
+    }
   });
 });

@@ -25,6 +25,8 @@ export interface TrainerOptions {
   seed: number;
   /** Steps between evaluations; 0 for none. */
   evalEvery: number;
+  /** Evaluate before the first step too: what training never betters ends it by `patience`, and is the best. */
+  evalOnStart: boolean;
   /** Evaluations in a row without a new best after which the run ends early; 0 for never. */
   patience: number;
   /** Steps between checkpoints; 0 for one at the end only. */
@@ -48,6 +50,7 @@ export const TRAINER_DEFAULTS: Omit<TrainerOptions, 'steps'> = {
   initialLossScale: 65536,
   seed: 0,
   evalEvery: 0,
+  evalOnStart: false,
   patience: 0,
   saveEvery: 0,
   keepCheckpoints: 2,
@@ -55,7 +58,7 @@ export const TRAINER_DEFAULTS: Omit<TrainerOptions, 'steps'> = {
 };
 
 /** Those that a resumed run may change without becoming another run. */
-const FREE = ['evalEvery', 'patience', 'saveEvery', 'keepCheckpoints', 'checkpointing'] as const;
+const FREE = ['evalEvery', 'evalOnStart', 'patience', 'saveEvery', 'keepCheckpoints', 'checkpointing'] as const;
 
 /** The settings that a checkpoint remembers, to be compared when it is resumed. */
 export function runSettings(options: TrainerOptions): Record<string, unknown> {
@@ -76,6 +79,12 @@ export function resolveOptions(given: Partial<TrainerOptions> & { steps: number 
     check(name, options[name], Number.isSafeInteger(options[name]) && options[name] >= 0, 'a whole number from 0');
   }
   check('patience', options.patience, options.patience === 0 || options.evalEvery > 0, '0 where nothing is evaluated');
+  check(
+    'evalOnStart',
+    Number(options.evalOnStart),
+    !options.evalOnStart || options.evalEvery > 0,
+    'false where nothing is evaluated',
+  );
   check('keepCheckpoints', options.keepCheckpoints, options.keepCheckpoints >= 1, 'at least 1');
   check('seed', options.seed, options.seed < 2 ** 32, 'a number below 2^32');
   check('weightDecay', options.weightDecay, options.weightDecay >= 0, 'a number from 0');

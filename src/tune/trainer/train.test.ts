@@ -227,6 +227,43 @@ test('patience ends a run early, and a resumed one at the same step', async () =
   );
 });
 
+test('an evaluation before the first step counts: for the best, for patience, and where the run is cut and goes on', async () => {
+  const options = { ...OPTIONS, patience: 2, evalOnStart: true };
+  for (const [lowest, last] of [
+    [0, 8],
+    [4, 12],
+  ]) {
+    const evaluations = (step: number) => Math.abs(step - lowest);
+    const whole = new TinyTask(referenceDevice(), { evaluations });
+    const wholeFolder = await newFolder();
+    const expected = await train(whole, { options, place: { files, folder: wholeFolder } });
+    assert.deepEqual([expected.isEarly, expected.step, expected.best], [true, last, { step: lowest, loss: 0 }]);
+    assert.deepEqual((await linesOf(wholeFolder))[0].step, 0);
+    for (const stop of [0, 1, 7]) {
+      const place = { files, folder: await newFolder() };
+      const abort = new AbortController();
+      const onStep = ({ step }: StepReport) => step === stop && abort.abort();
+      // 0: while the first evaluation runs.
+      const cutting = (step: number) => {
+        if (step === 0 && stop === 0) abort.abort();
+        return evaluations(step);
+      };
+      const cut = { options, place, signal: abort.signal, onStep };
+      assert.equal((await train(new TinyTask(referenceDevice(), { evaluations: cutting }), cut)).status, 'aborted');
+      const task = new TinyTask(referenceDevice(), { evaluations });
+      const again = await train(task, { options, place: { ...place, resume: true } });
+      assert.deepEqual([again.step, again.best], [last, expected.best], `stopped at ${stop}`);
+      assert.deepEqual(await weightsOf(task), await weightsOf(whole), `stopped at ${stop}`);
+      const strip = ({ tokens_per_second: _, ...line }: Record<string, number>) => line;
+      assert.deepEqual((await linesOf(place.folder)).map(strip), (await linesOf(wholeFolder)).map(strip));
+    }
+  }
+  await assert.rejects(
+    train(new TinyTask(referenceDevice()), { options: { steps: 3, evalOnStart: true } }),
+    /evalOnStart: expected false where nothing is evaluated/,
+  );
+});
+
 test("a task's factor is on the learning rate", async () => {
   const rates: number[] = [];
   const task = Object.assign(new TinyTask(referenceDevice()), { rateFactor: (i: number) => 0.5 ** i });

@@ -115,7 +115,8 @@ class Run<B> {
       input.onOpen?.(this.state.step);
       const begun = performance.now();
       this.rate.resume();
-      if (this.state.step > 0) await this.evaluateWhereDue(); // the run may have been stopped while it evaluated
+      // The run may have been stopped while it evaluated.
+      if (this.state.step > 0 || options.evalOnStart) await this.evaluateWhereDue();
       while (this.state.step < options.steps && !this.isEarly && !input.signal?.aborted) {
         await this.queueNext();
         await this.evaluateWhereDue();
