@@ -34,6 +34,13 @@ function epochs(entry: Entry, stepsPerEpoch: number): number[] {
   return seconds.map((value, i) => (value / steps[i]) * stepsPerEpoch);
 }
 
+/** On the first weights both have the same error, or they are not the same model. @throws Error with both */
+function checkLosses(sides: Readonly<Record<string, Entry>>): void {
+  const losses = Object.values(sides).flatMap((entry) => ('about' in entry ? [Number(entry.about.loss)] : []));
+  if (Math.max(...losses) - Math.min(...losses) <= 1e-4 * Math.max(...losses)) return;
+  throw new Error(`the first windows have other errors: ${losses.join(' and ')}; they are not the same model`);
+}
+
 export const forecast: Measurement = {
   name: 'forecast',
   about: 'an epoch of MambaTS on ETTh2 against PyTorch, and look-backs of 720 and 5,760',
@@ -79,6 +86,7 @@ export const forecast: Measurement = {
     figures.push(
       figure(epoch, () => {
         const [stepsPerEpoch] = roundsOf(sides.Krait, 'stepsPerEpoch');
+        checkLosses(sides);
         const [a, b] = [sides.PyTorch, sides.Krait].map((entry) => epochs(entry, stepsPerEpoch));
         const from = `PyTorch ${rateText(a, 's')}, Krait ${rateText(b, 's')}, from ${steps} of ${stepsPerEpoch} steps`;
         return { value: median(a) / median(b), from };
