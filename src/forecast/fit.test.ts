@@ -9,6 +9,7 @@ import { HostRandom } from '../core/index.ts';
 import { NodeFileSystem } from '../platform/node/index.ts';
 import { Device } from '../tensor/index.ts';
 import {
+  analyse,
   type CalendarPart,
   createForecastModel,
   cutWindows,
@@ -210,6 +211,20 @@ describe('training', () => {
       const [without, withHours] = [await score([]), await score(['hour'])];
       assert.ok(withHours < 0.5 * without, `${model}: ${withHours}, ${without} without`);
     }
+  });
+
+  it('of a file is the same for DLinear whether it is asked for or compared with', async () => {
+    const { names, start, frequency, length } = series;
+    const values = series.values.map((column) => Float64Array.from(column));
+    const raw = { file: 'x.csv', names, start, frequency, length, values, masks: series.masks, notes: [] };
+    const rowOf = async (model: 'dlinear' | 'ridge') => {
+      const changes = { lookback: 12 };
+      const input = { device: newDevice(), series: raw, model, horizon: 4, levels: [0.5], changes, seed: 2 };
+      const { comparison, fitted } = await analyse(input);
+      fitted.forecaster.model.dispose();
+      return comparison.find((row) => row.model === 'dlinear');
+    };
+    assert.deepEqual(await rowOf('dlinear'), await rowOf('ridge'));
   });
 
   it('has the losses that it says', async () => {

@@ -42,17 +42,23 @@ function mambatsRecipe(data: string, horizon: number): Recipe {
   return { ...PROTOCOL, lookback: 720, batchSize, learningRate, settings: { layers, d, dropout, patch } };
 }
 
+/** Rates of DLinear's scripts (cure-lab/LTSF-Linear) where they are not those of ETTh1, which other files get. */
+const DLINEAR_RATES: Record<string, number> = {
+  etth2: 0.05,
+  ettm2: 0.001,
+  weather: 1e-4,
+  electricity: 1e-4,
+  traffic: 1e-4,
+};
+
 /** As the authors of a model train it on a data set. */
 function published(model: TrainedModelName, data: string, horizon: number): Recipe {
   switch (model) {
     case 'mambats':
     case 'mamba':
       return mambatsRecipe(data, horizon);
-    case 'dlinear': {
-      // The rates of the authors' scripts (cure-lab/LTSF-Linear).
-      const learningRate = data === 'etth2' ? 0.05 : data === 'ettm2' ? 0.001 : data.startsWith('ett') ? 0.005 : 0.0001;
-      return { ...PROTOCOL, lookback: 336, batchSize: 32, learningRate, settings: {} };
-    }
+    case 'dlinear':
+      return { ...PROTOCOL, lookback: 336, batchSize: 32, learningRate: DLINEAR_RATES[data] ?? 0.005, settings: {} };
     case 'patch-transformer':
       return { ...PROTOCOL, lookback: 336, batchSize: 32, learningRate: 1e-3, settings: {} };
     case 'ridge':
@@ -88,9 +94,13 @@ const TUNED = {
 export const RECIPES = ['published', 'wide', 'tuned'] as const;
 export type RecipeName = (typeof RECIPES)[number];
 
+/** Whether a recipe leaves a model as its authors train it. */
+export const isPublished = (name: RecipeName, model: TrainedModelName): boolean =>
+  name === 'published' || (model !== 'mambats' && model !== 'mamba');
+
 /** How a model is trained on a data set, unless it is told otherwise. */
 export function recipeOf(name: RecipeName, model: TrainedModelName, data: string, horizon: number): Recipe {
-  if (name === 'published' || (model !== 'mambats' && model !== 'mamba')) return published(model, data, horizon);
+  if (isPublished(name, model)) return published(model, data, horizon);
   return name === 'wide' ? WIDE : TUNED;
 }
 
