@@ -1,12 +1,13 @@
 /** `krait study downstream` on models of a few kilobytes: its cells, what it keeps, what it refuses; its page in a browser. */
 import assert from 'node:assert/strict';
-import { copyFileSync, cpSync, readdirSync, readFileSync, statSync, writeFileSync } from 'node:fs';
+import { copyFileSync, cpSync, readdirSync, readFileSync, rmSync, statSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { after, before, describe, it } from 'node:test';
 import { fileURLToPath } from 'node:url';
+import { isDeepStrictEqual } from 'node:util';
 import type { Browser } from 'playwright-core';
 import { createReferenceBackend } from '../src/backend/reference/index.ts';
-import { createModel, parseConfig, saveModel } from '../src/models/index.ts';
+import { createModel, loadModel, parseConfig, saveModel } from '../src/models/index.ts';
 import { NodeFileSystem } from '../src/platform/node/index.ts';
 import { Device } from '../src/tensor/index.ts';
 import { launchChromium, lookAt, withoutChromium } from './chromium.ts';
@@ -61,11 +62,15 @@ before(async () => {
 });
 
 interface Document {
-  settings: { searchSteps: number; rates: { full: number[]; lora: number[] } };
+  settings: {
+    searchSteps: number;
+    meta: { steps: number; searchSteps: number };
+    rates: { full: number[]; lora: number[] };
+  };
   tasks: { name: string; chance: number | null }[];
   planned: number;
   measured: number;
-  rates: { model: string; methods: string; rate: number }[];
+  rates: { model: string; method: string; rate: number }[];
   results: {
     model: string;
     method: string | null;
@@ -85,8 +90,8 @@ interface Document {
 const read = (out: string) => JSON.parse(readFileSync(join(at(out), 'downstream.json'), 'utf8')) as Document;
 
 describe('krait study downstream', () => {
-  /** 2 models x 2 precisions x 2 seeds untuned, 2 x 2 x 3 trials, (4 + 2) ways x 2 precisions x 2 seeds. */
-  const PLANNED = 8 + 12 + 24;
+  /** 2 models x 2 precisions x 2 seeds untuned, (4 + 2) ways x 3 trials, and x 2 precisions x 2 seeds. */
+  const PLANNED = 8 + 18 + 24;
 
   it('stops after as many cells as it is told to, and reports what there is', async () => {
     const { code, stderr, stdout } = await study('--out', at('all'), '--cells', '9');
@@ -137,8 +142,8 @@ describe('krait study downstream', () => {
     // x_proj of the tiny model: [2 + 4 + 4, 64] in each of two layers, rank 3 or three times 1.
     assert.deepEqual([trained('lora-x'), trained('lora-x-untied')], [2 * 3 * (64 + 10), 2 * (3 * 64 + 10)]);
     assert.deepEqual(
-      rates.map(({ model, methods }) => `${model} ${methods}`),
-      ['tiny full', 'tiny lora', 'twin full', 'twin lora'],
+      rates.map(({ model, method }) => `${model} ${method}`),
+      ['tiny full', 'tiny lora-all', 'tiny lora-x', 'tiny lora-x-untied', 'twin full', 'twin lora-all'],
     );
     const scored = cells.filter(({ kind }) => kind !== 'trial');
     assert.ok(
@@ -191,7 +196,70 @@ describe('krait study downstream', () => {
     assert.ok(rows.some((row) => /^tiny,untuned,f32,0,piqa,1,acc,[\d.]+,/.test(row)));
     assert.ok(rows.some((row) => /^tiny,lora-x-untied,bf16,1,,,peakBytes,\d+,$/.test(row)));
     assert.ok(rows.some((row) => /^twin,full,bf16,,,,"divergence from f32, points",/.test(row)));
-    assert.ok(rows.some((row) => row.startsWith('twin,lora,f32,0,,,validation loss at rate')));
+    assert.ok(rows.some((row) => row.startsWith('twin,lora-all,f32,0,,,validation loss at rate')));
+  });
+
+  it('meta-trains models of the micro preset once, and tunes what that gives', async () => {
+    const models = ['--model', at('tiny'), '--reference', `twin=${at('neox')}`];
+    const small = ['--seeds', '1', '--precisions', 'f32', '--shots', '0,1', '--limit', '2', '--tasks', 'micro_copy'];
+    const methods = ['--methods', 'full,meta', '--meta-steps', '20', '--meta-rates', '1e-3,1e-2', '--steps', '2'];
+    const micro = (...flags: string[]) =>
+      krait(
+        'study',
+        'downstream',
+        ...models,
+        ...small,
+        ...methods,
+        '--full-rates',
+        '1e-3',
+        '--out',
+        at('meta'),
+        ...flags,
+      );
+    // Of each model: untuned, two trials of meta-training and it, a trial of full, and both scored.
+    const { code, stderr } = await micro('--cells', '8');
+    assert.equal(code, 0, stderr);
+    const weights = () => readdirSync(join(at('meta'), 'meta'));
+    assert.deepEqual(
+      weights().map((name) => name.split('-')[1]),
+      ['tiny', 'twin'],
+    );
+    const cells = join(at('meta'), 'cells');
+    const times = () => new Map(readdirSync(cells).map((name) => [name, statSync(join(cells, name)).mtimeMs]));
+    const before = times();
+    assert.equal(before.size, 8);
+    rmSync(join(at('meta'), 'meta', weights()[0]), { recursive: true }); // lost: it is trained again
+    const resumed = await micro('--resume');
+    assert.equal(resumed.code, 0, resumed.stderr);
+    const after = times();
+    const again = [...before].filter(([name, time]) => after.get(name) !== time).map(([name]) => name);
+    assert.deepEqual([again, after.size, weights().length], [['0-tiny-meta-training.json'], 14, 2]);
+    const { results, rates, settings } = read('meta');
+    assert.deepEqual(
+      results.map(({ model, method }) => [model, method]),
+      ['tiny', 'twin']
+        .map((model) => [model, null])
+        .concat(
+          ['tiny', 'twin'].flatMap((model) => [
+            [model, 'meta'],
+            [model, 'full'],
+          ]),
+        ),
+    );
+    assert.deepEqual([settings.meta.steps, settings.meta.searchSteps], [20, 5]);
+    assert.equal(rates.filter(({ method }) => method === 'meta').length, 2);
+    assert.match(readFileSync(join(at('meta'), 'report.html'), 'utf8'), /Meta-trained, all weights but the embeddings/);
+    // Embeddings stay as they were; other weights do not.
+    const device = new Device(createReferenceBackend());
+    const [was, is] = [
+      await loadModel(device, new NodeFileSystem(), at('neox')),
+      await loadModel(device, new NodeFileSystem(), join(at('meta'), 'meta', weights()[1])),
+    ];
+    for (const [name, tensor] of was.parameters) {
+      const isSame = isDeepStrictEqual(await tensor.read(), await is.parameters.get(name)!.read());
+      assert.equal(isSame, /embed/.test(name), name);
+    }
+    device.close();
   });
 
   it('refuses what it cannot do, and says at once all that is missing', async () => {
@@ -200,7 +268,8 @@ describe('krait study downstream', () => {
     await refusesStudy(2, /--preset.*allowed choices are micro, paper/, '--preset', 'large');
     await refusesStudy(2, /shots: 1,5 lacks 0/, '--shots', '1,5');
     await refusesStudy(2, /precisions: bf16 lacks f32/, '--precisions', 'bf16');
-    await refusesStudy(2, /expected some of full,lora-all.* got lora-y/, '--methods', 'lora-y');
+    await refusesStudy(2, /expected some of meta,full,lora-all.* got lora-y/, '--methods', 'lora-y');
+    await refusesStudy(2, /--methods: meta needs the episodes of the micro preset/, ...COMMON, '--methods', 'meta');
     await refusesStudy(2, /--full-rates.*expected numbers above 0/, '--full-rates', '1e-3,-1');
     await refusesStudy(
       2,

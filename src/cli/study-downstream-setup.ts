@@ -11,6 +11,7 @@ import {
   type DownstreamSettings,
   fileInstructions,
   type InstructionSet,
+  metaInstructions,
   microInstructions,
   type PresetName,
 } from '../study/index.ts';
@@ -44,8 +45,9 @@ const PAPER_TASKS = ['hellaswag', 'piqa', 'arc_easy', 'arc_challenge', 'winogran
 
 /** Questions of each micro task. */
 const MICRO_QUESTIONS = 40;
-/** Episodes to learn from: more than a run of the preset reads, so that seeds see different ones. */
+/** Episodes to learn from, and to meta-train on. */
 const MICRO_EPISODES = 2400;
+const META_EPISODES = 12_000;
 
 /** `label=path`, or a path whose last part is the label. */
 function labelled(text: string): { label: string; path: string } {
@@ -53,7 +55,7 @@ function labelled(text: string): { label: string; path: string } {
   return label === undefined ? { label: baseName(text), path: text } : { label: label.trim(), path };
 }
 
-type Setup = Pick<DownstreamInput, 'models' | 'reference' | 'tasks' | 'source' | 'instructions'>;
+type Setup = Pick<DownstreamInput, 'models' | 'reference' | 'tasks' | 'source' | 'instructions' | 'metaInstructions'>;
 
 /** Runs a step; what it misses is noted beside what others miss, so that all is said at once. */
 async function gather<T>(missing: string[], work: () => Promise<T>): Promise<T | null> {
@@ -83,7 +85,7 @@ async function gatherModels(options: SetupOptions, missing: string[], output: Ou
 }
 
 /** Tasks and instructions of the micro preset, made from npm packages; or the user's instead of either. */
-async function gatherMicro(options: SetupOptions, missing: string[]) {
+async function gatherMicro(options: SetupOptions, settings: DownstreamSettings, missing: string[]) {
   const material = await gather(missing, () => loadMicroMaterial(new NpmDataSource()));
   if (!material) return null;
   const dataDir = join(options.out, 'tasks');
@@ -92,12 +94,14 @@ async function gatherMicro(options: SetupOptions, missing: string[]) {
   const instructions = data
     ? await fileInstructions(nodeFiles, data)
     : await microInstructions(material, MICRO_EPISODES);
+  const meta = settings.methods.includes('meta') ? await metaInstructions(material, META_EPISODES) : undefined;
   const unknown = names?.find((name) => !MICRO_TASKS.some((task) => task.name === name));
   if (unknown)
     throw new UsageError(
       `--tasks: ${unknown} is no micro task; there are ${MICRO_TASKS.map((t) => t.name).join(', ')}`,
     );
-  return { tasks: MICRO_TASKS.filter(({ name }) => !names || names.includes(name)), instructions, dataDir };
+  const tasks = MICRO_TASKS.filter(({ name }) => !names || names.includes(name));
+  return { tasks, instructions, metaInstructions: meta, dataDir };
 }
 
 async function checkTasks(
@@ -112,6 +116,11 @@ async function checkTasks(
 
 /** Tasks of the harness, and a file of instructions. */
 async function gatherTasks(options: SetupOptions, settings: DownstreamSettings, missing: string[]) {
+  if (settings.methods.includes('meta')) {
+    throw new UsageError(
+      '--methods: meta needs the episodes of the micro preset; leave it out, or give --preset micro',
+    );
+  }
   const { tasks } = selectTasks(options.tasks ?? PAPER_TASKS);
   const odd = tasks.find(({ metrics }) => !metrics.includes('acc'));
   if (odd) throw new UsageError(`--tasks: ${odd.name} has no accuracy (acc), which gains are measured by`);
@@ -124,7 +133,7 @@ async function gatherTasks(options: SetupOptions, settings: DownstreamSettings, 
     ]);
   };
   const instructions = settings.methods.length > 0 ? await gather(missing, read) : await emptyInstructions();
-  return { tasks, instructions, dataDir: options.dataDir };
+  return { tasks, instructions, metaInstructions: undefined, dataDir: options.dataDir };
 }
 
 /** Where nothing is tuned. */
@@ -142,12 +151,12 @@ export async function setUp(options: SetupOptions, settings: DownstreamSettings,
   const missing: string[] = [];
   const { models, reference } = await gatherModels(options, missing, output);
   const isMicro = options.preset === 'micro';
-  const found = isMicro ? await gatherMicro(options, missing) : await gatherTasks(options, settings, missing);
+  const found = isMicro ? await gatherMicro(options, settings, missing) : await gatherTasks(options, settings, missing);
   if (missing.length > 0 || !found?.instructions) {
     const count = missing.length === 1 ? 'one thing' : `${missing.length} things`;
     throw new KraitError(`the ${options.preset} preset lacks ${count}: ${missing.join('; ')}`);
   }
-  const { tasks, instructions, dataDir } = found;
+  const { tasks, instructions, metaInstructions: episodes, dataDir } = found;
   const places = { files: nodeFiles, dataDir, hub: readHubSettings() };
-  return { models, reference, tasks, source: { places }, instructions };
+  return { models, reference, tasks, source: { places }, instructions, metaInstructions: episodes };
 }

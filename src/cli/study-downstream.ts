@@ -39,6 +39,8 @@ interface Options extends Omit<CommonOptions, 'dtype'>, SetupOptions {
   precisions?: Precision[];
   steps?: number;
   searchSteps?: number;
+  metaSteps?: number;
+  metaRates?: number[];
   fullRates?: number[];
   loraRates?: number[];
   rank?: number;
@@ -56,9 +58,16 @@ function settingsOf(options: Options): DownstreamSettings {
   const ofSteps = steps && Math.max(1, Math.round((steps * base.searchSteps) / base.steps));
   const given = { shots, seeds, methods, precisions, steps, searchSteps: options.searchSteps ?? ofSteps, limit };
   const stated = Object.fromEntries(Object.entries(given).filter(([, value]) => value !== undefined));
-  const rates = { full: fullRates ?? base.rates.full, lora: loraRates ?? base.rates.lora };
+  const { metaSteps = base.meta.steps, metaRates } = options;
+  const ofMeta = Math.max(1, Math.round((metaSteps * base.meta.searchSteps) / base.meta.steps));
+  const meta = { steps: metaSteps, searchSteps: ofMeta };
+  const rates = {
+    meta: metaRates ?? base.rates.meta,
+    full: fullRates ?? base.rates.full,
+    lora: loraRates ?? base.rates.lora,
+  };
   const ranks = rank === undefined ? {} : { rank, pairRank: 3 * Math.ceil(rank / 3) };
-  const settings = { ...base, ...stated, ...ranks, rates };
+  const settings = { ...base, ...stated, ...ranks, rates, meta };
   checkDownstream(settings);
   return settings;
 }
@@ -179,6 +188,8 @@ export function defineDownstream(command: Command): Command {
     )
     .option('--full-rates <list>', 'learning rates to try for full fine-tuning', rateList)
     .option('--lora-rates <list>', 'learning rates to try for LoRA', rateList)
+    .option('--meta-steps <n>', 'steps of meta-training; its trials are shorter in proportion', integer(1))
+    .option('--meta-rates <list>', 'learning rates to try for meta-training', rateList)
     .option('--rank <n>', 'rank of adapters', integer(1, 65536))
     .option('--limit <n>', 'questions of each task: a number, or below 1 a share', number(0, undefined, { open: true }))
     .option('--cells <n>', 'stop after as many cells, and report what there is', integer(1))

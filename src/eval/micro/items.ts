@@ -5,6 +5,7 @@
  */
 import { HostRandom } from '../../core/index.ts';
 import { type CorpusDocument, type DataSource, excerptMail, loadCorpus, loadSpamCorpus } from '../../data/index.ts';
+import { LOOKUP_KEYS, MAIL_WORDS, TEST_VALUES } from './tasks.ts';
 
 /** `test` is asked, `shots` are the examples in tests; the others are for instruction tuning. */
 export const MICRO_PARTS = ['test', 'shots', 'tune', 'validation'] as const;
@@ -22,6 +23,8 @@ export interface MicroItems {
   readonly mail: TwoClasses;
   /** Words of four to six letters. */
   readonly words: readonly string[];
+  /** Words that stand for a class or a value, whatever they mean; frequent ones, so that they are tokens. */
+  readonly labels: readonly string[];
 }
 
 export type MicroMaterial = Readonly<Record<MicroPart, MicroItems>>;
@@ -51,12 +54,28 @@ export function definitionOf(line: string, part: 'noun' | 'verb'): string | null
   return kind === part && isInside(text, DEFINITION) && !/[():]/.test(text) ? text : null;
 }
 
-/** The single words that a line defines. */
+/** The single words that a line defines, but for those that have a part in tests. */
 const wordsOf = (line: string): string[] =>
   line
     .replace(/ \(\w+\): .*/, '')
     .split(', ')
-    .filter((word) => /^[a-z]{4,6}$/.test(word));
+    .filter((word) => /^[a-z]{4,6}$/.test(word) && ![...LOOKUP_KEYS, ...TEST_VALUES].includes(word));
+
+/** Label words that tuning and validation have, together. */
+const LABEL_WORDS = 1500;
+/** One in so many is validation's. */
+const VALIDATION_LABELS = 6;
+
+/** The most frequent words of three to eight letters, none of which the tests use. */
+function frequentWords(texts: readonly string[]): string[] {
+  const counts = new Map<string, number>();
+  for (const word of texts.flatMap((text) => text.match(/(?<![\w’'-])[a-z]{3,8}(?![\w’'-])/g) ?? [])) {
+    counts.set(word, (counts.get(word) ?? 0) + 1);
+  }
+  for (const word of [...TEST_VALUES, ...MAIL_WORDS, ...LOOKUP_KEYS]) counts.delete(word);
+  const ranked = [...counts].sort(([a, m], [b, n]) => n - m || (a < b ? -1 : 1));
+  return ranked.slice(0, LABEL_WORDS).map(([word]) => word);
+}
 
 const distinct = (items: readonly string[]): string[] => [...new Set(items)];
 
@@ -112,11 +131,20 @@ export async function loadMicroMaterial(source: DataSource): Promise<MicroMateri
     return { test, shots, tune: of('train'), validation: of('validation') };
   };
   const [ham, spam] = [mails('ham'), mails('spam')];
+  const read = [speeches, chapters, nouns, verbs].flatMap(({ tune, validation }) => [...tune, ...validation]);
+  const frequent = frequentWords(read);
+  const labels: Record<MicroPart, readonly string[]> = {
+    test: TEST_VALUES,
+    shots: TEST_VALUES,
+    tune: frequent.filter((_, rank) => rank % VALIDATION_LABELS !== 0),
+    validation: frequent.filter((_, rank) => rank % VALIDATION_LABELS === 0),
+  };
   const itemsOf = (part: MicroPart): MicroItems => ({
     source: [speeches[part], chapters[part]],
     definition: [nouns[part], verbs[part]],
     mail: [ham[part], spam[part]],
     words: words[part],
+    labels: labels[part],
   });
   return {
     test: itemsOf('test'),

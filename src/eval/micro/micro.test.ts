@@ -10,15 +10,16 @@ import { loadTokenizer } from '../../io/index.ts';
 import { NodeFileSystem, NpmDataSource } from '../../platform/node/index.ts';
 import { prepareTask } from '../run/index.ts';
 import {
+  LOOKUP_KEYS,
   loadMicroMaterial,
   MAIL_WORDS,
   MICRO_PARTS,
   MICRO_TASKS,
   type MicroMaterial,
+  metaEpisodes,
   microEpisodes,
   microRows,
   TEST_LABELS,
-  TUNING_LABELS,
   writeMicroTasks,
 } from './index.ts';
 import { definitionOf, sentencesOf } from './items.ts';
@@ -100,7 +101,7 @@ describe('micro tasks', () => {
       last.map(({ prompt }) => prompt),
     );
     first.forEach(({ prompt, choices, answer }, i) => {
-      const words = prompt.replace(/^Words: |\nAnswer:$/g, '').split(' ');
+      const words = prompt.replace(/:$/, '').split(', ');
       assert.deepEqual([choices[answer], last[i].choices[last[i].answer]], [words[0], words[2]]);
     });
   });
@@ -115,32 +116,83 @@ describe('micro tasks', () => {
       assert.equal(request.kind, 'loglikelihood');
       if (request.kind !== 'loglikelihood') continue;
       assert.equal(request.context.split('\n\n').length >= 4, true, request.context);
-      assert.match(request.context, /:$/);
+      assert.match(request.context, /[:=]$| is$/);
       assert.match(request.continuation, /^ [a-z]+$/);
       assert.equal(requests.length, Math.round(1 / task.chance));
     }
   });
 });
 
-describe('the instruction set', () => {
-  it('uses no label word of the tests, and none of their items', () => {
-    const asked = [...TEST_LABELS.source, ...TEST_LABELS.definition] as string[];
-    assert.ok(!asked.some((word) => TUNING_LABELS.includes(word)));
-    const episodes = microEpisodes(material.tune, 50);
-    assert.deepEqual(episodes, microEpisodes(material.tune, 50));
-    const answers = episodes.flatMap((episode) => episode.map(({ answer }) => answer));
-    assert.ok(!answers.some((answer) => asked.includes(answer)));
-    const tested = [...material.test.source.flat(), ...material.shots.source.flat()];
-    assert.ok(!episodes.flat().some(({ prompt }) => tested.some((text) => prompt.includes(text))));
-  });
+describe('episodes to learn from', () => {
+  const sets = { instructions: microEpisodes, 'meta-training': metaEpisodes };
+  const testWords = [...TEST_LABELS.source, ...TEST_LABELS.definition, ...LOOKUP_KEYS] as string[];
 
-  it('has label words that are one token of the carried models', async () => {
+  for (const [name, draw] of Object.entries(sets)) {
+    it(`use no label word of the tests, and none of their items: ${name}`, () => {
+      const episodes = draw(material.tune, 400);
+      assert.deepEqual(episodes, draw(material.tune, 400));
+      const asked = episodes.flat();
+      assert.ok(!asked.some(({ answer }) => testWords.includes(answer)));
+      const keys = episodes.flatMap((episode) => {
+        const prompts = episode.map(({ prompt }) => prompt);
+        return new Set(prompts).size < 6 ? prompts.flatMap((prompt) => prompt.split(/\W+/)) : [];
+      });
+      assert.ok(keys.length > 1000 && !keys.some((key) => LOOKUP_KEYS.includes(key)));
+      const tested = [...material.test.source.flat(), ...material.shots.source.flat()];
+      assert.ok(!asked.some(({ prompt }) => tested.some((text) => prompt.includes(text))));
+    });
+
+    it(`are told by what stands before: ${name}`, () => {
+      const kinds = { key: 0, label: 0, other: 0 };
+      for (const episode of draw(material.tune, 200)) {
+        const prompts = new Set(episode.map(({ prompt }) => prompt));
+        const answers = new Set(episode.map(({ answer }) => answer));
+        const isLookup = prompts.size < episode.length && answers.size === prompts.size;
+        const kind = isLookup ? 'key' : answers.size <= 2 && episode.length === 6 ? 'label' : 'other';
+        kinds[kind]++;
+        episode.forEach(({ prompt, answer, isTold }, i) => {
+          const before = episode.slice(0, i);
+          const same = before.filter((question) => question.prompt === prompt);
+          if (kind === 'key') {
+            assert.equal(isTold, same.length > 0, prompt);
+            assert.ok(same.every((question) => question.answer === answer));
+          } else if (kind === 'label') {
+            assert.equal(
+              isTold,
+              before.some((question) => question.answer === answer),
+              prompt,
+            );
+          } else {
+            assert.ok(isTold || i === 0, prompt);
+          }
+        });
+      }
+      assert.ok(
+        Object.values(kinds).every((count) => count >= 40),
+        JSON.stringify(kinds),
+      );
+    });
+  }
+
+  it('have hundreds of label words, others to learn from than to validate with, most of them one token', async () => {
+    const { tune, validation } = material;
+    assert.ok(tune.labels.length >= 1000 && validation.labels.length >= 200);
+    assert.ok(!tune.labels.some((word) => validation.labels.includes(word)));
+    assert.ok(![...tune.labels, ...validation.labels].some((word) => testWords.includes(word)));
     for (const model of ['base', 'pythia-twin']) {
       const folder = fileURLToPath(new URL(`../../../models/${model}`, import.meta.url));
       const tokenizer = await loadTokenizer(files, folder);
-      for (const word of [...TUNING_LABELS, ...Object.values(TEST_LABELS).flat(), ...MAIL_WORDS]) {
-        assert.equal(tokenizer.encode(` ${word}`, { addSpecialTokens: false }).length, 1, `${model}: ${word}`);
-      }
+      const isOne = (word: string) => tokenizer.encode(` ${word}`, { addSpecialTokens: false }).length === 1;
+      for (const word of [...Object.values(TEST_LABELS).flat(), ...MAIL_WORDS])
+        assert.ok(isOne(word), `${model}: ${word}`);
+      for (const { labels } of [tune, validation]) assert.ok(labels.filter(isOne).length > 0.6 * labels.length, model);
     }
+  });
+
+  it('ask in meta-training for what only examples tell', () => {
+    const asks = (episodes: ReturnType<typeof metaEpisodes>, form: RegExp) =>
+      episodes.filter(([{ prompt }]) => form.test(prompt)).length;
+    assert.equal(asks(metaEpisodes(material.tune, 400), /^Word: |^Mail: /), 0);
+    assert.equal(asks(microEpisodes(material.tune, 400), /^Word: |^Mail: /), 100);
   });
 });

@@ -2,7 +2,15 @@
 import { HostRandom, UsageError } from '../../core/index.ts';
 import { type FileSystem, formatJsonl, joinPath } from '../../io/index.ts';
 import type { MicroItems, MicroMaterial, TwoClasses } from './items.ts';
-import { MAIL_WORDS, MICRO_PROMPTS, MICRO_TASKS, type MicroRow, TEST_LABELS, TEST_VALUES } from './tasks.ts';
+import {
+  LOOKUP_KEYS,
+  MAIL_WORDS,
+  MICRO_PROMPTS,
+  MICRO_TASKS,
+  type MicroRow,
+  TEST_LABELS,
+  TEST_VALUES,
+} from './tasks.ts';
 
 /** One of several things. */
 export const oneOf = <T>(items: readonly T[], random: HostRandom): T => items[random.integer(items.length)];
@@ -61,9 +69,6 @@ function lookedUp(count: number, random: HostRandom): MicroRow[] {
   });
   return random.shuffle(rows);
 }
-
-/** Words that no episode of tuning asks for. */
-export const LOOKUP_KEYS = ['bread', 'winter', 'bridge', 'moon'];
 
 function copied(words: readonly string[], count: number, random: HostRandom): MicroRow[] {
   return Array.from({ length: count }, () => {

@@ -12,16 +12,17 @@
  *
  * Label words of the first two have no meaning: which is which is turned round from `_a` to `_b`, over the very same
  * questions. Without examples, or without learning from them, the two accuracies of such a pair sum to 1; so do those of
- * first and last to at most 1. A look-up has its answer in an example of the very same word, if that was drawn. Classes are as frequent as one another, and no label word is used in tuning.
+ * first and last to at most 1. A look-up has its answer in an example of the very same word, if that was drawn. Classes are
+ * as frequent as one another, and no label word or key is used in tuning.
  */
 import { z } from 'zod';
 import { defineTask, type Task } from '../tasks/index.ts';
 
 /** What a question looks like; tuning and tests share it. */
 export const MICRO_PROMPTS = {
-  label: (text: string): string => `Text: ${text}\nLabel:`,
-  pick: (words: readonly string[]): string => `Words: ${words.join(' ')}\nAnswer:`,
-  lookup: (word: string): string => `Key: ${word}\nValue:`,
+  label: (text: string): string => `${text} =`,
+  pick: (words: readonly string[]): string => `${words.join(', ')}:`,
+  lookup: (word: string): string => `${word} is`,
   copy: (word: string): string => `Word: ${word}\nCopy:`,
   mail: (text: string): string => `Mail: ${text}\nThis mail is:`,
 } as const;
@@ -65,7 +66,8 @@ const micro = (name: string, summary: string, chance: number): MicroTask => ({
 
 /** Label words of the tests, in pairs; the second task of a name turns them round. */
 export const TEST_LABELS = { source: ['iron', 'leaf'], definition: ['table', 'wind'] } as const;
-/** Values of the look-up. */
+/** Keys and values of the look-up; no episode of tuning has one of these words. */
+export const LOOKUP_KEYS: readonly string[] = ['bread', 'winter', 'bridge', 'moon'];
 export const TEST_VALUES: readonly string[] = [...TEST_LABELS.source, ...TEST_LABELS.definition];
 
 export const MICRO_TASKS: readonly MicroTask[] = [

@@ -5,14 +5,15 @@
 import { textHash } from '../../data/index.ts';
 import { type FileSystem, isRecord, joinPath } from '../../io/index.ts';
 import type { Precision } from '../../tune/index.ts';
-import type { Method, MethodKind } from './methods.ts';
+import type { Method } from './methods.ts';
 import type { Scores } from './scoring.ts';
 import type { TuningCost } from './tuning.ts';
 
 /** What a cell is; `model` is a label. */
 export type CellSpec =
   | { readonly kind: 'untuned'; readonly model: string; readonly precision: Precision; readonly seed: number }
-  | { readonly kind: 'trial'; readonly model: string; readonly methods: MethodKind; readonly rate: number }
+  | { readonly kind: 'trial'; readonly model: string; readonly method: Method; readonly rate: number }
+  | { readonly kind: 'meta'; readonly model: string }
   | {
       readonly kind: 'tuned';
       readonly model: string;
@@ -23,11 +24,13 @@ export type CellSpec =
 
 export type UntunedSpec = Extract<CellSpec, { kind: 'untuned' }>;
 export type TrialSpec = Extract<CellSpec, { kind: 'trial' }>;
+/** The meta-training of a model, whose weights later cells start from. */
+export type MetaSpec = Extract<CellSpec, { kind: 'meta' }>;
 export type TunedSpec = Extract<CellSpec, { kind: 'tuned' }>;
 
 export interface CellResult {
   readonly seconds: number;
-  /** Null of trials, and where tuning diverged. */
+  /** Null of trials and meta-training, and where tuning diverged. */
   readonly scores: Scores | null;
   readonly cost: TuningCost | null;
   /** Learning rate of a tuned cell. */
@@ -43,8 +46,9 @@ export interface StudyCell<S extends CellSpec = CellSpec> {
 
 const CELLS_FOLDER = 'cells';
 const TUNING_FOLDER = 'tuning';
+const META_FOLDER = 'meta';
 /** What a run of the study leaves in its folder. */
-export const STUDY_FOLDERS = [CELLS_FOLDER, TUNING_FOLDER];
+export const STUDY_FOLDERS = [CELLS_FOLDER, TUNING_FOLDER, META_FOLDER];
 
 /** A name for people, and for the cell's file. */
 export function cellName(spec: CellSpec): string {
@@ -52,7 +56,9 @@ export function cellName(spec: CellSpec): string {
     case 'untuned':
       return `${spec.model}, untuned, ${spec.precision}, seed ${spec.seed}`;
     case 'trial':
-      return `${spec.model}, trial of ${spec.methods}, rate ${spec.rate}`;
+      return `${spec.model}, trial of ${spec.method}, rate ${spec.rate}`;
+    case 'meta':
+      return `${spec.model}, meta-training`;
     case 'tuned':
       return `${spec.model}, ${spec.method}, ${spec.precision}, seed ${spec.seed}`;
   }
@@ -79,9 +85,14 @@ export class CellStore {
   private pathOf = (name: string): string => joinPath(this.folder, CELLS_FOLDER, `${name}.json`);
 
   /** Where a tuning keeps its checkpoints: another place for another identity, so that none goes on from another's. */
-  async tuningFolder(name: string, identity: unknown): Promise<string> {
+  tuningFolder = (name: string, identity: unknown): Promise<string> => this.ownFolder(TUNING_FOLDER, name, identity);
+
+  /** Where meta-trained weights are kept. */
+  metaFolder = (name: string, identity: unknown): Promise<string> => this.ownFolder(META_FOLDER, name, identity);
+
+  private async ownFolder(kind: string, name: string, identity: unknown): Promise<string> {
     const hash = await textHash(JSON.stringify(identity));
-    return joinPath(this.folder, TUNING_FOLDER, `${name}-${hash.slice(0, 12)}`);
+    return joinPath(this.folder, kind, `${name}-${hash.slice(0, 12)}`);
   }
 
   /** The result that is kept; null for none, or one of something else. */

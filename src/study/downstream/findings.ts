@@ -1,9 +1,16 @@
 /** What was found beside what the paper reports: only figures that this run has, with their errors. */
 import { formatNumber } from '../report/index.ts';
 import { type Estimate, estimateOf, meanOf } from '../statistics.ts';
-import { isMambaFamily, type Method } from './methods.ts';
+import { isLora, isMambaFamily, type Method } from './methods.ts';
 import { divergence, shareOf } from './quantities.ts';
-import { accuracyDifference, resultsOf, sharedMethods, taskResults, type VariantResult } from './results.ts';
+import {
+  accuracyDifference,
+  lossDifference,
+  resultsOf,
+  sharedMethods,
+  taskResults,
+  type VariantResult,
+} from './results.ts';
 import type { DownstreamStudy } from './study.ts';
 
 /** A figure of the paper and ours. */
@@ -32,7 +39,6 @@ interface Found {
 }
 
 const isHalf = ({ precision }: VariantResult): boolean => precision !== 'f32';
-const isLora = ({ method }: VariantResult): boolean => method !== null && method !== 'full';
 
 const find = ({ results }: Found, label: string, method: Method | null, precision: string) =>
   results.find((r) => r.model === label && r.method === method && r.precision === precision);
@@ -104,7 +110,8 @@ function meanDivergence(found: Found, label: string, methods: readonly Method[],
 
 /** Over the ways that all models were tuned in, and what another seed moves. */
 function divergenceFindings(found: Found, precision: string): Finding[] {
-  const { study, shared } = found;
+  const { study } = found;
+  const shared = found.shared.filter((method) => method !== 'meta');
   return study.models.flatMap(({ label, family }) => {
     const mean = meanDivergence(found, label, shared, precision);
     if (!mean) return [];
@@ -126,7 +133,7 @@ function divergenceFindings(found: Found, precision: string): Finding[] {
 function costFindings(found: Found, label: string): Finding[] {
   const own = found.results.filter(({ model }) => model === label);
   const full = find(found, label, 'full', 'f32');
-  const cheap = own.filter((result) => isLora(result) && isHalf(result));
+  const cheap = own.filter((result) => result.method !== null && isLora(result.method) && isHalf(result));
   if (!full?.peakBytes || cheap.length === 0) return [];
   const findings: Finding[] = [];
   const rates = cheap.flatMap((r) => {
@@ -162,10 +169,12 @@ function tyingFinding(found: Found, label: string): Finding | null {
   const untied = find(found, label, 'lora-x-untied', 'f32');
   const difference = tied && untied ? accuracyDifference(tied, untied) : null;
   if (!difference) return null;
+  const loss = lossDifference(tied!, untied!);
+  const ofLoss = loss ? `; validation loss ${estimateText(loss)} nats` : '';
   return {
     question: `${label}: mean accuracy with one down-projection less that with three, LoRA on x_proj, f32`,
     paper: 'not measured',
-    here: `${estimateText(difference)} points`,
+    here: `${estimateText(difference)} points${ofLoss}`,
     reading: 'a difference within two errors of 0 says nothing',
   };
 }
@@ -182,6 +191,12 @@ export function findingsOf(study: DownstreamStudy): Finding[] {
       find(found, label, null, 'f32'),
       `${label}: in-context gain as pretrained, share of the Transformer’s`,
       '38 %',
+    ),
+    shareFinding(
+      found,
+      find(found, label, 'meta', 'f32'),
+      `${label}: the same once both are meta-trained to learn from examples`,
+      '–',
     ),
     shareFinding(
       found,

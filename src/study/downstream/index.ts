@@ -1,5 +1,5 @@
 export * from './cells.ts';
-export { fileInstructions, type InstructionSet, microInstructions } from './instructions.ts';
+export { fileInstructions, type InstructionSet, metaInstructions, microInstructions } from './instructions.ts';
 export { METHODS, type Method } from './methods.ts';
 export { downstreamPage } from './page.ts';
 export * from './settings.ts';

@@ -10,7 +10,14 @@
  */
 import { HostRandom, UsageError } from '../../core/index.ts';
 import { textHash } from '../../data/index.ts';
-import { episodePieces, type MicroEpisode, type MicroMaterial, microEpisodes } from '../../eval/index.ts';
+import {
+  episodePieces,
+  type MicroEpisode,
+  type MicroItems,
+  type MicroMaterial,
+  metaEpisodes,
+  microEpisodes,
+} from '../../eval/index.ts';
 import { type FileSystem, isRecord, parseRecord, readJsonl, type Tokenizer } from '../../io/index.ts';
 import { type TokenExample, tokenizeRecord } from '../../tune/index.ts';
 
@@ -37,32 +44,62 @@ function remembered(make: Tokenize): Tokenize {
   };
 }
 
-/** An episode as tokens: every answer carries loss, and nothing else. */
+/** An episode as tokens: every answer that is told carries loss, and nothing else. */
 function episodeExample(tokenizer: Tokenizer, episode: MicroEpisode): TokenExample {
   const ids: number[] = [];
   const targets: [number, number][] = [];
-  episodePieces(episode).forEach(({ context, answer }, i) => {
+  episodePieces(episode).forEach(({ context, answer, isTold }, i) => {
     ids.push(...tokenizer.encode(context, { addSpecialTokens: i === 0 }));
     const from = ids.length;
     ids.push(...tokenizer.encode(answer, { addSpecialTokens: false }));
-    targets.push([from, ids.length]);
+    if (isTold) targets.push([from, ids.length]);
   });
   return { ids, targets, bytes: 0 };
 }
 
-/** Episodes of the micro tasks. `count` of them to learn from, a tenth as many to choose a rate by. */
-export async function microInstructions(material: MicroMaterial, count: number): Promise<InstructionSet> {
+/** Episodes that the validation loss is of. */
+const VALIDATION_EPISODES = 160;
+
+type Draw = (items: MicroItems, count: number, seed?: number) => MicroEpisode[];
+
+/** Episodes to learn from, and others, of other items and label words, for the validation loss. */
+async function episodeSet(
+  material: MicroMaterial,
+  draw: Draw,
+  count: { readonly train: number; readonly validation: number },
+  source: string,
+): Promise<InstructionSet> {
   const make = (episodes: readonly MicroEpisode[]) => (tokenizer: Tokenizer, maxLength: number) =>
-    episodes.map((episode) => episodeExample(tokenizer, episode)).filter(({ ids }) => ids.length <= maxLength);
-  const train = microEpisodes(material.tune, count);
-  const validation = microEpisodes(material.validation, Math.ceil(count / 10), 1);
+    episodes
+      .map((episode) => episodeExample(tokenizer, episode))
+      .filter(({ ids, targets }) => ids.length <= maxLength && targets.length > 0);
+  const train = draw(material.tune, count.train);
+  const validation = draw(material.validation, count.validation, 1);
   return {
-    source: `${count} episodes of micro tasks, with label words and items that no test has`,
+    source,
     hash: await textHash(JSON.stringify([train, validation])),
     train: remembered(make(train)),
     validation: remembered(make(validation)),
   };
 }
+
+/** Episodes of all micro tasks. */
+export const microInstructions = (material: MicroMaterial, count: number): Promise<InstructionSet> =>
+  episodeSet(
+    material,
+    microEpisodes,
+    { train: count, validation: VALIDATION_EPISODES },
+    `${count} episodes of all micro tasks, with label words and items that no test has`,
+  );
+
+/** Episodes for meta-training. */
+export const metaInstructions = (material: MicroMaterial, count: number): Promise<InstructionSet> =>
+  episodeSet(
+    material,
+    metaEpisodes,
+    { train: count, validation: VALIDATION_EPISODES },
+    `${count} episodes of labels, look-ups and choices among words, with label words and items that no test has`,
+  );
 
 interface Instruction {
   readonly instruction: string;

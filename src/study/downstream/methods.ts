@@ -1,21 +1,22 @@
 /**
- * The ways of instruction tuning that are compared. The subset is that of the Hugging Face recipe for Mamba of the
+ * The ways of tuning that are compared. Meta-training comes before the others, which start from what it gives: episodes
+ * teach a model to learn from examples, all weights but the embeddings (trained too, these learn the label words of
+ * tuning by heart, and other words are not copied). The subset is that of the Hugging Face recipe for Mamba of the
  * paper's time; Transformers have no x_proj and no such subset, so they are tuned in full and by LoRA on all linear layers.
  */
 import { ConfigError } from '../../core/index.ts';
 import { ALL_LINEAR } from '../../io/index.ts';
 import type { LanguageModel } from '../../models/index.ts';
-import { attachLora, type LoraAdapter, type PiecesOf } from '../../tune/index.ts';
+import type { TrainedParameter } from '../../optim/index.ts';
+import { adapterParameters, allParameters, attachLora, type LoraAdapter, type PiecesOf } from '../../tune/index.ts';
 
-export const METHODS = ['full', 'lora-all', 'lora-subset', 'lora-x', 'lora-x-untied'] as const;
+export const METHODS = ['meta', 'full', 'lora-all', 'lora-subset', 'lora-x', 'lora-x-untied'] as const;
 export type Method = (typeof METHODS)[number];
-/** Methods of a kind share a learning rate. */
-export const METHOD_KINDS = ['full', 'lora'] as const;
-export type MethodKind = (typeof METHOD_KINDS)[number];
+/** For methods of a kind the same learning rates are tried. */
+export type MethodKind = 'meta' | 'full' | 'lora';
 
-export const kindOf = (method: Method): MethodKind => (method === 'full' ? 'full' : 'lora');
-/** The method that stands for its kind where learning rates are tried. */
-export const TRIED: Readonly<Record<MethodKind, Method>> = { full: 'full', lora: 'lora-all' };
+export const isLora = (method: Method): boolean => method !== 'meta' && method !== 'full';
+export const kindOf = (method: Method): MethodKind => (isLora(method) ? 'lora' : (method as 'meta' | 'full'));
 
 interface MethodInfo {
   readonly title: string;
@@ -25,6 +26,7 @@ interface MethodInfo {
 }
 
 export const METHOD_INFO: Readonly<Record<Method, MethodInfo>> = {
+  meta: { title: 'meta-trained', targets: [], isOfMamba: false },
   full: { title: 'full fine-tuning', targets: [], isOfMamba: false },
   'lora-all': { title: 'LoRA, all linear layers', targets: ALL_LINEAR, isOfMamba: false },
   'lora-subset': {
@@ -48,13 +50,25 @@ function selectionPieces({ config, family }: LanguageModel): PiecesOf {
   return ({ name }) => (name.endsWith('.x_proj') ? [timeStepRank, stateSize, stateSize] : null);
 }
 
-/** The adapter of a method on a model, null for full fine-tuning. Alpha is twice the rank. */
+/** Tables of embeddings and output heads, by the names of the checkpoints. */
+const isVocabulary = (name: string): boolean => /embed|lm_head/.test(name);
+
+/** What a method trains. */
+export function parametersOf(method: Method, model: LanguageModel, adapter: LoraAdapter | null): TrainedParameter[] {
+  if (adapter) return adapterParameters(adapter);
+  const all = allParameters(model);
+  if (method !== 'meta') return all;
+  for (const { name, tensor } of all) if (isVocabulary(name)) tensor.trainable(false);
+  return all.filter(({ name }) => !isVocabulary(name));
+}
+
+/** The adapter of a method on a model, null where its own weights are trained. Alpha is twice the rank. */
 export function adapterOf(
   method: Method,
   model: LanguageModel,
   { rank, pairRank, seed }: { rank: number; pairRank: number; seed: number },
 ): LoraAdapter | null {
-  if (method === 'full') return null;
+  if (!isLora(method)) return null;
   const r = method === 'lora-x' || method === 'lora-x-untied' ? pairRank : rank;
   const piecesOf = method === 'lora-x-untied' ? selectionPieces(model) : undefined;
   const targetModules = METHOD_INFO[method].targets;

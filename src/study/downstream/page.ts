@@ -18,9 +18,11 @@ import {
 } from '../report/index.ts';
 import type { Estimate } from '../statistics.ts';
 import { estimateText, findingsOf } from './findings.ts';
+import { kindOf } from './methods.ts';
 import {
   accuracyDifference,
   accuracyWith,
+  lossDifference,
   methodTitle,
   resultsOf,
   taskResults,
@@ -103,7 +105,7 @@ function scores(found: Found): Html {
   const { study } = found;
   const shown = inF32(found);
   const lines = shown
-    .filter(({ method }) => method === null || method === 'full' || method === 'lora-all')
+    .filter(({ method }) => method === null || method === 'meta' || method === 'full' || method === 'lora-all')
     .map((result): Line => {
       const points = study.settings.shots.map((x) => {
         const { value, low, high } = bar(accuracyWith(x, result));
@@ -228,7 +230,7 @@ function tying({ results }: Found): Html | null {
           estimateText(tied.accuracy),
           estimateText(untied.accuracy),
           estimateText(accuracyDifference(tied, untied)),
-          `${estimateText(tied.aipss)} / ${estimateText(untied.aipss)}`,
+          estimateText(lossDifference(tied, untied)),
         ],
       ];
     });
@@ -245,7 +247,7 @@ function tying({ results }: Found): Html | null {
         'accuracy, tied %',
         'untied %',
         'tied less untied',
-        'AIPSS, tied / untied %',
+        'validation loss, likewise',
       ],
       rows,
     }),
@@ -256,14 +258,14 @@ function rates({ study }: Found): Html | null {
   const best = bestTrials(study.cells);
   const rows = study.cells.flatMap(({ spec, result }) => {
     if (spec.kind !== 'trial') return [];
-    const isBest = best.some((b) => b.model === spec.model && b.methods === spec.methods && b.rate === spec.rate);
-    const tried = study.settings.rates[spec.methods];
+    const isBest = best.some((b) => b.model === spec.model && b.method === spec.method && b.rate === spec.rate);
+    const tried = study.settings.rates[kindOf(spec.method)];
     const edge = Math.max(...tried) === spec.rate ? 'highest' : Math.min(...tried) === spec.rate ? 'lowest' : null;
     const taken = edge === null || tried.length === 1 ? 'taken' : `taken, the ${edge}`;
     const loss = result.cost?.validationLoss;
     return [
       [
-        `${spec.model}, ${spec.methods}`,
+        `${spec.model}, ${spec.method}`,
         String(spec.rate),
         result.failure ? 'diverged' : formatNumber(loss),
         isBest ? taken : '',
@@ -271,10 +273,11 @@ function rates({ study }: Found): Html | null {
     ];
   });
   if (rows.length === 0) return null;
+  const hasMeta = study.settings.methods.includes('meta');
   return section(
     'Learning rates',
     paragraphs(
-      `Every model had the same search: ${study.settings.searchSteps} steps in f32 at each rate, full and with LoRA on all linear layers; the lowest loss on a validation part that is in no test was taken for all cells of that kind. Where that is the highest or the lowest rate, one beyond it may be better.`,
+      `Every model had the same search: ${study.settings.searchSteps} steps in f32 at each rate of each method${hasMeta ? `, ${study.settings.meta.searchSteps} of meta-training` : ''}; the rate with the lowest loss on a validation part that is in no test was taken for all cells of that method. Where that is the highest or the lowest rate, one beyond it may be better.`,
     ),
     dataTable({ head: ['', 'rate', 'validation loss, nats', ''], rows }),
   );
@@ -299,7 +302,23 @@ function limits({ study }: Found): Html {
   );
 }
 
-function conditions({ study }: Found): Html {
+/** How each model was meta-trained. */
+function metaLines({ study }: Found): string[] {
+  const { meta, batchSize, maxLength } = study.settings;
+  const all = study.cells.flatMap(({ spec, result }) => {
+    if (spec.kind !== 'meta') return [];
+    const loss = result.cost?.validationLoss ?? null;
+    const said = result.failure ?? `${formatNumber(loss)} nats of validation loss after ${result.seconds.toFixed(0)} s`;
+    return [`${spec.model} at rate ${result.rate}: ${said}`];
+  });
+  if (all.length === 0) return [];
+  return [
+    `Meta-trained, all weights but the embeddings, on ${study.metaInstructions}: ${meta.steps} steps of ${batchSize} rows of ${maxLength} tokens in f32; ${all.join(', ')}. Every way of tuning starts from there.`,
+  ];
+}
+
+function conditions(found: Found): Html {
+  const { study } = found;
   const rows = study.models.map(({ label, folder, family, parameters }) => [
     label,
     folder,
@@ -315,6 +334,7 @@ function conditions({ study }: Found): Html {
   return section(
     'How it was measured',
     paragraphs(
+      ...metaLines(found),
       `Tuned on ${study.instructions}. ${study.cells.length} cells in ${(seconds / 60).toFixed(0)} minutes on ${study.device}.`,
     ),
     dataTable({ head: ['model', 'from', 'family', 'parameters'], rows }),
@@ -326,9 +346,18 @@ function conditions({ study }: Found): Html {
 export function downstreamPage(study: DownstreamStudy): string {
   const found = { study, results: resultsOf(study) };
   const all = dataTable({
-    ...summaryTable(found.results, ['model', 'acc 0-shot %', 'acc %', 'gain', 'divergence', 'tok/s', 'peak MiB']),
+    ...summaryTable(found.results, [
+      'model',
+      'acc 0-shot %',
+      'acc %',
+      'gain',
+      'divergence',
+      'loss, nats',
+      'tok/s',
+      'peak MiB',
+    ]),
     caption:
-      'Every variant: accuracy without examples, and mean over all numbers of them; what examples gain, and how far half precision diverges from f32, in points; ± is a standard error over seeds.',
+      'Every variant: accuracy without examples, and mean over all numbers of them; what examples gain, and how far half precision diverges from f32, in points; loss is that of the validation part after tuning; ± is a standard error over seeds.',
   });
   const parts = [
     section('In short', state(found), findings(found), all),

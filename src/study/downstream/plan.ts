@@ -1,6 +1,6 @@
 /** Which cells a study has, in the order in which they are measured: a run that is cut short has whole seeds first. */
-import type { CellSpec, TrialSpec, TunedSpec, UntunedSpec } from './cells.ts';
-import { fits, kindOf, METHOD_KINDS } from './methods.ts';
+import type { CellSpec, MetaSpec, TrialSpec, TunedSpec, UntunedSpec } from './cells.ts';
+import { fits, kindOf, METHODS, type Method } from './methods.ts';
 import type { DownstreamSettings } from './settings.ts';
 
 export interface PlannedModel {
@@ -20,31 +20,56 @@ export function untunedCells(models: readonly PlannedModel[], settings: Downstre
   );
 }
 
-/** Trials of learning rates: the same for every family. */
-export function trialCells(models: readonly PlannedModel[], settings: DownstreamSettings): TrialSpec[] {
-  const kinds = METHOD_KINDS.filter((kind) => settings.methods.some((method) => kindOf(method) === kind));
-  return models.flatMap(({ label: model }) =>
-    kinds.flatMap((methods) =>
-      settings.rates[methods].map((rate): TrialSpec => ({ kind: 'trial', model, methods, rate })),
-    ),
+/** The methods that are asked for and that a model has the layers for, meta-training first. */
+const methodsOf = ({ family }: PlannedModel, { methods }: DownstreamSettings): Method[] =>
+  METHODS.filter((method) => methods.includes(method) && fits(method, family));
+
+function trialsOf(
+  models: readonly PlannedModel[],
+  settings: DownstreamSettings,
+  isWanted: (method: Method) => boolean,
+): TrialSpec[] {
+  return models.flatMap((model) =>
+    methodsOf(model, settings)
+      .filter(isWanted)
+      .flatMap((method) =>
+        settings.rates[kindOf(method)].map((rate): TrialSpec => ({ kind: 'trial', model: model.label, method, rate })),
+      ),
   );
 }
 
-/** Every way of tuning that a model has the layers for. */
+/** Trials of meta-training, then of the methods that start from it: the same rates for every family. */
+export const metaTrialCells = (models: readonly PlannedModel[], settings: DownstreamSettings): TrialSpec[] =>
+  trialsOf(models, settings, (method) => method === 'meta');
+export const trialCells = (models: readonly PlannedModel[], settings: DownstreamSettings): TrialSpec[] =>
+  trialsOf(models, settings, (method) => method !== 'meta');
+
+export const metaCells = (models: readonly PlannedModel[], { methods }: DownstreamSettings): MetaSpec[] =>
+  methods.includes('meta') ? models.map(({ label: model }) => ({ kind: 'meta', model })) : [];
+
+/** Every way of tuning that a model has the layers for; of meta-training what it gave, in each precision. */
 export function tunedCells(models: readonly PlannedModel[], settings: DownstreamSettings): TunedSpec[] {
   return seedsOf(settings).flatMap((seed) =>
-    models.flatMap(({ label: model, family }) =>
-      settings.methods
-        .filter((method) => fits(method, family))
-        .flatMap((method) =>
-          settings.precisions.map((precision): TunedSpec => ({ kind: 'tuned', model, method, precision, seed })),
+    models.flatMap((model) =>
+      methodsOf(model, settings).flatMap((method) =>
+        settings.precisions.map(
+          (precision): TunedSpec => ({
+            kind: 'tuned',
+            model: model.label,
+            method,
+            precision,
+            seed,
+          }),
         ),
+      ),
     ),
   );
 }
 
 export const allCells = (models: readonly PlannedModel[], settings: DownstreamSettings): CellSpec[] => [
   ...untunedCells(models, settings),
+  ...metaTrialCells(models, settings),
+  ...metaCells(models, settings),
   ...trialCells(models, settings),
   ...tunedCells(models, settings),
 ];

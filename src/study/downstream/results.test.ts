@@ -30,7 +30,7 @@ function cell(
     seconds: 1,
     loss: 1,
     skippedSteps: 0,
-    validationLoss: null,
+    validationLoss: 1 + gain + seed / 10,
   };
   const sizes = { peakBytes, trainableParameters: 10, totalParameters: 100 };
   const spec =
@@ -63,6 +63,7 @@ function studyOf(theirGain: number): DownstreamStudy {
     reference: 'twin',
     tasks,
     instructions: 'episodes',
+    metaInstructions: null,
     device: 'reference',
     cells,
     planned: cells.length,
@@ -157,7 +158,7 @@ describe('findings', () => {
     const { here } = findingsOf({ ...study, cells: [...study.cells, ...pair] }).find(({ question }) =>
       /one down-projection less/.test(question),
     )!;
-    assert.equal(here, '1.5 ± 0.87 points'); // 0, 1.5 and 3
+    assert.equal(here, '1.5 ± 0.87 points; validation loss 0.02 ± 0.012 nats'); // 0, 1.5 and 3; 0, 0.02 and 0.04
   });
 
   it('are on the page, with what is missing and what diverged', () => {
@@ -178,11 +179,11 @@ describe('findings', () => {
       const base = cell('mamba', 'full', 'f32', 0, 0).result;
       const cost = validationLoss === null ? null : { ...base.cost!, validationLoss };
       return {
-        spec: { kind: 'trial', model: 'mamba', methods: 'full', rate },
+        spec: { kind: 'trial', model: 'mamba', method: 'full', rate },
         result: { ...base, scores: null, cost },
       };
     };
     const best = bestTrials([trial(1e-3, 2), trial(1e-2, 1.5), trial(1e-1, null)]);
-    assert.deepEqual(best, [{ model: 'mamba', methods: 'full', rate: 1e-2, loss: 1.5 }]);
+    assert.deepEqual(best, [{ model: 'mamba', method: 'full', rate: 1e-2, loss: 1.5 }]);
   });
 });

@@ -16,6 +16,8 @@ export interface Variant {
   readonly rate: number | null;
   readonly bySeed: ReadonlyMap<number, readonly TaskPoint[]>;
   readonly costs: readonly TuningCost[];
+  /** Loss of the validation part after tuning, in nats. */
+  readonly losses: ReadonlyMap<number, number>;
   /** What diverged tunings said. */
   readonly failures: readonly string[];
   /** Inputs that were cut on the left. */
@@ -39,6 +41,8 @@ export interface VariantResult extends Variant {
   readonly seedNoise: number | null;
   readonly tokensPerSecond: Estimate | null;
   readonly peakBytes: Estimate | null;
+  /** Of the validation part after tuning, in nats. */
+  readonly loss: Estimate | null;
   readonly trainable: number | null;
 }
 
@@ -48,9 +52,10 @@ export const sameVariant = (a: Pick<Variant, 'model' | 'method' | 'precision'>, 
   a.model === b.model && a.method === b.method && a.precision === b.precision;
 
 /** A variant that cells are still added to. */
-interface Growing extends Omit<Variant, 'bySeed' | 'costs' | 'failures' | 'truncated'> {
+interface Growing extends Omit<Variant, 'bySeed' | 'costs' | 'losses' | 'failures' | 'truncated'> {
   bySeed: Map<number, readonly TaskPoint[]>;
   costs: TuningCost[];
+  losses: Map<number, number>;
   failures: string[];
   truncated: number;
 }
@@ -59,17 +64,19 @@ interface Growing extends Omit<Variant, 'bySeed' | 'costs' | 'failures' | 'trunc
 export function variantsOf(cells: readonly StudyCell[]): Variant[] {
   const variants: Growing[] = [];
   for (const { spec, result } of cells) {
-    if (spec.kind === 'trial') continue;
+    if (spec.kind === 'trial' || spec.kind === 'meta') continue;
     const { model, precision, seed } = spec;
     const key = { model, precision, method: spec.kind === 'tuned' ? spec.method : null };
     let own = variants.find((variant) => sameVariant(variant, key));
     if (!own) {
-      own = { ...key, rate: result.rate, bySeed: new Map(), costs: [], failures: [], truncated: 0 };
+      own = { ...key, rate: result.rate, bySeed: new Map(), costs: [], losses: new Map(), failures: [], truncated: 0 };
       variants.push(own);
     }
     if (result.scores) own.bySeed.set(seed, result.scores.points);
     own.truncated += result.scores?.truncated ?? 0;
     if (result.cost) own.costs.push(result.cost);
+    const loss = result.cost?.validationLoss ?? null;
+    if (loss !== null) own.losses.set(seed, loss);
     if (result.failure !== null) own.failures.push(`seed ${seed}: ${result.failure}`);
   }
   return variants;
@@ -86,7 +93,7 @@ const estimateOrNull = (values: readonly number[]): Estimate | null =>
   values.length === 0 ? null : estimateOf(values);
 
 function resultOf(variant: Variant, all: readonly Variant[], reference: string | null): VariantResult {
-  const { model, method, precision, bySeed, costs } = variant;
+  const { model, method, precision, bySeed, costs, losses } = variant;
   const seeds = [...bySeed.values()];
   const other = (key: Partial<Pick<Variant, 'model' | 'method' | 'precision'>>) =>
     all.find((candidate) => sameVariant(candidate, { model, method, precision, ...key }));
@@ -94,7 +101,7 @@ function resultOf(variant: Variant, all: readonly Variant[], reference: string |
   const theirs = reference === null || reference === model ? undefined : other({ model: reference });
   const f32 = precision === 'f32' ? undefined : other({ precision: 'f32' });
   const full =
-    method === null || (method === 'full' && precision === 'f32')
+    method === null || method === 'meta' || (method === 'full' && precision === 'f32')
       ? undefined
       : other({ method: 'full', precision: 'f32' });
   const rates = costs.flatMap(({ tokensPerSecond }) => tokensPerSecond ?? []);
@@ -110,6 +117,7 @@ function resultOf(variant: Variant, all: readonly Variant[], reference: string |
     seedNoise: seedDivergence(bySeed),
     tokensPerSecond: estimateOrNull(rates),
     peakBytes: estimateOrNull(costs.map(({ peakBytes }) => peakBytes)),
+    loss: estimateOrNull([...losses.values()]),
     trainable: costs[0]?.trainableParameters ?? null,
   };
 }
@@ -170,4 +178,10 @@ export function accuracyDifference(a: Variant, b: Variant): Estimate | null {
     return other ? [meanAccuracy(points) - meanAccuracy(other)] : [];
   });
   return estimateOrNull(differences);
+}
+
+/** Validation loss seed by seed of one variant less that of another, over the seeds of both, in nats. */
+export function lossDifference(a: Variant, b: Variant): Estimate | null {
+  const seeds = [...a.losses.keys()].filter((seed) => b.losses.has(seed));
+  return estimateOrNull(seeds.map((seed) => a.losses.get(seed)! - b.losses.get(seed)!));
 }

@@ -1,7 +1,7 @@
 /** What a run of the downstream study is asked for, and what its two presets ask for. */
 import { UsageError } from '../../core/index.ts';
 import type { Precision } from '../../tune/index.ts';
-import { METHODS, type Method } from './methods.ts';
+import { METHODS, type Method, type MethodKind } from './methods.ts';
 
 export interface DownstreamSettings {
   /** Numbers of examples in front of a question; 0 is among them. */
@@ -17,10 +17,12 @@ export interface DownstreamSettings {
   /** Rank of adapters, and of those on x_proj alone, whose untied form has three of a third of it. */
   readonly rank: number;
   readonly pairRank: number;
-  /** Learning rates that are tried, of full fine-tuning and of adapters. */
-  readonly rates: { readonly full: readonly number[]; readonly lora: readonly number[] };
+  /** Learning rates that are tried for each method of a kind. */
+  readonly rates: Readonly<Record<MethodKind, readonly number[]>>;
   /** Steps of a trial. */
   readonly searchSteps: number;
+  /** Meta-training, where it is among the methods, and its trials. */
+  readonly meta: { readonly steps: number; readonly searchSteps: number };
   /** Share of the steps in which the learning rate rises. */
   readonly warmup: number;
   /** Steps between checkpoints of a tuning that runs. */
@@ -35,20 +37,21 @@ export type PresetName = (typeof PRESET_NAMES)[number];
 const COMMON = {
   shots: [0, 1, 3, 5],
   seeds: 3,
-  methods: METHODS,
   precisions: ['f32', 'bf16', 'f16'],
+  meta: { steps: 1200, searchSteps: 300 },
 } as const;
 
 export const PRESETS: Readonly<Record<PresetName, DownstreamSettings>> = {
-  /** For half an hour on two cores with AVX-512, for an hour on slower ones. */
+  /** For three quarters of an hour on two cores with AVX-512. */
   micro: {
     ...COMMON,
+    methods: METHODS,
     steps: 60,
     batchSize: 8,
     maxLength: 256,
     rank: 12,
     pairRank: 12,
-    rates: { full: [3e-4, 1e-3, 3e-3], lora: [1e-3, 3e-3, 1e-2] },
+    rates: { meta: [1e-3, 2e-3], full: [3e-4, 1e-3, 3e-3], lora: [1e-3, 3e-3, 1e-2] },
     searchSteps: 30,
     warmup: 0.1,
     saveEvery: 30,
@@ -59,12 +62,13 @@ export const PRESETS: Readonly<Record<PresetName, DownstreamSettings>> = {
    */
   paper: {
     ...COMMON,
+    methods: METHODS.filter((method) => method !== 'meta'),
     steps: 13_000,
     batchSize: 4,
     maxLength: 512,
     rank: 8,
     pairRank: 9,
-    rates: { full: [3e-6, 1e-5, 3e-5], lora: [1e-5, 1e-4, 1e-3] },
+    rates: { meta: [1e-4], full: [3e-6, 1e-5, 3e-5], lora: [1e-5, 1e-4, 1e-3] },
     searchSteps: 500,
     warmup: 0,
     saveEvery: 200,
@@ -73,8 +77,9 @@ export const PRESETS: Readonly<Record<PresetName, DownstreamSettings>> = {
 
 /** @throws UsageError naming the setting, its value and what it may be */
 export function checkDownstream(settings: DownstreamSettings): void {
-  const { shots, seeds, steps, batchSize, maxLength, rank, pairRank, searchSteps, saveEvery, rates } = settings;
-  const whole = { seeds, steps, batchSize, maxLength, rank, pairRank, searchSteps, saveEvery };
+  const { shots, seeds, steps, batchSize, maxLength, rank, pairRank, searchSteps, saveEvery, rates, meta } = settings;
+  const ofMeta = { 'meta steps': meta.steps, 'meta search steps': meta.searchSteps };
+  const whole = { seeds, steps, batchSize, maxLength, rank, pairRank, searchSteps, saveEvery, ...ofMeta };
   for (const [name, value] of Object.entries(whole)) {
     if (!Number.isInteger(value) || value < 1) throw new UsageError(`${name}: ${value} is not a whole number >= 1`);
   }
@@ -87,9 +92,9 @@ export function checkDownstream(settings: DownstreamSettings): void {
       `pair rank: ${pairRank} does not share out to three; give ${3 * Math.ceil(pairRank / 3)}, say`,
     );
   }
-  for (const rate of [...rates.full, ...rates.lora]) {
+  for (const rate of Object.values(rates).flat()) {
     if (!(rate > 0 && Number.isFinite(rate))) throw new UsageError(`rates: ${rate} is not a number above 0`);
   }
-  if (rates.full.length === 0 || rates.lora.length === 0)
+  if (Object.values(rates).some(({ length }) => length === 0))
     throw new UsageError('rates: none is given; give one or more');
 }

@@ -1,10 +1,11 @@
 /**
- * The downstream-learner study of several models, cell by cell: scores as they are, trials of learning rates, instruction
- * tuning in every way and precision, scores after it.
+ * The downstream-learner study of several models, cell by cell: scores as they are, trials of learning rates,
+ * meta-training where it is asked for, instruction tuning in every way and precision, scores after it.
  */
+import { KraitError } from '../../core/index.ts';
 import type { Task } from '../../eval/index.ts';
 import { type CacheFileSystem, joinPath, loadTokenizer, type Tokenizer } from '../../io/index.ts';
-import { type LanguageModel, loadModel, readModelConfig } from '../../models/index.ts';
+import { type LanguageModel, loadModel, readModelConfig, saveModel } from '../../models/index.ts';
 import type { Device } from '../../tensor/index.ts';
 import { detachLora, type Precision } from '../../tune/index.ts';
 import {
@@ -13,13 +14,23 @@ import {
   CellStore,
   cellFile,
   cellName,
+  type MetaSpec,
   type StudyCell,
   type TrialSpec,
   type TunedSpec,
+  type UntunedSpec,
 } from './cells.ts';
 import type { InstructionSet } from './instructions.ts';
-import { kindOf, type MethodKind, TRIED } from './methods.ts';
-import { allCells, type PlannedModel, trialCells, tunedCells, untunedCells } from './plan.ts';
+import { isLora, type Method } from './methods.ts';
+import {
+  allCells,
+  metaCells,
+  metaTrialCells,
+  type PlannedModel,
+  trialCells,
+  tunedCells,
+  untunedCells,
+} from './plan.ts';
 import { askedHash, chanceOf, prepareTasks, scoreModel, type TaskSource } from './scoring.ts';
 import type { DownstreamSettings } from './settings.ts';
 import { Diverged, type TuningPlan, tuneModel } from './tuning.ts';
@@ -41,8 +52,9 @@ export interface DownstreamStudy {
   /** Label of the model that shares are taken of; null for none. */
   readonly reference: string | null;
   readonly tasks: readonly { readonly name: string; readonly summary: string; readonly chance: number | null }[];
-  /** What was tuned on. */
+  /** What was tuned on, and meta-trained on; null where nothing was. */
   readonly instructions: string;
+  readonly metaInstructions: string | null;
   readonly device: string;
   readonly cells: readonly StudyCell[];
   /** Cells of the whole study; more than there are in `cells` after a run that was cut short. */
@@ -59,6 +71,8 @@ export interface DownstreamInput {
   /** Accuracy of a guess, where a task states it; else it is told from the number of choices. */
   readonly tasks: readonly (Task & { readonly chance?: number })[];
   readonly instructions: InstructionSet;
+  /** Episodes for meta-training; needed where that is among the methods. */
+  readonly metaInstructions?: InstructionSet;
   /** Folder of the study, where cells and checkpoints are kept. */
   readonly out: string;
   /** Most cells to measure in this run; all unless given. */
@@ -70,14 +84,22 @@ export interface DownstreamInput {
 }
 
 /** Format of the cells; results of another are measured again. */
-const VERSION = 1;
+const VERSION = 2;
 /** Files by which a model is known. */
 const MATERIAL = /\.(safetensors|json)$/;
 /** What of a cell's time is tuning, roughly, for the progress bar. */
 const TUNING_SHARE = 0.6;
 
+/** Hashes of a model's files, by name. */
+type Contents = Readonly<Record<string, string>>;
+
+/** Whether a cell is meta-training, or a trial of it. */
+const isMeta = (spec: CellSpec): boolean => spec.kind === 'meta' || (spec.kind === 'trial' && spec.method === 'meta');
+/** Whether a cell asks a meta-trained model as it is. */
+const isMetaScore = (spec: CellSpec): spec is TunedSpec => spec.kind === 'tuned' && spec.method === 'meta';
+
 interface OpenStudy {
-  readonly models: readonly (StudiedModel & { readonly tokenizer: Tokenizer; readonly contents: unknown })[];
+  readonly models: readonly (StudiedModel & { readonly tokenizer: Tokenizer; readonly contents: Contents })[];
   readonly store: CellStore;
   /** Differs for other questions or other examples. */
   readonly questions: ReadonlyMap<number, string>;
@@ -85,11 +107,16 @@ interface OpenStudy {
   readonly chances: readonly (number | null)[];
 }
 
-async function describeModel({ device, files }: DownstreamInput, { label, folder }: DownstreamModel) {
+async function contentsOf(files: CacheFileSystem, folder: string): Promise<Contents> {
   const contents: Record<string, string> = {};
   for (const name of await files.list(folder)) {
     if (MATERIAL.test(name)) contents[name] = await files.sha256(joinPath(folder, name));
   }
+  return contents;
+}
+
+async function describeModel({ device, files }: DownstreamInput, { label, folder }: DownstreamModel) {
+  const contents = await contentsOf(files, folder);
   const model = await loadModel(device, files, folder, { dtype: 'f32' });
   const parameters = [...model.parameters.values()].reduce((sum, { size }) => sum + size, 0);
   model.dispose();
@@ -118,6 +145,8 @@ class DownstreamRun {
   private readonly cells: StudyCell[] = [];
   private measured = 0;
   private readonly rates = new Map<string, number>();
+  /** Meta-trained models by label: what tuning starts from. */
+  private readonly starts = new Map<string, { readonly folder: string; readonly contents: Contents }>();
   private readonly total: number;
 
   constructor(
@@ -132,6 +161,9 @@ class DownstreamRun {
     const { settings } = this.input;
     const isWhole =
       (await this.all(untunedCells(models, settings))) &&
+      (await this.all(metaTrialCells(models, settings))) &&
+      this.chooseRates() &&
+      (await this.all(metaCells(models, settings))) &&
       (await this.all(trialCells(models, settings))) &&
       this.chooseRates() &&
       (await this.all(tunedCells(models, settings)));
@@ -154,25 +186,45 @@ class DownstreamRun {
       open.models.findIndex(({ label }) => label === spec.model),
     );
     const identity = this.identityOf(spec);
-    const kept = await open.store.read(name, identity);
+    const weights = spec.kind === 'meta' ? await open.store.metaFolder(name, identity) : null;
+    const isThere = weights === null || (await input.files.exists(joinPath(weights, 'config.json')));
+    const kept = isThere ? await open.store.read(name, identity) : null;
     if (!kept && input.most !== undefined && this.measured >= input.most) return false;
     input.onCell?.(cellName(spec), kept !== null, this.cells.length + 1, this.total);
     const result = kept ?? (await this.measure(spec, name, identity));
     this.cells.push({ spec, result });
+    if (weights !== null) {
+      if (result.failure !== null) {
+        throw new KraitError(`${cellName(spec)} at rate ${result.rate}: ${result.failure}; give lower --meta-rates`);
+      }
+      this.starts.set(spec.model, { folder: weights, contents: await contentsOf(input.files, weights) });
+    }
     return true;
   }
 
   /** All that a cell's result depends on. */
   private identityOf(spec: CellSpec): unknown {
     const { input, open } = this;
-    const { contents } = this.modelOf(spec);
-    const { shots, limit, seeds: _, methods: __, precisions: ___, rates: ____, ...tuning } = input.settings;
+    const { contents } = this.startOf(spec);
     const { name, backend } = input.device;
     const common = { version: VERSION, spec, contents, device: `${name} ${backend.variant}` };
-    const scored = spec.kind === 'trial' ? null : { shots, limit, questions: open.questions.get(spec.seed) };
-    if (spec.kind === 'untuned') return { ...common, scored };
-    const rate = spec.kind === 'tuned' ? this.rateOf(spec) : spec.rate;
-    return { ...common, scored, tuning, rate, instructions: input.instructions.hash };
+    const { shots, limit, seeds: _, methods: __, precisions: ___, rates: ____, meta, ...tuning } = input.settings;
+    const scored = 'seed' in spec ? { shots, limit, questions: open.questions.get(spec.seed) } : null;
+    if (spec.kind === 'untuned' || isMetaScore(spec)) return { ...common, scored };
+    const { rate } = this.planOf(spec);
+    const instructions = this.instructionsOf(spec).hash;
+    return { ...common, scored, tuning, ...(isMeta(spec) && { meta }), rate, instructions };
+  }
+
+  private instructionsOf(spec: CellSpec): InstructionSet {
+    const { instructions, metaInstructions } = this.input;
+    return isMeta(spec) ? metaInstructions! : instructions;
+  }
+
+  /** What a cell starts from: the model as it is, or meta-trained. */
+  private startOf(spec: CellSpec): { readonly folder: string; readonly contents: Contents } {
+    const isFirst = spec.kind === 'untuned' || isMeta(spec);
+    return (isFirst ? null : this.starts.get(spec.model)) ?? this.modelOf(spec);
   }
 
   private modelOf = ({ model }: CellSpec) => this.open.models.find(({ label }) => label === model)!;
@@ -181,7 +233,10 @@ class DownstreamRun {
     const { store } = this.open;
     const startedMs = performance.now();
     const folder = await store.tuningFolder(name, identity);
-    const result = await (spec.kind === 'untuned' ? this.untuned(spec) : this.tuned(spec, folder));
+    const weights = spec.kind === 'meta' ? await store.metaFolder(name, identity) : null;
+    const result = await (spec.kind === 'untuned' || isMetaScore(spec)
+      ? this.asItIs(spec)
+      : this.tuned(spec, folder, weights));
     const written = await store.write(name, identity, spec, {
       ...result,
       seconds: (performance.now() - startedMs) / 1000,
@@ -194,10 +249,10 @@ class DownstreamRun {
   /** Weights that are trained are f32; others are in the precision of the run. */
   private load(spec: CellSpec, activations: Precision, dtype: Precision = activations): Promise<LanguageModel> {
     const { device, files } = this.input;
-    return loadModel(device, files, this.modelOf(spec).folder, { dtype, activations });
+    return loadModel(device, files, this.startOf(spec).folder, { dtype, activations });
   }
 
-  private async score(spec: Exclude<CellSpec, TrialSpec>, model: LanguageModel, from: number) {
+  private async score(spec: UntunedSpec | TunedSpec, model: LanguageModel, from: number) {
     const { input } = this;
     const { shots } = input.settings;
     const tasks = await prepareTasks(taskSource(input), spec.seed);
@@ -205,7 +260,7 @@ class DownstreamRun {
     return scoreModel(model, this.modelOf(spec).tokenizer, tasks, { shots, signal: input.signal, onProgress });
   }
 
-  private async untuned(spec: Extract<CellSpec, { kind: 'untuned' }>): Promise<Omit<CellResult, 'seconds'>> {
+  private async asItIs(spec: UntunedSpec | TunedSpec): Promise<Omit<CellResult, 'seconds'>> {
     const model = await this.load(spec, spec.precision);
     try {
       return { scores: await this.score(spec, model, 0), cost: null, rate: null, failure: null };
@@ -214,26 +269,35 @@ class DownstreamRun {
     }
   }
 
-  /** A tuned cell, or a trial, which is tuned for a few steps and asked for its validation loss alone. */
-  private async tuned(spec: TrialSpec | TunedSpec, folder: string): Promise<Omit<CellResult, 'seconds'>> {
+  /**
+   * A tuned cell; or a trial or meta-training, which are asked for their validation loss alone. Of meta-training the
+   * weights are kept.
+   */
+  private async tuned(
+    spec: TrialSpec | MetaSpec | TunedSpec,
+    folder: string,
+    weights: string | null,
+  ): Promise<Omit<CellResult, 'seconds'>> {
     const { input } = this;
-    const { settings, files, signal, instructions } = input;
+    const { settings, files, signal } = input;
+    const instructions = this.instructionsOf(spec);
+    const share = spec.kind === 'tuned' ? TUNING_SHARE : 1;
     const plan = this.planOf(spec);
     const { tokenizer } = this.modelOf(spec);
-    const model = await this.load(spec, plan.precision, plan.method === 'full' ? 'f32' : plan.precision);
+    const model = await this.load(spec, plan.precision, isLora(plan.method) ? plan.precision : 'f32');
     try {
       const { cost, adapter } = await tuneModel({
         model,
         plan,
         settings,
         train: instructions.train(tokenizer, settings.maxLength),
-        validation: spec.kind === 'trial' ? instructions.validation(tokenizer, settings.maxLength) : undefined,
+        validation: instructions.validation(tokenizer, settings.maxLength),
         place: { files, folder },
         signal,
-        onStep: (step, note) =>
-          input.onProgress?.((step / plan.steps) * (spec.kind === 'trial' ? 1 : TUNING_SHARE), note),
+        onStep: (step, note) => input.onProgress?.((step / plan.steps) * share, note),
       });
-      const scores = spec.kind === 'trial' ? null : await this.score(spec, model, TUNING_SHARE);
+      if (weights !== null) await saveModel(model, files, weights);
+      const scores = spec.kind === 'tuned' ? await this.score(spec, model, TUNING_SHARE) : null;
       if (adapter) detachLora(adapter);
       return { scores, cost, rate: plan.rate, failure: null };
     } catch (error) {
@@ -244,28 +308,36 @@ class DownstreamRun {
     }
   }
 
-  private planOf(spec: TrialSpec | TunedSpec): TuningPlan {
-    const { steps, searchSteps } = this.input.settings;
-    if (spec.kind === 'tuned') return { ...spec, rate: this.rateOf(spec), steps };
-    return { method: TRIED[spec.methods], precision: 'f32', seed: 0, rate: spec.rate, steps: searchSteps };
+  private planOf(spec: TrialSpec | MetaSpec | TunedSpec): TuningPlan {
+    const { steps, searchSteps, meta } = this.input.settings;
+    const inF32 = { precision: 'f32', seed: 0 } as const;
+    switch (spec.kind) {
+      case 'tuned':
+        return { ...spec, rate: this.rateOf(spec.model, spec.method), steps };
+      case 'meta':
+        return { method: 'meta', ...inF32, rate: this.rateOf(spec.model, 'meta'), steps: meta.steps };
+      case 'trial':
+        return { ...inF32, ...spec, steps: spec.method === 'meta' ? meta.searchSteps : searchSteps };
+    }
   }
 
-  private rateOf = ({ model, method }: TunedSpec): number => this.rates.get(`${model} ${kindOf(method)}`)!;
+  private rateOf = (model: string, method: Method): number => this.rates.get(`${model} ${method}`)!;
 
-  /** For each model and kind the rate with the lowest validation loss; the first, which is the lowest, if none has one. */
+  /** For each model and method the rate with the lowest validation loss; the first, which is the lowest, if none has one. */
   private chooseRates(): true {
-    for (const { model, methods, rate } of bestTrials(this.cells)) this.rates.set(`${model} ${methods}`, rate);
+    for (const { model, method, rate } of bestTrials(this.cells)) this.rates.set(`${model} ${method}`, rate);
     return true;
   }
 
   private result(): DownstreamStudy {
-    const { settings, reference, tasks, instructions, device } = this.input;
+    const { settings, reference, tasks, instructions, metaInstructions, device } = this.input;
     return {
       settings,
       models: this.open.models.map(({ label, folder, family, parameters }) => ({ label, folder, family, parameters })),
       reference,
       tasks: tasks.map(({ name, summary }, i) => ({ name, summary, chance: this.open.chances[i] })),
       instructions: instructions.source,
+      metaInstructions: metaInstructions?.source ?? null,
       device: `${device.name} ${device.backend.variant}`,
       cells: this.cells,
       planned: this.total,
@@ -275,20 +347,20 @@ class DownstreamRun {
 
 export interface BestTrial {
   readonly model: string;
-  readonly methods: MethodKind;
+  readonly method: Method;
   readonly rate: number;
   readonly loss: number;
 }
 
-/** The best trial of every model and kind of method. */
+/** The best trial of every model and method. */
 export function bestTrials(cells: readonly StudyCell[]): BestTrial[] {
   const best = new Map<string, BestTrial>();
   for (const { spec, result } of cells) {
     if (spec.kind !== 'trial') continue;
-    const { model, methods, rate } = spec;
+    const { model, method, rate } = spec;
     const loss = result.cost?.validationLoss ?? Number.POSITIVE_INFINITY;
-    const before = best.get(`${model} ${methods}`);
-    if (!before || loss < before.loss) best.set(`${model} ${methods}`, { model, methods, rate, loss });
+    const before = best.get(`${model} ${method}`);
+    if (!before || loss < before.loss) best.set(`${model} ${method}`, { model, method, rate, loss });
   }
   return [...best.values()];
 }

@@ -26,6 +26,7 @@ const SUMMARY = {
   'share %': ({ share }: VariantResult) =>
     share === null ? '–' : share.isMeaningful ? estimateText(share) : 'no meaning',
   divergence: (result: VariantResult) => estimateText(result.divergence),
+  'loss, nats': ({ loss }: VariantResult) => estimateText(loss),
   'tok/s': ({ tokensPerSecond }: VariantResult) => (tokensPerSecond ? tokensPerSecond.value.toFixed(0) : '–'),
   'peak MiB': ({ peakBytes }: VariantResult) => (peakBytes ? (peakBytes.value / MIB).toFixed(1) : '–'),
 };
@@ -74,10 +75,13 @@ const CSV_HEAD = ['model', 'method', 'precision', 'seed', 'task', 'shots', 'quan
 export function downstreamCsv(study: DownstreamStudy): string {
   const raw = study.cells.flatMap(({ spec, result }): CsvValue[][] => {
     if (spec.kind === 'trial') {
-      const head = [spec.model, spec.methods, 'f32', 0, null, null];
+      const head = [spec.model, spec.method, 'f32', 0, null, null];
       return [[...head, `validation loss at rate ${spec.rate}`, result.cost?.validationLoss, null]];
     }
-    const head = [spec.model, spec.kind === 'tuned' ? spec.method : 'untuned', spec.precision, spec.seed];
+    const head =
+      spec.kind === 'meta'
+        ? [spec.model, 'meta-training', 'f32', 0]
+        : [spec.model, spec.kind === 'tuned' ? spec.method : 'untuned', spec.precision, spec.seed];
     const scores = (result.scores?.points ?? []).map(({ task, shots, value, error }) => [
       ...head,
       task,
@@ -115,7 +119,10 @@ export function downstreamCsv(study: DownstreamStudy): string {
 /** The document of `downstream.json` (docs/downstream.md). */
 export function downstreamDocument(study: DownstreamStudy) {
   const { cells, ...rest } = study;
-  const results = resultsOf(study).map(({ bySeed, costs, ...result }) => ({ ...result, seeds: [...bySeed.keys()] }));
+  const results = resultsOf(study).map(({ bySeed, costs, losses, ...result }) => ({
+    ...result,
+    seeds: [...bySeed.keys()],
+  }));
   return {
     study: 'downstream',
     version: 1,

@@ -2,16 +2,8 @@
 import { KraitError } from '../../core/index.ts';
 import { type FileSystem, isRecord, joinPath } from '../../io/index.ts';
 import type { LanguageModel } from '../../models/index.ts';
-import {
-  adapterParameters,
-  allParameters,
-  LanguageTask,
-  type LoraAdapter,
-  type Precision,
-  type TokenExample,
-  train,
-} from '../../tune/index.ts';
-import { adapterOf, type Method } from './methods.ts';
+import { LanguageTask, type LoraAdapter, type Precision, type TokenExample, train } from '../../tune/index.ts';
+import { adapterOf, type Method, parametersOf } from './methods.ts';
 import type { DownstreamSettings } from './settings.ts';
 
 export interface TuningPlan {
@@ -34,7 +26,7 @@ export interface TuningCost {
   readonly loss: number;
   /** Steps that f16 left out because something overflowed. */
   readonly skippedSteps: number;
-  /** Mean loss of the validation part in nats; null where it was not asked for. */
+  /** Mean loss of the validation part after the last step, in nats; null where there is none. */
   readonly validationLoss: number | null;
 }
 
@@ -43,7 +35,7 @@ export interface TuningInput {
   readonly plan: TuningPlan;
   readonly settings: DownstreamSettings;
   readonly train: readonly TokenExample[];
-  /** Measured at the end, where given. */
+  /** Its loss is measured at the end, where given. */
   readonly validation?: readonly TokenExample[];
   /** Where checkpoints are kept while it runs; null for none. */
   readonly place: { readonly files: FileSystem; readonly folder: string } | null;
@@ -80,7 +72,7 @@ export async function tuneModel(input: TuningInput): Promise<TunedModel> {
   const { model, plan, settings, place, signal } = input;
   const { method, precision, seed, rate: learningRate, steps } = plan;
   const adapter = adapterOf(method, model, { ...settings, seed });
-  const parameters = adapter ? adapterParameters(adapter) : allParameters(model);
+  const parameters = parametersOf(method, model, adapter);
   const { batchSize, maxLength } = settings;
   const task = new LanguageTask({
     model,
