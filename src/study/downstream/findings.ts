@@ -2,7 +2,7 @@
 import { formatNumber } from '../report/index.ts';
 import { type Estimate, estimateOf, meanOf } from '../statistics.ts';
 import { isLora, isMambaFamily, type Method } from './methods.ts';
-import { divergence, shareOf } from './quantities.ts';
+import { divergence, type Share, shareOf } from './quantities.ts';
 import {
   accuracyDifference,
   lossDifference,
@@ -49,17 +49,22 @@ function shareFinding(
   question: string,
   paper: string,
 ): Finding | null {
-  if (!result?.share) return null;
-  const { share, aipss, method, precision } = result;
-  const theirs = find(found, found.study.reference!, method, precision)?.aipss ?? null;
-  const own = Number.isFinite(aipss.value)
-    ? `AIPSS ${estimateText(aipss)} % against ${estimateText(theirs)} %`
+  if (!result?.share || !result.gainShare) return null;
+  const { share, gainShare, aipss, gain, method, precision } = result;
+  const theirs = find(found, found.study.reference!, method, precision)!;
+  const ofAipss = Number.isFinite(aipss.value + theirs.aipss.value)
+    ? `AIPSS ${estimateText(aipss)} % against ${estimateText(theirs.aipss)} %`
     : 'AIPSS undefined, a zero-shot score is 0';
-  const here = share.isMeaningful ? `${estimateText(share)} %` : `no share: ${own}`;
-  const reading = share.isMeaningful
-    ? 'a share of two small gains of small models'
-    : 'a Transformer’s gain that is not two errors above 0 has no share that means anything';
-  return { question, paper, here, reading };
+  const ofGain = `gain ${estimateText(gain)} against ${estimateText(theirs.gain)} points`;
+  const told = (name: string, { isMeaningful, ...estimate }: Share) =>
+    isMeaningful ? `${estimateText(estimate)} % of ${name}` : `no share of ${name}`;
+  return {
+    question,
+    paper,
+    here: `${told('AIPSS', share)}, ${told('the gain in points', gainShare)} (${ofAipss}; ${ofGain})`,
+    reading:
+      'a Transformer’s gain that is not two errors above 0 has no share that means anything; AIPSS is large where a zero-shot score is small',
+  };
 }
 
 /** How many variants of a model learn from examples. */

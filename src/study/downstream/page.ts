@@ -140,7 +140,7 @@ function learning(found: Found): Html {
   return section(
     'Learning from examples in the context',
     paragraphs(
-      'AIPSS is the mean over tasks and numbers of examples s > 0 of 100 (acc_s − acc_0)/acc_0. A relative gain is large where the zero-shot score is small, so the gain in points stands beside it. A share is told only where the Transformer’s AIPSS is more than two of its errors above 0.',
+      'AIPSS is the mean over tasks and numbers of examples s > 0 of 100 (acc_s − acc_0)/acc_0. A relative gain is large where the zero-shot score is small, so the gain in points stands beside it. A share is told only where the Transformer’s figure is more than two of its errors above 0.',
     ),
     intervalPlot({
       description:
@@ -150,8 +150,8 @@ function learning(found: Found): Html {
       reference: 0,
     }),
     dataTable({
-      ...summaryTable(found.results, ['model', 'acc 0-shot %', 'gain', 'AIPSS %', 'share %']),
-      caption: 'Gain in points; the share is of the Transformer’s AIPSS.',
+      ...summaryTable(found.results, ['model', 'acc 0-shot %', 'gain', 'share of gain %', 'AIPSS %', 'share %']),
+      caption: 'Gain in points; shares are of the Transformer’s gain and of its AIPSS.',
     }),
   );
 }

@@ -112,15 +112,25 @@ describe('findings', () => {
   it('stand beside the paper’s, and say so where a share means nothing', () => {
     const found = findingsOf(studyOf(0.1));
     const here = (question: RegExp) => found.find((finding) => question.test(finding.question))!;
-    assert.match(here(/as pretrained/).here, /^50 ± [\d.]+ %$/);
+    assert.match(here(/as pretrained/).here, /^50 ± [\d.]+ % of AIPSS, 50 ± [\d.e-]+ % of the gain in points \(/);
     assert.match(here(/as pretrained/).paper, /38 %/);
-    assert.match(here(/as pretrained/).here, /^50 ± [\d.]+ %$/);
     assert.match(here(/tokens per second/).here, /up to 1\.5 ± 0 times \(lora-all, bf16\)/);
     assert.match(here(/peak memory/).here, /up to 75 % less/);
     assert.match(here(/divergence of bf16/).here, /^1\.5 ± 0; another seed 1\.33$/);
     assert.equal(here(/divergence of f16/), undefined, 'a figure that the run does not have');
     const none = findingsOf(studyOf(0)).find(({ question }) => /as pretrained/.test(question))!;
-    assert.match(none.here, /^no share: AIPSS 9\.[\d.]+ ± [\d.]+ % against 0 ± 0 %$/);
+    assert.match(
+      none.here,
+      /^no share of AIPSS, no share of the gain in points \(AIPSS 9\.[\d.]+ ± [\d.]+ % against 0 ± 0 %; gain 5 /,
+    );
+    // A zero-shot score of 0 leaves the share of the gain.
+    const study = studyOf(0.1);
+    for (const { spec, result } of study.cells) {
+      if (spec.kind !== 'untuned') continue;
+      for (const point of result.scores!.points) Object.assign(point, { value: point.value - 0.5 - spec.seed / 100 });
+    }
+    const zero = findingsOf(study).find(({ question }) => /as pretrained/.test(question))!;
+    assert.match(zero.here, /^no share of AIPSS, 50 ± [\d.e-]+ % of the gain in points \(AIPSS undefined, a zero-shot/);
   });
 
   it('name the tasks above chance, and the variants that gain', () => {

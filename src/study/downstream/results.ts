@@ -33,6 +33,8 @@ export interface VariantResult extends Variant {
   readonly gain: Estimate;
   /** AIPSS in percent of the reference's, tuned alike; null without one, and of the reference itself. */
   readonly share: Share | null;
+  /** The gain in percent of the reference's, likewise: defined where a zero-shot score is 0, too. */
+  readonly gainShare: Share | null;
   /** Divergence from the same in f32, seed by seed, in points; null of f32 itself. */
   readonly divergence: Estimate | null;
   /** Divergence from full fine-tuning in f32, which is what the paper draws; null where nothing was tuned. */
@@ -97,8 +99,11 @@ function resultOf(variant: Variant, all: readonly Variant[], reference: string |
   const seeds = [...bySeed.values()];
   const other = (key: Partial<Pick<Variant, 'model' | 'method' | 'precision'>>) =>
     all.find((candidate) => sameVariant(candidate, { model, method, precision, ...key }));
-  const own = overSeeds(seeds, aipss);
   const theirs = reference === null || reference === model ? undefined : other({ model: reference });
+  const shareIn = (quantity: Parameters<typeof overSeeds>[1]) =>
+    theirs && theirs.bySeed.size > 0
+      ? shareOf(overSeeds(seeds, quantity), overSeeds([...theirs.bySeed.values()], quantity))
+      : null;
   const f32 = precision === 'f32' ? undefined : other({ precision: 'f32' });
   const full =
     method === null || method === 'meta' || (method === 'full' && precision === 'f32')
@@ -109,9 +114,10 @@ function resultOf(variant: Variant, all: readonly Variant[], reference: string |
     ...variant,
     accuracy: estimateOf(seeds.map(meanAccuracy)),
     zeroShot: accuracyWith(0, variant),
-    aipss: own,
+    aipss: overSeeds(seeds, aipss),
     gain: overSeeds(seeds, meanGain),
-    share: theirs && theirs.bySeed.size > 0 ? shareOf(own, overSeeds([...theirs.bySeed.values()], aipss)) : null,
+    share: shareIn(aipss),
+    gainShare: shareIn(meanGain),
     divergence: f32 ? pairedDivergence(f32.bySeed, bySeed) : null,
     fromFull: full ? pairedDivergence(full.bySeed, bySeed) : null,
     seedNoise: seedDivergence(bySeed),

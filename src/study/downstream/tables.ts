@@ -4,6 +4,7 @@ import { formatNumber } from '../report/index.ts';
 import type { Estimate } from '../statistics.ts';
 import { cellName } from './cells.ts';
 import { estimateText, findingsOf } from './findings.ts';
+import type { Share } from './quantities.ts';
 import { resultsOf, type VariantResult, variantsOf } from './results.ts';
 import { bestTrials, type DownstreamStudy } from './study.ts';
 
@@ -16,6 +17,9 @@ export const variantName = ({
   precision,
 }: Pick<VariantResult, 'model' | 'method' | 'precision'>): string => `${model}, ${method ?? 'untuned'}, ${precision}`;
 
+const shareText = (share: Share | null): string =>
+  share === null ? '–' : share.isMeaningful ? estimateText(share) : 'no meaning';
+
 /** A variant's figures, by the heads of their columns. */
 const SUMMARY = {
   model: variantName,
@@ -23,8 +27,8 @@ const SUMMARY = {
   'acc %': ({ accuracy }: VariantResult) => estimateText(accuracy),
   gain: ({ gain }: VariantResult) => estimateText(gain),
   'AIPSS %': ({ aipss }: VariantResult) => estimateText(aipss),
-  'share %': ({ share }: VariantResult) =>
-    share === null ? '–' : share.isMeaningful ? estimateText(share) : 'no meaning',
+  'share %': ({ share }: VariantResult) => shareText(share),
+  'share of gain %': ({ gainShare }: VariantResult) => shareText(gainShare),
   divergence: (result: VariantResult) => estimateText(result.divergence),
   'loss, nats': ({ loss }: VariantResult) => estimateText(loss),
   'tok/s': ({ tokensPerSecond }: VariantResult) => (tokensPerSecond ? tokensPerSecond.value.toFixed(0) : '–'),
@@ -109,6 +113,7 @@ export function downstreamCsv(study: DownstreamStudy): string {
       ...row('AIPSS, percent', result.aipss),
       ...row('gain, points', result.gain),
       ...row('share of the reference, percent', result.share?.isMeaningful ? result.share : null),
+      ...row('share of the reference’s gain, percent', result.gainShare?.isMeaningful ? result.gainShare : null),
       ...row('divergence from f32, points', result.divergence),
       ...row('divergence from full f32, points', result.fromFull),
     ];
