@@ -98,6 +98,20 @@ function chanceFinding(found: Found, label: string, method: Method | null): Find
   };
 }
 
+/** The tasks in which a variant gains from examples, by name. */
+function taskGainFinding(found: Found, label: string, method: Method | null): Finding | null {
+  const result = find(found, label, method, 'f32');
+  const all = result ? taskResults(result, found.study).filter(({ gain }) => gain !== null) : [];
+  if (all.length === 0) return null;
+  const gaining = all.filter(({ gains }) => gains).map(({ task, gain }) => `${task} ${estimateText(gain)} points`);
+  return {
+    question: `${label}, ${method ?? 'untuned'}, f32: tasks that gain from examples`,
+    paper: 'not shown',
+    here: gaining.length === 0 ? `none of ${all.length}` : `${gaining.length} of ${all.length}: ${gaining.join(', ')}`,
+    reading: 'a task gains where its gain is more than two errors above 0, of questions and seeds together',
+  };
+}
+
 /** Divergence seed by seed, mean over ways of tuning; null without a seed that all have in both precisions. */
 function meanDivergence(found: Found, label: string, methods: readonly Method[], precision: string): Estimate | null {
   const pairs = methods.map((method) => ({
@@ -213,6 +227,7 @@ export function findingsOf(study: DownstreamStudy): Finding[] {
   return [
     ...perModel,
     ...measured.map(({ label }) => gainFinding(found, label)),
+    ...[null, ...found.shared].flatMap((method) => measured.map(({ label }) => taskGainFinding(found, label, method))),
     ...[null, ...found.shared].flatMap((method) => measured.map(({ label }) => chanceFinding(found, label, method))),
     ...mambas.flatMap(({ label }) => costFindings(found, label)),
     ...['bf16', 'f16'].flatMap((precision) => divergenceFindings(found, precision)),

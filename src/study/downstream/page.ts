@@ -296,6 +296,9 @@ function limits({ study }: Found): Html {
     'What this can and cannot say',
     paragraphs(
       `Models of ${sizes} parameters, ${study.settings.seeds} seeds, ${questions} questions a task. The questions are the same with every seed: errors over seeds tell what training and the choice of examples move, not what other questions would; one accuracy of ${questions} questions has an error of up to ${worst} points from them.${ofError}`,
+      ...(study.settings.methods.includes('meta')
+        ? ['Each model was meta-trained once: errors over seeds do not hold what another meta-training would give.']
+        : []),
       'One training of each architecture stands for it. A difference between the two is one between these two checkpoints, and nothing here says how it changes with size.',
       'Mean divergence and AIPSS are averages over tasks; tasks that no model does above chance add noise to both, so each task’s scores and whether they are above chance stand above.',
     ),
@@ -346,16 +349,7 @@ function conditions(found: Found): Html {
 export function downstreamPage(study: DownstreamStudy): string {
   const found = { study, results: resultsOf(study) };
   const all = dataTable({
-    ...summaryTable(found.results, [
-      'model',
-      'acc 0-shot %',
-      'acc %',
-      'gain',
-      'divergence',
-      'loss, nats',
-      'tok/s',
-      'peak MiB',
-    ]),
+    ...summaryTable(found.results, ['model', 'acc 0-shot %', 'acc %', 'gain', 'divergence', 'loss, nats', 'tok/s']),
     caption:
       'Every variant: accuracy without examples, and mean over all numbers of them; what examples gain, and how far half precision diverges from f32, in points; loss is that of the validation part after tuning; ± is a standard error over seeds.',
   });

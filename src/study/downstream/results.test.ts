@@ -105,6 +105,9 @@ describe('results over seeds', () => {
     near(above.mean.value, 69);
     near(above.byShots.get(5)!.value, 75);
     assert.equal(taskResults(of('mamba', null, 'f32'), study)[0].isAboveChance, false);
+    // 24 points of 100 questions, from 51 to 75 %: 6.6 errors of questions; 5 points are less than one.
+    near(above.gain!.value, 24);
+    assert.deepEqual([above.gains, taskResults(of('mamba', null, 'f32'), study)[0].gains], [true, false]);
   });
 });
 
@@ -140,7 +143,12 @@ describe('findings', () => {
     assert.equal(here('mamba, untuned, f32: tasks above chance'), 'none of 1');
     assert.equal(here('twin, untuned, f32: tasks above chance'), 'none of 1');
     assert.equal(here('twin: variants that gain from examples, by two errors'), '2 of 2');
-    const more = findingsOf(studyOf(0.16)).find(({ question }) => question.startsWith('twin, untuned'))!;
+    assert.equal(here('twin, untuned, f32: tasks that gain from examples'), 'none of 1');
+    const steep = findingsOf(studyOf(0.2)).find(({ question }) =>
+      /^twin, untuned, f32: tasks that gain/.test(question),
+    )!;
+    assert.match(steep.here, /^1 of 1: micro_spam 20 ± [\d.e-]+ points$/);
+    const more = findingsOf(studyOf(0.16)).find(({ question }) => /^twin, untuned.*above chance/.test(question))!;
     assert.equal(more.here, '1 of 1: micro_spam 63 ± 0.58 % (chance 50)');
     const none = findingsOf(studyOf(0)).find(({ question }) => question.startsWith('twin: variants'))!;
     assert.equal(none.here, '1 of 2');

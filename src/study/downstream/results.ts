@@ -148,6 +148,27 @@ export interface TaskResult {
   readonly errorsAboveChance: number | null;
   /** Whether these are more than two. */
   readonly isAboveChance: boolean | null;
+  /** Mean of acc_s - acc_0 in points, over the seeds; null without few-shot scores. */
+  readonly gain: Estimate | null;
+  /** Whether the gain is more than two errors above 0, of as many questions and of the seeds together. */
+  readonly gains: boolean;
+}
+
+/** Error of a difference of two accuracies, in points: at most that of independent ones, as both are of the same questions. */
+const errorOfDifference = (a: number, b: number, questions: number): number =>
+  100 * Math.sqrt((a * (1 - a) + b * (1 - b)) / questions);
+
+/** What one task gains from examples. */
+function taskGain(seeds: readonly (readonly TaskPoint[])[]): Pick<TaskResult, 'gain' | 'gains'> {
+  const gains = seeds.map(meanGain).filter(Number.isFinite);
+  if (gains.length === 0) return { gain: null, gains: false };
+  const gain = estimateOf(gains);
+  const all = seeds.flat();
+  const meanOver = (isWanted: (point: TaskPoint) => boolean) => meanOf(all.filter(isWanted).map(({ value }) => value));
+  const zero = meanOver(({ shots }) => shots === 0);
+  const few = meanOver(({ shots }) => shots > 0);
+  const error = Math.hypot(errorOfDifference(zero, few, all[0].questions), gain.error ?? 0);
+  return { gain, gains: gain.value > 2 * error };
 }
 
 export function taskResults({ bySeed }: Variant, { tasks, settings }: DownstreamStudy): TaskResult[] {
@@ -163,11 +184,12 @@ export function taskResults({ bySeed }: Variant, { tasks, settings }: Downstream
       }),
     );
     const mean = estimateOf(own.map(meanAccuracy));
-    if (chance === null) return { task, chance, byShots, mean, errorsAboveChance: null, isAboveChance: null };
+    const common = { task, chance, byShots, mean, ...taskGain(own) };
+    if (chance === null) return { ...common, errorsAboveChance: null, isAboveChance: null };
     // The same questions are asked with every seed and number of examples: they count once.
     const ofQuestions = 100 * Math.sqrt((chance * (1 - chance)) / (own.flat()[0]?.questions ?? 1));
     const errorsAboveChance = (mean.value - 100 * chance) / Math.hypot(ofQuestions, mean.error ?? 0);
-    return { task, chance, byShots, mean, errorsAboveChance, isAboveChance: errorsAboveChance > 2 };
+    return { ...common, errorsAboveChance, isAboveChance: errorsAboveChance > 2 };
   });
 }
 
