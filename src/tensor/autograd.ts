@@ -7,6 +7,12 @@ import { KraitError, type RandomSource, sameShape } from '../core/index.ts';
 import type { Tensor } from './tensor.ts';
 
 /**
+ * The gradient that other operations have sent to an input so far, where a rule may add its own in that memory: dense, and
+ * nobody else's. The rule returns it in place of a fresh one. Null for none.
+ */
+export type TakeGradient = (input: number) => Tensor | null;
+
+/**
  * Gradients of the outputs (null: nothing arrived) to gradients of the inputs (null: not needed). A rule that
  * passes one gradient on to several inputs returns an alias for each.
  */
@@ -14,6 +20,7 @@ export type GradientRule = (
   outputGrads: (Tensor | null)[],
   saved: Tensor[],
   needs: readonly boolean[],
+  take: TakeGradient,
 ) => (Tensor | null)[];
 
 type Edge = { node: GraphNode; index: number } | { leaf: Tensor } | null;
@@ -44,11 +51,12 @@ export class GraphNode {
     return this.saved === null;
   }
 
-  run(outputGrads: (Tensor | null)[]): (Tensor | null)[] {
+  run(outputGrads: (Tensor | null)[], take: TakeGradient): (Tensor | null)[] {
     return this.rule(
       outputGrads,
       this.saved!,
       this.edges.map((e) => e !== null),
+      take,
     );
   }
 
@@ -145,6 +153,14 @@ function propagate(roots: readonly Tensor[], seeds: readonly (Tensor | null)[]):
     const before = slots[edge.index];
     slots[edge.index] = device.keep(before ? sum(before, gradient) : gradient);
   };
+  const take = (edge: Edge): Tensor | null => {
+    if (!edge || 'leaf' in edge) return null;
+    const slots = pending.get(edge.node);
+    const before = slots?.[edge.index];
+    if (!before?.isDense || !before.storage.exclusive) return null;
+    slots![edge.index] = null;
+    return before;
+  };
   roots.forEach((root, i) => {
     const seed = seeds[i];
     if (seed)
@@ -161,7 +177,7 @@ function propagate(roots: readonly Tensor[], seeds: readonly (Tensor | null)[]):
         throw new KraitError(
           `[backward] ${node.op}: shared with a graph that was already used; run the forward pass again`,
         );
-      const results = device.scope(() => node.run(grads));
+      const results = device.scope(() => node.run(grads, (input) => take(node.edges[input])));
       for (const g of grads) if (!results.includes(g)) g?.dispose();
       results.forEach((g, i) => {
         if (g) deliver(node.edges[i], g);

@@ -173,15 +173,16 @@ export function linear(
       device.launch('matmul', tensors, productDims({ m, n, k, transB: true }), { alpha: 1, beta: 0 });
     }),
   );
-  record('linear', bias ? [x, weight, bias] : [x, weight], [y], [x, weight], ([dy], [input, w], needs) => {
+  record('linear', bias ? [x, weight, bias] : [x, weight], [y], [x, weight], ([dy], [input, w], needs, take) => {
     const g = dy!;
     let dx: Tensor | null = null;
     let dw: Tensor | null = null;
     let db: Tensor | null = null;
     if (needs[0]) {
-      dx = device.empty(input.shape, input.dtype);
+      const before = take(0); // of an adapter beside this layer, say
+      dx = before ?? device.empty(input.shape, input.dtype);
       const tensors = { a: g, b: inComputeType(w), c: dx };
-      device.launch('matmul', tensors, productDims({ m, n: k, k: n }), { alpha: 1, beta: 0 });
+      device.launch('matmul', tensors, productDims({ m, n: k, k: n }), { alpha: 1, beta: before ? 1 : 0 });
     }
     if (needs[1]) {
       dw = device.empty(w.shape, w.dtype);
