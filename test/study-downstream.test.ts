@@ -234,6 +234,11 @@ describe('krait study downstream', () => {
     const after = times();
     const again = [...before].filter(([name, time]) => after.get(name) !== time).map(([name]) => name);
     assert.deepEqual([again, after.size, weights().length], [['0-tiny-meta-training.json'], 14, 2]);
+    const other = await micro('--resume', '--steps', '3', '--cells', '1'); // of tuning alone: what it starts from is kept
+    assert.equal(other.code, 0, other.stderr);
+    const late = [...times()].filter(([name, time]) => after.get(name) !== time).map(([name]) => name);
+    assert.deepEqual(late, ['0-tiny-trial-of-full-rate-0.001.json']);
+    assert.equal((await micro('--resume')).code, 0);
     const { results, rates, settings } = read('meta');
     assert.deepEqual(
       results.map(({ model, method }) => [model, method]),

@@ -213,7 +213,9 @@ class DownstreamRun {
     if (spec.kind === 'untuned' || isMetaScore(spec)) return { ...common, scored };
     const { rate } = this.planOf(spec);
     const instructions = this.instructionsOf(spec).hash;
-    return { ...common, scored, tuning, ...(isMeta(spec) && { meta }), rate, instructions };
+    const { batchSize, maxLength, warmup } = tuning;
+    const settings = isMeta(spec) ? { batchSize, maxLength, warmup, meta } : tuning;
+    return { ...common, scored, settings, rate, instructions };
   }
 
   private instructionsOf(spec: CellSpec): InstructionSet {
