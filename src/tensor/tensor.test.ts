@@ -1,5 +1,7 @@
 import assert from 'node:assert/strict';
 import { after, describe, it } from 'node:test';
+import type { Command } from '../backend/index.ts';
+import { argumentName, KERNELS } from '../backend/kernels.ts';
 import { createReferenceBackend } from '../backend/reference/index.ts';
 import { HostRandom, RandomSource, type Shape, sizeOf } from '../core/index.ts';
 import * as T from './index.ts';
@@ -336,6 +338,51 @@ describe('fused operations and their composed twins', () => {
     near([await fused.item()], [await plain.item()], 1e-12);
     near(gx, await values(x.grad!), 1e-10);
     near(gw, await values(w.grad!), 1e-10);
+  });
+});
+
+describe('gradients of what several layers read', () => {
+  const columnSums = (m: number[], columns: number) =>
+    Array.from({ length: columns }, (_, j) => m.reduce((sum, v, i) => (i % columns === j ? sum + v : sum), 0));
+  const ofEachRow = async (work: (inner: T.Tensor) => T.Tensor, expected: number[]) => {
+    const x = normal([4, 3]).trainable();
+    const once = (t: T.Tensor) => T.mul(t, device.full([], 1, 'f64'));
+    // Not a leaf: its gradient waits where layers can add to it; and a dense gradient, which that of a sum is not.
+    T.backward(T.sum(once(work(once(x)))));
+    near(
+      await values(x.grad!),
+      [0, 1, 2, 3].flatMap(() => expected),
+      1e-12,
+    );
+  };
+
+  it('are added in the memory of the first', async () => {
+    const [w, v] = [normal([5, 3], 2), normal([5, 3], 3)];
+    const [a, b] = [columnSums(await values(w), 3), columnSums(await values(v), 3)];
+    const expected = a.map((sum, j) => sum + b[j]);
+    await ofEachRow((inner) => T.add(T.linear(inner, w), T.linear(inner, v)), expected);
+  });
+
+  it('are not added in memory that others still read', async (t) => {
+    const w = normal([3, 3], 4);
+    const sums = columnSums(await values(w), 3);
+    const products: Command[] = [];
+    const launch = device.backend.launch.bind(device.backend);
+    t.mock.method(device.backend, 'launch', (command: Command) => {
+      if (command.kernel === 'matmul') products.push(command);
+      launch(command);
+    });
+    // The sum passes one gradient on to the stream and to the layer beside it.
+    await ofEachRow(
+      (inner) => T.add(inner, T.linear(inner, w)),
+      sums.map((sum) => 1 + sum),
+    );
+    assert.equal(products.length, 2);
+    for (const product of products) {
+      const { tensors } = product;
+      const y = KERNELS.matmul.tensors.map(argumentName).indexOf('c');
+      assert.ok(!tensors.some((own, k) => k !== y && own?.block === tensors[y]!.block), 'reads what it writes');
+    }
   });
 });
 
