@@ -66,7 +66,7 @@ const micro = (name: string, summary: string, chance: number): MicroTask => ({
 
 /** Label words of the tests, in pairs; the second task of a name turns them round. */
 export const TEST_LABELS = { source: ['iron', 'leaf'], definition: ['table', 'wind'] } as const;
-/** Keys and values of the look-up; no episode of tuning has one of these words. */
+/** Keys and values of the look-up; none is an answer, a key or a single word of an episode. */
 export const LOOKUP_KEYS: readonly string[] = ['bread', 'winter', 'bridge', 'moon'];
 export const TEST_VALUES: readonly string[] = [...TEST_LABELS.source, ...TEST_LABELS.definition];
 

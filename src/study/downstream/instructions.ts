@@ -89,7 +89,7 @@ export const microInstructions = (material: MicroMaterial, count: number): Promi
     material,
     microEpisodes,
     { train: count, validation: VALIDATION_EPISODES },
-    `${count} episodes of all micro tasks, with label words and items that no test has`,
+    `${count} episodes of all micro tasks, of other documents and label words than the tests'`,
   );
 
 /** Episodes for meta-training. */
@@ -98,7 +98,7 @@ export const metaInstructions = (material: MicroMaterial, count: number): Promis
     material,
     metaEpisodes,
     { train: count, validation: VALIDATION_EPISODES },
-    `${count} episodes of labels, look-ups and choices among words, with label words and items that no test has`,
+    `${count} episodes of labels, look-ups and choices among words, of other documents and label words than the tests'`,
   );
 
 interface Instruction {
