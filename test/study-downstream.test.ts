@@ -85,6 +85,7 @@ interface Document {
     kind: string;
     seconds: number;
     scores: { points: { task: string; shots: number; value: number }[] } | null;
+    cost: { validationLoss: number } | null;
   }[];
 }
 const read = (out: string) => JSON.parse(readFileSync(join(at(out), 'downstream.json'), 'utf8')) as Document;
@@ -228,18 +229,44 @@ describe('krait study downstream', () => {
     const times = () => new Map(readdirSync(cells).map((name) => [name, statSync(join(cells, name)).mtimeMs]));
     const before = times();
     assert.equal(before.size, 8);
-    rmSync(join(at('meta'), 'meta', weights()[0]), { recursive: true }); // lost: it is trained again
+    // Weights that are lost, or not those that the cell tells of, are trained again.
+    rmSync(join(at('meta'), 'meta', weights()[0]), { recursive: true });
+    const twin = join(at('meta'), 'meta', weights()[0], 'model.safetensors');
+    const trained = readFileSync(twin);
+    const changed = Buffer.from(trained);
+    changed[changed.length - 1] ^= 1;
+    writeFileSync(twin, changed);
     const resumed = await micro('--resume');
     assert.equal(resumed.code, 0, resumed.stderr);
     const after = times();
     const again = [...before].filter(([name, time]) => after.get(name) !== time).map(([name]) => name);
-    assert.deepEqual([again, after.size, weights().length], [['0-tiny-meta-training.json'], 14, 2]);
+    assert.deepEqual(
+      [again, after.size, weights().length],
+      [['0-tiny-meta-training.json', '1-twin-meta-training.json'], 14, 2],
+    );
+    assert.deepEqual(readFileSync(twin), trained, 'the same training gives the same weights');
+    const { results, rates, settings } = read('meta');
+    // Tuning starts from them: without meta-training it ends elsewhere.
+    const lossOf = (name: string) =>
+      read(name).cells.find((c) => c.name === 'twin, full, f32, seed 0')!.cost!.validationLoss;
+    const plain = [
+      ...models,
+      ...small,
+      '--methods',
+      'full',
+      '--full-rates',
+      '1e-3',
+      '--steps',
+      '2',
+      '--out',
+      at('plain'),
+    ];
+    assert.equal((await krait('study', 'downstream', ...plain)).code, 0);
+    assert.ok(Math.abs(lossOf('meta') - lossOf('plain')) > 1e-3, `${lossOf('meta')} ${lossOf('plain')}`);
     const other = await micro('--resume', '--steps', '3', '--cells', '1'); // of tuning alone: what it starts from is kept
     assert.equal(other.code, 0, other.stderr);
     const late = [...times()].filter(([name, time]) => after.get(name) !== time).map(([name]) => name);
     assert.deepEqual(late, ['0-tiny-trial-of-full-rate-0.001.json']);
-    assert.equal((await micro('--resume')).code, 0);
-    const { results, rates, settings } = read('meta');
     assert.deepEqual(
       results.map(({ model, method }) => [model, method]),
       ['tiny', 'twin']
@@ -253,7 +280,10 @@ describe('krait study downstream', () => {
     );
     assert.deepEqual([settings.meta.steps, settings.meta.searchSteps], [20, 5]);
     assert.equal(rates.filter(({ method }) => method === 'meta').length, 2);
-    assert.match(readFileSync(join(at('meta'), 'report.html'), 'utf8'), /Meta-trained, all weights but the embeddings/);
+    assert.match(
+      readFileSync(join(at('meta'), 'report.html'), 'utf8'),
+      /Meta-trained, all weights but embeddings and output head/,
+    );
     // Embeddings stay as they were; other weights do not.
     const device = new Device(createReferenceBackend());
     const [was, is] = [
@@ -267,6 +297,24 @@ describe('krait study downstream', () => {
     device.close();
   });
 
+  it('reports what there is where meta-training diverges, and does not train it again', async () => {
+    const flags = ['--model', at('tiny'), '--seeds', '1', '--precisions', 'f32', '--shots', '0,1', '--limit', '2'];
+    const wild = ['--tasks', 'micro_copy', '--methods', 'meta,full', '--meta-steps', '20', '--meta-rates', '1e30'];
+    const diverging = (...more: string[]) =>
+      krait('study', 'downstream', ...flags, ...wild, '--full-rates', '1e-3', '--out', at('diverged'), ...more);
+    const { code, stderr } = await diverging();
+    assert.equal(code, 0, stderr);
+    assert.match(stderr, /tiny: meta-training at rate 1e\+30 diverged: step \d+: .*; give lower --meta-rates/);
+    const cell = join(at('diverged'), 'cells', '0-tiny-meta-training.json');
+    const time = statSync(cell).mtimeMs;
+    assert.equal((await diverging('--resume')).code, 0);
+    assert.equal(statSync(cell).mtimeMs, time);
+    const { results, measured, planned } = read('diverged');
+    assert.deepEqual([results.map(({ method }) => method), measured], [[null], planned]);
+    const page = readFileSync(join(at('diverged'), 'report.html'), 'utf8');
+    assert.match(page, /Diverged: tiny, full, f32, seed 0: not measured, as meta-training at rate/);
+  });
+
   it('refuses what it cannot do, and says at once all that is missing', async () => {
     const refusesStudy = (code: number, pattern: RegExp, ...flags: string[]) =>
       refuses(work, code, pattern, 'study', 'downstream', '--out', at('refused'), ...flags);
@@ -274,6 +322,7 @@ describe('krait study downstream', () => {
     await refusesStudy(2, /shots: 1,5 lacks 0/, '--shots', '1,5');
     await refusesStudy(2, /precisions: bf16 lacks f32/, '--precisions', 'bf16');
     await refusesStudy(2, /expected some of meta,full,lora-all.* got lora-y/, '--methods', 'lora-y');
+    await refusesStudy(2, /--meta-steps, --meta-rates: meta is not among --methods/, ...COMMON, '--meta-steps', '3');
     await refusesStudy(2, /--methods: meta needs the episodes of the micro preset/, ...COMMON, '--methods', 'meta');
     await refusesStudy(2, /--full-rates.*expected numbers above 0/, '--full-rates', '1e-3,-1');
     await refusesStudy(

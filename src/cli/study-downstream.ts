@@ -1,6 +1,7 @@
 /** `krait study downstream`: how good a downstream learner is a model, and what do precision and LoRA cost it? */
 import { join } from 'node:path';
 import { type Command, InvalidArgumentError, Option } from 'commander';
+import { UsageError } from '../core/index.ts';
 import {
   checkDownstream,
   type DownstreamSettings,
@@ -68,6 +69,9 @@ function settingsOf(options: Options): DownstreamSettings {
   };
   const ranks = rank === undefined ? {} : { rank, pairRank: 3 * Math.ceil(rank / 3) };
   const settings = { ...base, ...stated, ...ranks, rates, meta };
+  if ((options.metaSteps ?? options.metaRates) !== undefined && !settings.methods.includes('meta')) {
+    throw new UsageError('--meta-steps, --meta-rates: meta is not among --methods; add it, or leave these out');
+  }
   checkDownstream(settings);
   return settings;
 }
@@ -177,7 +181,7 @@ export function defineDownstream(command: Command): Command {
     .option('--data <file>', 'instructions to tune on: JSON Lines as Alpaca or OpenHermes has them')
     .option('--data-dir <dir>', 'folder with the data of tasks; the hub unless given')
     .option('--shots <list>', 'numbers of examples in front of a question, with 0', shotList)
-    .option('--seeds <n>', 'how often all is repeated', integer(1, 100))
+    .option('--seeds <n>', 'how often all but trials and meta-training is repeated', integer(1, 100))
     .option('--methods <list>', `ways of tuning, of ${METHODS.join(',')}, or none`, someOf(METHODS))
     .option('--precisions <list>', 'precisions, with f32', someOf(PRECISIONS))
     .option('--steps <n>', 'steps of instruction tuning', integer(1))

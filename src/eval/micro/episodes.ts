@@ -93,7 +93,7 @@ const sorting: Make = ({ mail }, random) => {
   );
 };
 
-/** In turn; what is short is asked more often. */
+/** In turn. */
 const META_KINDS: readonly Make[] = [
   lookingUp,
   byAnything,

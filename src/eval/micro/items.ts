@@ -7,7 +7,7 @@ import { HostRandom } from '../../core/index.ts';
 import { type CorpusDocument, type DataSource, excerptMail, loadCorpus, loadSpamCorpus } from '../../data/index.ts';
 import { LOOKUP_KEYS, MAIL_WORDS, TEST_VALUES } from './tasks.ts';
 
-/** `test` is asked, `shots` are the examples in tests; the others are for instruction tuning. */
+/** `test` is asked, `shots` are the examples in tests; the others are for meta-training and tuning. */
 export const MICRO_PARTS = ['test', 'shots', 'tune', 'validation'] as const;
 export type MicroPart = (typeof MICRO_PARTS)[number];
 
@@ -23,7 +23,7 @@ export interface MicroItems {
   readonly mail: TwoClasses;
   /** Words of four to six letters. */
   readonly words: readonly string[];
-  /** Words that stand for a class or a value, whatever they mean; frequent ones, so that they are tokens. */
+  /** Words that stand for a class or a value, whatever they mean; frequent ones, so that most are one token. */
   readonly labels: readonly string[];
 }
 

@@ -28,15 +28,20 @@ export type TrialSpec = Extract<CellSpec, { kind: 'trial' }>;
 export type MetaSpec = Extract<CellSpec, { kind: 'meta' }>;
 export type TunedSpec = Extract<CellSpec, { kind: 'tuned' }>;
 
+/** Hashes of a model's files, by name. */
+export type Contents = Readonly<Record<string, string>>;
+
 export interface CellResult {
   readonly seconds: number;
   /** Null of trials and meta-training, and where tuning diverged. */
   readonly scores: Scores | null;
   readonly cost: TuningCost | null;
-  /** Learning rate of a tuned cell. */
+  /** Learning rate of what was trained; null where nothing was. */
   readonly rate: number | null;
   /** Why there is no more: what a diverged tuning said. */
   readonly failure: string | null;
+  /** Of meta-training: hashes of the files that it left, by name. */
+  readonly weights?: Contents;
 }
 
 export interface StudyCell<S extends CellSpec = CellSpec> {

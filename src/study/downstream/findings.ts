@@ -63,20 +63,20 @@ function shareFinding(
     paper,
     here: `${told('AIPSS', share)}, ${told('the gain in points', gainShare)} (${ofAipss}; ${ofGain})`,
     reading:
-      'a Transformer’s gain that is not two errors above 0 has no share that means anything; AIPSS is large where a zero-shot score is small',
+      'shares and their errors are over questions and seeds; a Transformer’s gain that is not two errors above 0 has no share that means anything; AIPSS is large where a zero-shot score is small',
   };
 }
 
 /** How many variants of a model learn from examples. */
 function gainFinding({ results }: Found, label: string): Finding | null {
-  const own = results.filter(({ model, gain }) => model === label && gain.error !== null);
+  const own = results.filter(({ model, gainError }) => model === label && gainError !== null);
   if (own.length === 0) return null;
-  const gaining = own.filter(({ gain }) => gain.value > 2 * gain.error! && gain.value > 0);
+  const gaining = own.filter(({ gain, gainError }) => gain.value > 2 * gainError! && gain.value > 0);
   return {
     question: `${label}: variants that gain from examples, by two errors`,
     paper: '–',
     here: `${gaining.length === 0 ? 'none' : gaining.length} of ${own.length}`,
-    reading: 'two errors of few seeds are soon reached by luck',
+    reading: 'two errors are of questions and seeds together, and few seeds tell little of their own error',
   };
 }
 
@@ -220,7 +220,7 @@ export function findingsOf(study: DownstreamStudy): Finding[] {
     shareFinding(
       found,
       find(found, label, 'lora-all', 'bf16'),
-      `${label}: the same after instruction tuning, LoRA on all linear layers, bf16`,
+      `${label}: the same after ${study.settings.methods.includes('meta') ? 'meta-training and ' : ''}instruction tuning, LoRA on all linear layers, bf16`,
       '81.5 %',
     ),
   ]);

@@ -1,5 +1,5 @@
 /**
- * What models are instruction-tuned on: the micro preset's episodes, or a file of instructions.
+ * What models are meta-trained and instruction-tuned on: the micro preset's episodes, or a file of instructions.
  *
  *   {"instruction", "input", "output"}                  Alpaca's; `input` may be missing or empty
  *   {"conversations": [{"from", "value"}]}              OpenHermes'; from is system, human or gpt

@@ -140,7 +140,7 @@ function learning(found: Found): Html {
   return section(
     'Learning from examples in the context',
     paragraphs(
-      'AIPSS is the mean over tasks and numbers of examples s > 0 of 100 (acc_s − acc_0)/acc_0. A relative gain is large where the zero-shot score is small, so the gain in points stands beside it. A share is told only where the Transformer’s figure is more than two of its errors above 0.',
+      'AIPSS is the mean over tasks and numbers of examples s > 0 of 100 (acc_s − acc_0)/acc_0. A relative gain is large where the zero-shot score is small, so the gain in points stands beside it. A share is told only where the Transformer’s figure is more than two of its errors above 0, of questions and seeds together; a gain’s ± is over seeds.',
     ),
     intervalPlot({
       description:
@@ -297,7 +297,9 @@ function limits({ study }: Found): Html {
     paragraphs(
       `Models of ${sizes} parameters, ${study.settings.seeds} seeds, ${questions} questions a task. The questions are the same with every seed: errors over seeds tell what training and the choice of examples move, not what other questions would; one accuracy of ${questions} questions has an error of up to ${worst} points from them.${ofError}`,
       ...(study.settings.methods.includes('meta')
-        ? ['Each model was meta-trained once: errors over seeds do not hold what another meta-training would give.']
+        ? [
+            'Each model was meta-trained once: errors over seeds do not hold what another meta-training would give. Tests ask in the forms of meta-training, and what it taught is tied to them.',
+          ]
         : []),
       'One training of each architecture stands for it. A difference between the two is one between these two checkpoints, and nothing here says how it changes with size.',
       'Mean divergence and AIPSS are averages over tasks; tasks that no model does above chance add noise to both, so each task’s scores and whether they are above chance stand above.',
@@ -316,7 +318,7 @@ function metaLines({ study }: Found): string[] {
   });
   if (all.length === 0) return [];
   return [
-    `Meta-trained, all weights but the embeddings, on ${study.metaInstructions}: ${meta.steps} steps of ${batchSize} rows of ${maxLength} tokens in f32; ${all.join(', ')}. Every way of tuning starts from there.`,
+    `Meta-trained, all weights but embeddings and output head, on ${study.metaInstructions}: ${meta.steps} steps of ${batchSize} rows of ${maxLength} tokens in f32; ${all.join(', ')}. Every way of tuning starts from there.`,
   ];
 }
 

@@ -7,6 +7,7 @@ import {
   meanGain,
   overSeeds,
   pairedDivergence,
+  questionErrors,
   type ScorePoint,
   seedDivergence,
   shareOf,
@@ -29,6 +30,18 @@ describe('AIPSS', () => {
     near(meanGain(scores('a', { 0: 0, 1: 0.5 })), 50);
     assert.ok(Number.isNaN(aipss(scores('a', { 0: 0.5 }))));
     near(aipss([...scores('a', { 1: 0.9 }), ...scores('b', { 0: 0.5, 1: 0.75 })]), 50);
+  });
+
+  it('has an error from the questions, as the gain has', () => {
+    const points = [...scores('a', { 0: 0.5, 1: 0.8, 3: 0.8 }), ...scores('b', { 0: 0.2, 1: 0.2, 3: 0.6 })].map(
+      (point) => ({ ...point, questions: 100 }),
+    );
+    // a: 0.5 and 0.8, variances 0.0025 and 0.0016; b: 0.2 and 0.4, variances 0.0016 and 0.0024.
+    const { gain, aipss: relative } = questionErrors(points);
+    near(gain, (100 * Math.sqrt(0.0041 + 0.004)) / 2);
+    const [a, b] = [0.0016 / 0.25 + (0.64 * 0.0025) / 0.0625, 0.0024 / 0.04 + (0.16 * 0.0016) / 0.0016];
+    near(relative, (100 * Math.sqrt(a + b)) / 2);
+    assert.ok(Number.isNaN(questionErrors(points.filter(({ shots }) => shots === 0)).gain));
   });
 
   it('has the standard error of the seeds', () => {

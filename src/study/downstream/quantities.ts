@@ -43,13 +43,51 @@ export const overSeeds = (
   quantity: (points: readonly ScorePoint[]) => number,
 ): Estimate => estimateOf(seeds.map(quantity));
 
+/** A score of so many questions. */
+export interface CountedPoint extends ScorePoint {
+  readonly questions: number;
+}
+
+/**
+ * Error of `meanGain` and of `aipss` that the choice of questions makes, of first order, from the mean score without and
+ * with examples of each task. At most that: both are of the same questions, and are taken as independent here.
+ * NaN where `aipss` is.
+ */
+export function questionErrors(points: readonly CountedPoint[]): { readonly gain: number; readonly aipss: number } {
+  const tasks = [...new Set(points.map(({ task }) => task))].flatMap((task) => {
+    const own = points.filter((point) => point.task === task);
+    const mean = (isWanted: (shots: number) => boolean) =>
+      meanOf(own.filter(({ shots }) => isWanted(shots)).map(({ value }) => value));
+    const [zero, few] = [mean((shots) => shots === 0), mean((shots) => shots > 0)];
+    return Number.isFinite(zero + few) ? [{ zero, few, questions: own[0].questions }] : [];
+  });
+  const variance = (value: number, questions: number) => (value * (1 - value)) / questions;
+  const errorOver = (errors: readonly number[]) => (100 * Math.hypot(...errors)) / errors.length;
+  return {
+    gain: errorOver(tasks.map(({ zero, few, questions: n }) => Math.sqrt(variance(zero, n) + variance(few, n)))),
+    aipss: errorOver(
+      tasks.map(
+        ({ zero, few, questions: n }) =>
+          Math.hypot(few * Math.sqrt(variance(zero, n)), zero * Math.sqrt(variance(few, n))) / zero ** 2,
+      ),
+    ),
+  };
+}
+
+/** An estimate whose error holds that of the questions too. */
+export const withError = ({ value, error, count }: Estimate, more: number): Estimate => ({
+  value,
+  error: error === null ? null : Math.hypot(error, more),
+  count,
+});
+
 /** A share in percent; `isMeaningful` is false where its denominator is not told from 0. */
 export interface Share extends Estimate {
   readonly isMeaningful: boolean;
 }
 
 /**
- * 100 a / b of two independent estimates. The error is that of first order, from both errors; null where one has none.
+ * 100 a / b of two estimates, taken as independent. The error is that of first order, from both errors; null where one has none.
  * Not meaningful where b is not above two of its errors, or has none: then a small or negative b makes any share.
  */
 export function shareOf(a: Estimate, b: Estimate): Share {

@@ -3,7 +3,17 @@ import type { Precision } from '../../tune/index.ts';
 import { type Estimate, estimateOf, meanOf } from '../statistics.ts';
 import type { StudyCell } from './cells.ts';
 import { METHOD_INFO, METHODS, type Method } from './methods.ts';
-import { aipss, meanGain, overSeeds, pairedDivergence, type Share, seedDivergence, shareOf } from './quantities.ts';
+import {
+  aipss,
+  meanGain,
+  overSeeds,
+  pairedDivergence,
+  questionErrors,
+  type Share,
+  seedDivergence,
+  shareOf,
+  withError,
+} from './quantities.ts';
 import type { TaskPoint } from './scoring.ts';
 import type { DownstreamStudy } from './study.ts';
 import type { TuningCost } from './tuning.ts';
@@ -31,6 +41,8 @@ export interface VariantResult extends Variant {
   readonly aipss: Estimate;
   /** Mean of acc_s - acc_0, in points. */
   readonly gain: Estimate;
+  /** Its error over seeds and questions together; null for one seed. */
+  readonly gainError: number | null;
   /** AIPSS in percent of the reference's, tuned alike; null without one, and of the reference itself. */
   readonly share: Share | null;
   /** The gain in percent of the reference's, likewise: defined where a zero-shot score is 0, too. */
@@ -100,10 +112,15 @@ function resultOf(variant: Variant, all: readonly Variant[], reference: string |
   const other = (key: Partial<Pick<Variant, 'model' | 'method' | 'precision'>>) =>
     all.find((candidate) => sameVariant(candidate, { model, method, precision, ...key }));
   const theirs = reference === null || reference === model ? undefined : other({ model: reference });
-  const shareIn = (quantity: Parameters<typeof overSeeds>[1]) =>
-    theirs && theirs.bySeed.size > 0
-      ? shareOf(overSeeds(seeds, quantity), overSeeds([...theirs.bySeed.values()], quantity))
-      : null;
+  const estimates = (own: readonly (readonly TaskPoint[])[]) => {
+    const ofQuestions = questionErrors(own.flat());
+    return {
+      gain: withError(overSeeds(own, meanGain), ofQuestions.gain),
+      aipss: withError(overSeeds(own, aipss), ofQuestions.aipss),
+    };
+  };
+  const mine = estimates(seeds);
+  const reached = theirs && theirs.bySeed.size > 0 ? estimates([...theirs.bySeed.values()]) : null;
   const f32 = precision === 'f32' ? undefined : other({ precision: 'f32' });
   const full =
     method === null || method === 'meta' || (method === 'full' && precision === 'f32')
@@ -116,8 +133,9 @@ function resultOf(variant: Variant, all: readonly Variant[], reference: string |
     zeroShot: accuracyWith(0, variant),
     aipss: overSeeds(seeds, aipss),
     gain: overSeeds(seeds, meanGain),
-    share: shareIn(aipss),
-    gainShare: shareIn(meanGain),
+    gainError: mine.gain.error,
+    share: reached && shareOf(mine.aipss, reached.aipss),
+    gainShare: reached && shareOf(mine.gain, reached.gain),
     divergence: f32 ? pairedDivergence(f32.bySeed, bySeed) : null,
     fromFull: full ? pairedDivergence(full.bySeed, bySeed) : null,
     seedNoise: seedDivergence(bySeed),
@@ -154,20 +172,12 @@ export interface TaskResult {
   readonly gains: boolean;
 }
 
-/** Error of a difference of two accuracies, in points: at most that of independent ones, as both are of the same questions. */
-const errorOfDifference = (a: number, b: number, questions: number): number =>
-  100 * Math.sqrt((a * (1 - a) + b * (1 - b)) / questions);
-
 /** What one task gains from examples. */
 function taskGain(seeds: readonly (readonly TaskPoint[])[]): Pick<TaskResult, 'gain' | 'gains'> {
   const gains = seeds.map(meanGain).filter(Number.isFinite);
   if (gains.length === 0) return { gain: null, gains: false };
   const gain = estimateOf(gains);
-  const all = seeds.flat();
-  const meanOver = (isWanted: (point: TaskPoint) => boolean) => meanOf(all.filter(isWanted).map(({ value }) => value));
-  const zero = meanOver(({ shots }) => shots === 0);
-  const few = meanOver(({ shots }) => shots > 0);
-  const error = Math.hypot(errorOfDifference(zero, few, all[0].questions), gain.error ?? 0);
+  const error = Math.hypot(questionErrors(seeds.flat()).gain, gain.error ?? 0);
   return { gain, gains: gain.value > 2 * error };
 }
 

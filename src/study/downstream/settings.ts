@@ -6,7 +6,7 @@ import { METHODS, type Method, type MethodKind } from './methods.ts';
 export interface DownstreamSettings {
   /** Numbers of examples in front of a question; 0 is among them. */
   readonly shots: readonly number[];
-  /** How often everything is repeated: each seed draws other examples, another order of the data, other first factors. */
+  /** How often all but trials and meta-training is repeated: each seed draws other examples, another order of the data, other first factors. */
   readonly seeds: number;
   readonly methods: readonly Method[];
   readonly precisions: readonly Precision[];
@@ -42,7 +42,7 @@ const COMMON = {
 } as const;
 
 export const PRESETS: Readonly<Record<PresetName, DownstreamSettings>> = {
-  /** For three quarters of an hour on two cores with AVX-512. */
+  /** For half an hour to an hour on two cores with AVX-512. */
   micro: {
     ...COMMON,
     methods: METHODS,
@@ -58,7 +58,7 @@ export const PRESETS: Readonly<Record<PresetName, DownstreamSettings>> = {
   },
   /**
    * After arXiv 2406.00209: AdamW, cosine, no warm-up, rank 8 at this size. Its batch and length are not known; the
-   * rates are searched here, about its own, for each family.
+   * rates are searched here, about its own, for each model and method.
    */
   paper: {
     ...COMMON,

@@ -2,7 +2,7 @@
  * The downstream-learner study of several models, cell by cell: scores as they are, trials of learning rates,
  * meta-training where it is asked for, instruction tuning in every way and precision, scores after it.
  */
-import { KraitError } from '../../core/index.ts';
+import { ConfigError } from '../../core/index.ts';
 import type { Task } from '../../eval/index.ts';
 import { type CacheFileSystem, joinPath, loadTokenizer, type Tokenizer } from '../../io/index.ts';
 import { type LanguageModel, loadModel, readModelConfig, saveModel } from '../../models/index.ts';
@@ -12,6 +12,7 @@ import {
   type CellResult,
   type CellSpec,
   CellStore,
+  type Contents,
   cellFile,
   cellName,
   type MetaSpec,
@@ -90,9 +91,6 @@ const MATERIAL = /\.(safetensors|json)$/;
 /** What of a cell's time is tuning, roughly, for the progress bar. */
 const TUNING_SHARE = 0.6;
 
-/** Hashes of a model's files, by name. */
-type Contents = Readonly<Record<string, string>>;
-
 /** Whether a cell is meta-training, or a trial of it. */
 const isMeta = (spec: CellSpec): boolean => spec.kind === 'meta' || (spec.kind === 'trial' && spec.method === 'meta');
 /** Whether a cell asks a meta-trained model as it is. */
@@ -109,7 +107,7 @@ interface OpenStudy {
 
 async function contentsOf(files: CacheFileSystem, folder: string): Promise<Contents> {
   const contents: Record<string, string> = {};
-  for (const name of await files.list(folder)) {
+  for (const name of (await files.list(folder)).sort()) {
     if (MATERIAL.test(name)) contents[name] = await files.sha256(joinPath(folder, name));
   }
   return contents;
@@ -127,6 +125,9 @@ async function describeModel({ device, files }: DownstreamInput, { label, folder
 const taskSource = ({ source, tasks, settings }: DownstreamInput): TaskSource => ({ ...source, tasks, ...settings });
 
 async function openStudy(input: DownstreamInput): Promise<OpenStudy> {
+  if (input.settings.methods.includes('meta') && !input.metaInstructions) {
+    throw new ConfigError('methods: meta-training needs episodes; give metaInstructions, or leave meta out');
+  }
   const models: Awaited<ReturnType<typeof describeModel>>[] = [];
   for (const model of input.models) models.push(await describeModel(input, model));
   const questions = new Map<number, string>();
@@ -147,6 +148,8 @@ class DownstreamRun {
   private readonly rates = new Map<string, number>();
   /** Meta-trained models by label: what tuning starts from. */
   private readonly starts = new Map<string, { readonly folder: string; readonly contents: Contents }>();
+  /** Why a model has no start: its meta-training diverged. */
+  private readonly failures = new Map<string, string>();
   private readonly total: number;
 
   constructor(
@@ -185,37 +188,54 @@ class DownstreamRun {
       spec,
       open.models.findIndex(({ label }) => label === spec.model),
     );
+    const failure = this.isFirst(spec) ? undefined : this.failures.get(spec.model);
+    if (failure !== undefined) {
+      this.cells.push({ spec, result: { seconds: 0, scores: null, cost: null, rate: null, failure } });
+      return true;
+    }
     const identity = this.identityOf(spec);
     const weights = spec.kind === 'meta' ? await open.store.metaFolder(name, identity) : null;
-    const isThere = weights === null || (await input.files.exists(joinPath(weights, 'config.json')));
-    const kept = isThere ? await open.store.read(name, identity) : null;
+    const read = await open.store.read(name, identity);
+    const kept = read && (weights === null || (await this.isWhole(read, weights))) ? read : null;
     if (!kept && input.most !== undefined && this.measured >= input.most) return false;
     input.onCell?.(cellName(spec), kept !== null, this.cells.length + 1, this.total);
-    const result = kept ?? (await this.measure(spec, name, identity));
+    const result = kept ?? (await this.measure(spec, name, identity, weights));
     this.cells.push({ spec, result });
-    if (weights !== null) {
-      if (result.failure !== null) {
-        throw new KraitError(`${cellName(spec)} at rate ${result.rate}: ${result.failure}; give lower --meta-rates`);
-      }
-      this.starts.set(spec.model, { folder: weights, contents: await contentsOf(input.files, weights) });
-    }
+    if (weights !== null) this.begin(spec.model, weights, result);
     return true;
+  }
+
+  /** Whether the weights of a meta-training are as it left them; one that diverged has none. */
+  private async isWhole({ failure, weights }: CellResult, folder: string): Promise<boolean> {
+    const { files } = this.input;
+    if (failure !== null) return true;
+    if (!(await files.exists(joinPath(folder, 'config.json')))) return false;
+    return JSON.stringify(await contentsOf(files, folder)) === JSON.stringify(weights);
+  }
+
+  /** From here on the model is tuned from what meta-training gave, or not at all. */
+  private begin(model: string, folder: string, { failure, rate, weights }: CellResult): void {
+    if (failure === null) {
+      this.starts.set(model, { folder, contents: weights! });
+      return;
+    }
+    this.failures.set(model, `not measured, as meta-training at rate ${rate} diverged: ${failure}`);
+    this.input.onWarning?.(`${model}: meta-training at rate ${rate} diverged: ${failure}; give lower --meta-rates`);
   }
 
   /** All that a cell's result depends on. */
   private identityOf(spec: CellSpec): unknown {
     const { input, open } = this;
-    const { contents } = this.startOf(spec);
+    const { shots, limit, batchSize, maxLength, warmup, rank, pairRank } = input.settings;
     const { name, backend } = input.device;
+    // The tokenizer is among the files of the model as it is.
+    const contents = { model: this.modelOf(spec).contents, start: this.startOf(spec).contents };
     const common = { version: VERSION, spec, contents, device: `${name} ${backend.variant}` };
-    const { shots, limit, seeds: _, methods: __, precisions: ___, rates: ____, meta, ...tuning } = input.settings;
     const scored = 'seed' in spec ? { shots, limit, questions: open.questions.get(spec.seed) } : null;
     if (spec.kind === 'untuned' || isMetaScore(spec)) return { ...common, scored };
-    const { rate } = this.planOf(spec);
-    const instructions = this.instructionsOf(spec).hash;
-    const { batchSize, maxLength, warmup } = tuning;
-    const settings = isMeta(spec) ? { batchSize, maxLength, warmup, meta } : tuning;
-    return { ...common, scored, settings, rate, instructions };
+    const plan = this.planOf(spec);
+    const settings = { batchSize, maxLength, warmup, ...(isLora(plan.method) && { rank, pairRank }) };
+    return { ...common, scored, settings, plan, instructions: this.instructionsOf(spec).hash };
   }
 
   private instructionsOf(spec: CellSpec): InstructionSet {
@@ -225,17 +245,19 @@ class DownstreamRun {
 
   /** What a cell starts from: the model as it is, or meta-trained. */
   private startOf(spec: CellSpec): { readonly folder: string; readonly contents: Contents } {
-    const isFirst = spec.kind === 'untuned' || isMeta(spec);
-    return (isFirst ? null : this.starts.get(spec.model)) ?? this.modelOf(spec);
+    return this.isFirst(spec) ? this.modelOf(spec) : this.starts.get(spec.model)!;
   }
+
+  /** Whether a cell starts from the model as it is. */
+  private isFirst = (spec: CellSpec): boolean =>
+    spec.kind === 'untuned' || isMeta(spec) || !this.input.settings.methods.includes('meta');
 
   private modelOf = ({ model }: CellSpec) => this.open.models.find(({ label }) => label === model)!;
 
-  private async measure(spec: CellSpec, name: string, identity: unknown): Promise<CellResult> {
+  private async measure(spec: CellSpec, name: string, identity: unknown, weights: string | null): Promise<CellResult> {
     const { store } = this.open;
     const startedMs = performance.now();
     const folder = await store.tuningFolder(name, identity);
-    const weights = spec.kind === 'meta' ? await store.metaFolder(name, identity) : null;
     const result = await (spec.kind === 'untuned' || isMetaScore(spec)
       ? this.asItIs(spec)
       : this.tuned(spec, folder, weights));
@@ -299,9 +321,10 @@ class DownstreamRun {
         onStep: (step, note) => input.onProgress?.((step / plan.steps) * share, note),
       });
       if (weights !== null) await saveModel(model, files, weights);
+      const left = weights === null ? {} : { weights: await contentsOf(files, weights) };
       const scores = spec.kind === 'tuned' ? await this.score(spec, model, TUNING_SHARE) : null;
       if (adapter) detachLora(adapter);
-      return { scores, cost, rate: plan.rate, failure: null };
+      return { scores, cost, rate: plan.rate, failure: null, ...left };
     } catch (error) {
       if (!(error instanceof Diverged)) throw error;
       return { scores: null, cost: null, rate: plan.rate, failure: error.message };

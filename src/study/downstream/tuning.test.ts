@@ -4,11 +4,13 @@ import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { after, describe, it } from 'node:test';
+import { fileURLToPath } from 'node:url';
+import { episodePieces, loadMicroMaterial, metaEpisodes, microEpisodes } from '../../eval/index.ts';
 import { loadTokenizer } from '../../io/index.ts';
 import { tinyTokenizer } from '../../io/testing/tiny-tokenizer.ts';
-import { NodeFileSystem } from '../../platform/node/index.ts';
+import { NodeFileSystem, NpmDataSource } from '../../platform/node/index.ts';
 import { countingExamples, referenceDevice, tinyModel } from '../../tune/testing/tiny-runs.ts';
-import { alpacaPrompt, fileInstructions } from './instructions.ts';
+import { alpacaPrompt, fileInstructions, metaInstructions, microInstructions } from './instructions.ts';
 import type { Method } from './methods.ts';
 import { checkDownstream, PRESETS } from './settings.ts';
 import { Diverged, type TuningInput, tuneModel } from './tuning.ts';
@@ -36,7 +38,7 @@ async function tune(method: Method, place: TuningInput['place'], stopAt?: number
 }
 
 describe('tuning inside a cell', () => {
-  for (const method of ['full', 'lora-x', 'lora-x-untied'] as const) {
+  for (const method of ['meta', 'full', 'lora-x', 'lora-x-untied'] as const) {
     it(`goes on from its checkpoint to what it would have been: ${method}`, async () => {
       const whole = await tune(method, null);
       assert.deepEqual(whole.steps, [1, 2, 3, 4, 5, 6]);
@@ -52,6 +54,27 @@ describe('tuning inside a cell', () => {
     });
   }
 
+  it('keeps what its steps cost, where it is stopped while it is evaluated', async () => {
+    const place = { files, folder: join(work, 'evaluated') };
+    const plan = { method: 'full', precision: 'f32', seed: 1, rate: 1e-2, steps: 6 } as const;
+    const validation = countingExamples(40, 10);
+    const run = async (signal?: AbortSignal) => {
+      const model = tinyModel(referenceDevice());
+      return (await tuneModel({ model, plan, settings, train, validation, place, signal })).cost;
+    };
+    const stop = new AbortController();
+    const model = tinyModel(referenceDevice());
+    const onStep = (step: number) => {
+      if (step === 6) setTimeout(() => stop.abort(), 0);
+    };
+    const first = tuneModel({ model, plan, settings, train, validation, place, signal: stop.signal, onStep });
+    await assert.rejects(first, { name: 'AbortError' });
+    const cost = await run();
+    assert.ok(cost.loss > 0 && cost.tokensPerSecond! > 0, JSON.stringify(cost));
+    assert.ok(cost.validationLoss! > 0);
+    assert.deepEqual(await run(), cost, 'a cost that is known is not measured again');
+  });
+
   it('says that it diverged', async () => {
     const model = tinyModel(referenceDevice());
     const plan = { method: 'full', precision: 'f32', seed: 1, rate: 1e30, steps: 6 } as const;
@@ -60,6 +83,28 @@ describe('tuning inside a cell', () => {
       assert.match(error.message, /^step \d: the (loss|gradient norm) is (NaN|Infinity)/);
       return true;
     });
+  });
+});
+
+describe('episodes as tokens', () => {
+  it('carry loss on the answers that are told, and on nothing else', async () => {
+    const material = await loadMicroMaterial(new NpmDataSource());
+    const tokenizer = await loadTokenizer(files, fileURLToPath(new URL('../../../models/base', import.meta.url)));
+    const sets = [
+      { set: await metaInstructions(material, 80), episodes: metaEpisodes(material.tune, 80) },
+      { set: await microInstructions(material, 80), episodes: microEpisodes(material.tune, 80) },
+    ];
+    for (const { set, episodes } of sets) {
+      const asked = episodes.map(episodePieces).filter((pieces) => pieces.some(({ isTold }) => isTold));
+      const examples = set.train(tokenizer, 4096);
+      assert.equal(examples.length, asked.length);
+      examples.forEach(({ ids, targets }, i) => {
+        const learned = targets.map(([from, to]) => tokenizer.decode(Array.from(ids).slice(from, to)));
+        const told = asked[i].filter(({ isTold }) => isTold).map(({ answer }) => answer);
+        assert.deepEqual(learned, told);
+        assert.ok(learned.length < asked[i].length || asked[i].every(({ isTold }) => isTold));
+      });
+    }
   });
 });
 

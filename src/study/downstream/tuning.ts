@@ -1,4 +1,4 @@
-/** Instruction tuning inside a cell: one model, one way, one precision, one seed; stopped, it goes on from its checkpoint. */
+/** Tuning inside a cell, meta-training and trials among it: one model, one way, one precision, one seed; stopped, it goes on from its checkpoint. */
 import { KraitError } from '../../core/index.ts';
 import { type FileSystem, isRecord, joinPath } from '../../io/index.ts';
 import type { LanguageModel } from '../../models/index.ts';
@@ -62,6 +62,9 @@ async function keptCost(place: TuningInput['place']): Promise<TuningCost | null>
   return isRecord(kept) ? (kept as unknown as TuningCost) : null;
 }
 
+const keepCost = ({ files, folder }: NonNullable<TuningInput['place']>, cost: TuningCost): Promise<void> =>
+  files.writeAtomic(joinPath(folder, COST_FILE), JSON.stringify(cost));
+
 const isDivergence = (error: unknown): boolean => error instanceof KraitError && /^step \d+: the /.test(error.message);
 
 /**
@@ -87,19 +90,18 @@ export async function tuneModel(input: TuningInput): Promise<TunedModel> {
   const { warmup, saveEvery } = settings;
   const options = { steps, learningRate, precision, schedule: 'cosine' as const, warmup, seed, saveEvery };
   try {
-    const evalEvery = input.validation ? steps : 0;
     const result = await train(task, {
-      options: { ...options, evalEvery },
+      options,
       place: place ? { ...place, resume: true } : undefined,
       signal,
       onStep: ({ step, loss, tokensPerSecond }) =>
         input.onStep?.(step, `loss ${loss.toFixed(3)}, ${tokensPerSecond.toFixed(0)} tok/s`),
     });
-    signal?.throwIfAborted();
+    if (result.status === 'aborted') signal?.throwIfAborted();
     const trainableParameters = parameters.reduce((sum, { tensor }) => sum + tensor.size, 0);
     const own = [...model.parameters.values()].reduce((sum, { size }) => sum + size, 0);
     const kept = await keptCost(place);
-    const cost: TuningCost = kept ?? {
+    let cost: TuningCost = kept ?? {
       peakBytes: result.peakBytes,
       tokensPerSecond: Number.isFinite(result.tokensPerSecond) && result.tokens > 0 ? result.tokensPerSecond : null,
       seconds: result.seconds,
@@ -107,9 +109,19 @@ export async function tuneModel(input: TuningInput): Promise<TunedModel> {
       totalParameters: adapter?.coverage.totalParameters ?? own,
       loss: result.loss,
       skippedSteps: result.skippedSteps,
-      validationLoss: result.evaluation?.loss ?? null,
+      validationLoss: null,
     };
-    if (place && !kept) await place.files.writeAtomic(joinPath(place.folder, COST_FILE), JSON.stringify(cost));
+    // What the steps cost is kept before the evaluation: stopped there, a later run has no steps left to tell it by.
+    if (place && !kept) await keepCost(place, cost);
+    signal?.throwIfAborted();
+    if (task.evaluate && cost.validationLoss === null) {
+      const { loss: validationLoss } = await task.evaluate(signal);
+      signal?.throwIfAborted();
+      if (!Number.isFinite(validationLoss))
+        throw new Diverged(`step ${steps}: the validation loss is ${validationLoss}`);
+      cost = { ...cost, validationLoss };
+      if (place) await keepCost(place, cost);
+    }
     for (const { tensor } of parameters) tensor.trainable(false); // frozen weights are read faster
     return { cost, adapter };
   } catch (error) {
