@@ -181,7 +181,7 @@ export function defineDownstream(command: Command): Command {
     .option('--data <file>', 'instructions to tune on: JSON Lines as Alpaca or OpenHermes has them')
     .option('--data-dir <dir>', 'folder with the data of tasks; the hub unless given')
     .option('--shots <list>', 'numbers of examples in front of a question, with 0', shotList)
-    .option('--seeds <n>', 'how often all but trials and meta-training is repeated', integer(1, 100))
+    .option('--seeds <n>', 'how often all but trials is repeated', integer(1, 100))
     .option('--methods <list>', `ways of tuning, of ${METHODS.join(',')}, or none`, someOf(METHODS))
     .option('--precisions <list>', 'precisions, with f32', someOf(PRECISIONS))
     .option('--steps <n>', 'steps of instruction tuning', integer(1))

@@ -23,7 +23,7 @@ export interface MicroItems {
   readonly mail: TwoClasses;
   /** Words of four to six letters. */
   readonly words: readonly string[];
-  /** Words that stand for a class or a value, whatever they mean; frequent ones, so that most are one token. */
+  /** Words that stand for a class or a value, whatever they mean; frequent ones, so that most are one token. No test asks about one. */
   readonly labels: readonly string[];
 }
 
@@ -66,13 +66,13 @@ const LABEL_WORDS = 1500;
 /** One in so many is validation's. */
 const VALIDATION_LABELS = 6;
 
-/** The most frequent words of three to eight letters, none of which the tests use. */
-function frequentWords(texts: readonly string[]): string[] {
+/** The most frequent words of three to eight letters but for some. */
+function frequentWords(texts: readonly string[], without: readonly string[]): string[] {
   const counts = new Map<string, number>();
   for (const word of texts.flatMap((text) => text.match(/(?<![\w’'-])[a-z]{3,8}(?![\w’'-])/g) ?? [])) {
     counts.set(word, (counts.get(word) ?? 0) + 1);
   }
-  for (const word of [...TEST_VALUES, ...MAIL_WORDS, ...LOOKUP_KEYS]) counts.delete(word);
+  for (const word of without) counts.delete(word);
   const ranked = [...counts].sort(([a, m], [b, n]) => n - m || (a < b ? -1 : 1));
   return ranked.slice(0, LABEL_WORDS).map(([word]) => word);
 }
@@ -104,7 +104,7 @@ function parted(
   return { test, shots, tune, validation };
 }
 
-const mailTexts = (records: Parameters<typeof excerptMail>[0][]): string[] =>
+const mailTexts = (records: readonly Parameters<typeof excerptMail>[0][]): string[] =>
   distinct(records.map((record) => excerptMail(record, EXCERPT)));
 
 /**
@@ -125,14 +125,20 @@ export async function loadMicroMaterial(source: DataSource): Promise<MicroMateri
   const [nouns, verbs] = [definitions('noun', 5), definitions('verb', 7)];
   const words = parted(glosses, lines(wordsOf), 9);
   const { splits } = await loadSpamCorpus(source);
+  // Different mails may begin and end alike: an excerpt that the tests have is in no other part.
+  const tested = new Set(mailTexts(splits.test));
   const mails = (label: 'ham' | 'spam'): Record<MicroPart, string[]> => {
     const of = (split: keyof typeof splits) => mailTexts(splits[split].filter((record) => record.label === label));
+    const tune = of('train').filter((text) => !tested.has(text));
+    const learned = new Set(tune);
+    const validation = of('validation').filter((text) => !tested.has(text) && !learned.has(text));
     const [test, shots] = cut(of('test'), 0.5);
-    return { test, shots, tune: of('train'), validation: of('validation') };
+    return { test, shots, tune, validation };
   };
   const [ham, spam] = [mails('ham'), mails('spam')];
   const read = [speeches, chapters, nouns, verbs].flatMap(({ tune, validation }) => [...tune, ...validation]);
-  const frequent = frequentWords(read);
+  const ofTests = [...TEST_VALUES, ...MAIL_WORDS, ...LOOKUP_KEYS, ...words.test, ...words.shots];
+  const frequent = frequentWords(read, ofTests);
   const labels: Record<MicroPart, readonly string[]> = {
     test: TEST_VALUES,
     shots: TEST_VALUES,

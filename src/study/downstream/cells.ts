@@ -13,7 +13,7 @@ import type { TuningCost } from './tuning.ts';
 export type CellSpec =
   | { readonly kind: 'untuned'; readonly model: string; readonly precision: Precision; readonly seed: number }
   | { readonly kind: 'trial'; readonly model: string; readonly method: Method; readonly rate: number }
-  | { readonly kind: 'meta'; readonly model: string }
+  | { readonly kind: 'meta'; readonly model: string; readonly seed: number }
   | {
       readonly kind: 'tuned';
       readonly model: string;
@@ -24,7 +24,7 @@ export type CellSpec =
 
 export type UntunedSpec = Extract<CellSpec, { kind: 'untuned' }>;
 export type TrialSpec = Extract<CellSpec, { kind: 'trial' }>;
-/** The meta-training of a model, whose weights later cells start from. */
+/** The meta-training of a model, whose weights later cells of its seed start from. */
 export type MetaSpec = Extract<CellSpec, { kind: 'meta' }>;
 export type TunedSpec = Extract<CellSpec, { kind: 'tuned' }>;
 
@@ -63,7 +63,7 @@ export function cellName(spec: CellSpec): string {
     case 'trial':
       return `${spec.model}, trial of ${spec.method}, rate ${spec.rate}`;
     case 'meta':
-      return `${spec.model}, meta-training`;
+      return `${spec.model}, meta-training, seed ${spec.seed}`;
     case 'tuned':
       return `${spec.model}, ${spec.method}, ${spec.precision}, seed ${spec.seed}`;
   }
@@ -94,6 +94,17 @@ export class CellStore {
 
   /** Where meta-trained weights are kept. */
   metaFolder = (name: string, identity: unknown): Promise<string> => this.ownFolder(META_FOLDER, name, identity);
+
+  /** Removes what other meta-trainings of that name left; `kept` is what `metaFolder` gave. */
+  async removeOtherMeta(name: string, kept: string): Promise<void> {
+    const folder = joinPath(this.folder, META_FOLDER);
+    if (!(await this.files.exists(folder))) return;
+    for (const entry of await this.files.list(folder)) {
+      const path = joinPath(folder, entry);
+      const isOfName = entry.startsWith(`${name}-`) && /^[0-9a-f]{12}$/.test(entry.slice(name.length + 1));
+      if (isOfName && path !== kept) await this.files.remove(path);
+    }
+  }
 
   private async ownFolder(kind: string, name: string, identity: unknown): Promise<string> {
     const hash = await textHash(JSON.stringify(identity));

@@ -63,15 +63,15 @@ function shareFinding(
     paper,
     here: `${told('AIPSS', share)}, ${told('the gain in points', gainShare)} (${ofAipss}; ${ofGain})`,
     reading:
-      'shares and their errors are over questions and seeds; a Transformer’s gain that is not two errors above 0 has no share that means anything; AIPSS is large where a zero-shot score is small',
+      'errors of gains, AIPSS and shares are over questions and seeds; a Transformer’s gain that is not two errors above 0 has no share that means anything; AIPSS is large where a zero-shot score is small',
   };
 }
 
 /** How many variants of a model learn from examples. */
 function gainFinding({ results }: Found, label: string): Finding | null {
-  const own = results.filter(({ model, gainError }) => model === label && gainError !== null);
+  const own = results.filter(({ model, gain }) => model === label && gain.error !== null);
   if (own.length === 0) return null;
-  const gaining = own.filter(({ gain, gainError }) => gain.value > 2 * gainError! && gain.value > 0);
+  const gaining = own.filter(({ gain }) => gain.value > 2 * gain.error! && gain.value > 0);
   return {
     question: `${label}: variants that gain from examples, by two errors`,
     paper: '–',
@@ -186,7 +186,7 @@ function costFindings(found: Found, label: string): Finding[] {
 function tyingFinding(found: Found, label: string): Finding | null {
   const tied = find(found, label, 'lora-x', 'f32');
   const untied = find(found, label, 'lora-x-untied', 'f32');
-  const difference = tied && untied ? accuracyDifference(tied, untied) : null;
+  const difference = tied && untied ? accuracyDifference(tied, untied, found.study) : null;
   if (!difference) return null;
   const loss = lossDifference(tied!, untied!);
   const ofLoss = loss ? `; validation loss ${estimateText(loss)} nats` : '';

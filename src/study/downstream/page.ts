@@ -140,11 +140,11 @@ function learning(found: Found): Html {
   return section(
     'Learning from examples in the context',
     paragraphs(
-      'AIPSS is the mean over tasks and numbers of examples s > 0 of 100 (acc_s − acc_0)/acc_0. A relative gain is large where the zero-shot score is small, so the gain in points stands beside it. A share is told only where the Transformer’s figure is more than two of its errors above 0, of questions and seeds together; a gain’s ± is over seeds.',
+      'AIPSS is the mean over tasks and numbers of examples s > 0 of 100 (acc_s − acc_0)/acc_0. A relative gain is large where the zero-shot score is small, so the gain in points stands beside it. A share is told only where the Transformer’s figure is more than two of its errors above 0, of questions and seeds together: ± of a gain, of AIPSS and of a share holds both.',
     ),
     intervalPlot({
       description:
-        'AIPSS in f32; bars are a standard error over seeds to either side. Left of the dashed line examples make it worse.',
+        'AIPSS in f32; bars are a standard error, of questions and seeds, to either side. Left of the dashed line examples make it worse.',
       x: { label: 'AIPSS, %' },
       intervals,
       reference: 0,
@@ -178,6 +178,7 @@ function precision({ study, results }: Found): Html | null {
       accuracyDifference(
         result,
         results.find((r) => r.model === result.model && r.method === result.method && r.precision === 'f32')!,
+        study,
       ),
     ),
   ]);
@@ -215,7 +216,7 @@ function costs({ study, results }: Found): Html | null {
 }
 
 /** The ablation: one shared down-projection against three of a third of its rank. */
-function tying({ results }: Found): Html | null {
+function tying({ study, results }: Found): Html | null {
   const rows = results
     .filter(({ method }) => method === 'lora-x')
     .flatMap((tied) => {
@@ -229,7 +230,7 @@ function tying({ results }: Found): Html | null {
           `${(tied.trainable ?? 0).toLocaleString('en')} / ${(untied.trainable ?? 0).toLocaleString('en')}`,
           estimateText(tied.accuracy),
           estimateText(untied.accuracy),
-          estimateText(accuracyDifference(tied, untied)),
+          estimateText(accuracyDifference(tied, untied, study)),
           estimateText(lossDifference(tied, untied)),
         ],
       ];
@@ -295,10 +296,10 @@ function limits({ study }: Found): Html {
   return section(
     'What this can and cannot say',
     paragraphs(
-      `Models of ${sizes} parameters, ${study.settings.seeds} seeds, ${questions} questions a task. The questions are the same with every seed: errors over seeds tell what training and the choice of examples move, not what other questions would; one accuracy of ${questions} questions has an error of up to ${worst} points from them.${ofError}`,
+      `Models of ${sizes} parameters, ${study.settings.seeds} seeds, ${questions} questions a task. The questions are the same with every seed: errors over seeds tell what training and the choice of examples move, not what other questions would (gains, AIPSS and shares hold both); one accuracy of ${questions} questions has an error of up to ${worst} points from them.${ofError}`,
       ...(study.settings.methods.includes('meta')
         ? [
-            'Each model was meta-trained once: errors over seeds do not hold what another meta-training would give. Tests ask in the forms of meta-training, and what it taught is tied to them.',
+            `Each seed has a meta-training of its own, on the same episodes in another order${seeds > 1 ? '' : '; one seed does not tell what another would give'}. Tests ask in the forms of meta-training, and what it taught is tied to them.`,
           ]
         : []),
       'One training of each architecture stands for it. A difference between the two is one between these two checkpoints, and nothing here says how it changes with size.',
@@ -314,11 +315,11 @@ function metaLines({ study }: Found): string[] {
     if (spec.kind !== 'meta') return [];
     const loss = result.cost?.validationLoss ?? null;
     const said = result.failure ?? `${formatNumber(loss)} nats of validation loss after ${result.seconds.toFixed(0)} s`;
-    return [`${spec.model} at rate ${result.rate}: ${said}`];
+    return [`${spec.model}, seed ${spec.seed}, at rate ${result.rate}: ${said}`];
   });
   if (all.length === 0) return [];
   return [
-    `Meta-trained, all weights but embeddings and output head, on ${study.metaInstructions}: ${meta.steps} steps of ${batchSize} rows of ${maxLength} tokens in f32; ${all.join(', ')}. Every way of tuning starts from there.`,
+    `Meta-trained, all weights but embeddings and output head, on ${study.metaInstructions}: ${meta.steps} steps of ${batchSize} rows of ${maxLength} tokens in f32; ${all.join('; ')}. Every way of tuning starts from that of its seed, trials from the first.`,
   ];
 }
 
@@ -353,7 +354,7 @@ export function downstreamPage(study: DownstreamStudy): string {
   const all = dataTable({
     ...summaryTable(found.results, ['model', 'acc 0-shot %', 'acc %', 'gain', 'divergence', 'loss, nats', 'tok/s']),
     caption:
-      'Every variant: accuracy without examples, and mean over all numbers of them; what examples gain, and how far half precision diverges from f32, in points; loss is that of the validation part after tuning; ± is a standard error over seeds.',
+      'Every variant: accuracy without examples, and mean over all numbers of them; what examples gain, and how far half precision diverges from f32, in points; loss is that of the validation part after tuning; ± is a standard error over seeds, of the gain over questions too.',
   });
   const parts = [
     section('In short', state(found), findings(found), all),

@@ -9,7 +9,7 @@ export interface PlannedModel {
   readonly family: string;
 }
 
-const seedsOf = ({ seeds }: DownstreamSettings): number[] => Array.from({ length: seeds }, (_, seed) => seed);
+export const seedsOf = ({ seeds }: DownstreamSettings): number[] => Array.from({ length: seeds }, (_, seed) => seed);
 
 /** Models as they are, in each precision. */
 export function untunedCells(models: readonly PlannedModel[], settings: DownstreamSettings): UntunedSpec[] {
@@ -44,32 +44,28 @@ export const metaTrialCells = (models: readonly PlannedModel[], settings: Downst
 export const trialCells = (models: readonly PlannedModel[], settings: DownstreamSettings): TrialSpec[] =>
   trialsOf(models, settings, (method) => method !== 'meta');
 
-export const metaCells = (models: readonly PlannedModel[], { methods }: DownstreamSettings): MetaSpec[] =>
-  methods.includes('meta') ? models.map(({ label: model }) => ({ kind: 'meta', model })) : [];
+/** The meta-trainings of a seed. */
+export const metaCells = (
+  models: readonly PlannedModel[],
+  { methods }: DownstreamSettings,
+  seed: number,
+): MetaSpec[] => (methods.includes('meta') ? models.map(({ label: model }) => ({ kind: 'meta', model, seed })) : []);
 
-/** Every way of tuning that a model has the layers for; of meta-training what it gave, in each precision. */
-export function tunedCells(models: readonly PlannedModel[], settings: DownstreamSettings): TunedSpec[] {
-  return seedsOf(settings).flatMap((seed) =>
-    models.flatMap((model) =>
-      methodsOf(model, settings).flatMap((method) =>
-        settings.precisions.map(
-          (precision): TunedSpec => ({
-            kind: 'tuned',
-            model: model.label,
-            method,
-            precision,
-            seed,
-          }),
-        ),
+/** Every way of tuning that a model has the layers for, of a seed; of meta-training what it gave, in each precision. */
+export function tunedCells(models: readonly PlannedModel[], settings: DownstreamSettings, seed: number): TunedSpec[] {
+  return models.flatMap((model) =>
+    methodsOf(model, settings).flatMap((method) =>
+      settings.precisions.map(
+        (precision): TunedSpec => ({ kind: 'tuned', model: model.label, method, precision, seed }),
       ),
     ),
   );
 }
 
+/** All cells; the study measures the trials after the meta-trainings of the first seed. */
 export const allCells = (models: readonly PlannedModel[], settings: DownstreamSettings): CellSpec[] => [
   ...untunedCells(models, settings),
   ...metaTrialCells(models, settings),
-  ...metaCells(models, settings),
   ...trialCells(models, settings),
-  ...tunedCells(models, settings),
+  ...seedsOf(settings).flatMap((seed) => [...metaCells(models, settings, seed), ...tunedCells(models, settings, seed)]),
 ];

@@ -43,35 +43,77 @@ export const overSeeds = (
   quantity: (points: readonly ScorePoint[]) => number,
 ): Estimate => estimateOf(seeds.map(quantity));
 
-/** A score of so many questions. */
-export interface CountedPoint extends ScorePoint {
-  readonly questions: number;
+/** A score with which questions it answers. */
+export interface AskedPoint extends ScorePoint {
+  /** Question by question `1` for a right answer, `0` for another. */
+  readonly hits: string;
+}
+
+/** What a quantity takes from each question of a task, so that it is the mean over tasks of means of these. */
+interface Taken {
+  readonly task: string;
+  readonly ofQuestions: readonly number[];
+}
+
+/** Tasks of a name ask the same questions, in the same order. */
+export type AsksOf = (task: string) => string;
+
+/**
+ * Standard error that the choice of questions makes of a mean over tasks. What several tasks take from the same question
+ * is one draw: of two tasks whose labels are turned round, a guess at either loses in one what it wins in the other.
+ */
+function questionError(tasks: readonly Taken[], asksOf: AsksOf): number {
+  const drawn = new Map<string, number[]>();
+  for (const { task, ofQuestions } of tasks) {
+    const sum = drawn.get(asksOf(task));
+    drawn.set(asksOf(task), sum ? sum.map((x, i) => x + ofQuestions[i]) : [...ofQuestions]);
+  }
+  return Math.hypot(...[...drawn.values()].map((values) => estimateOf(values).error ?? Number.NaN)) / tasks.length;
+}
+
+const tasksOf = (points: readonly ScorePoint[]): string[] => [...new Set(points.map(({ task }) => task))];
+
+/** Question by question the share of right answers in some scores; empty without any. */
+function meanHits(points: readonly AskedPoint[]): number[] {
+  if (points.length === 0) return [];
+  return Array.from({ length: points[0].hits.length }, (_, i) => meanOf(points.map(({ hits }) => Number(hits[i]))));
 }
 
 /**
- * Error of `meanGain` and of `aipss` that the choice of questions makes, of first order, from the mean score without and
- * with examples of each task. At most that: both are of the same questions, and are taken as independent here.
- * NaN where `aipss` is.
+ * Errors of `meanGain` and of `aipss`, of first order, that the choice of questions makes, over seeds that were asked the
+ * same ones. Both are of the same questions without and with examples, which counts. NaN where the quantity is.
  */
-export function questionErrors(points: readonly CountedPoint[]): { readonly gain: number; readonly aipss: number } {
-  const tasks = [...new Set(points.map(({ task }) => task))].flatMap((task) => {
+export function questionErrors(
+  seeds: readonly (readonly AskedPoint[])[],
+  asksOf: AsksOf = (task) => task,
+): { readonly gain: number; readonly aipss: number } {
+  const points = seeds.flat();
+  const tasks = tasksOf(points).flatMap((task) => {
     const own = points.filter((point) => point.task === task);
-    const mean = (isWanted: (shots: number) => boolean) =>
-      meanOf(own.filter(({ shots }) => isWanted(shots)).map(({ value }) => value));
-    const [zero, few] = [mean((shots) => shots === 0), mean((shots) => shots > 0)];
-    return Number.isFinite(zero + few) ? [{ zero, few, questions: own[0].questions }] : [];
+    const zeros = meanHits(own.filter(({ shots }) => shots === 0));
+    const fews = meanHits(own.filter(({ shots }) => shots > 0));
+    return zeros.length > 0 && fews.length > 0 ? [{ task, zeros, fews }] : [];
   });
-  const variance = (value: number, questions: number) => (value * (1 - value)) / questions;
-  const errorOver = (errors: readonly number[]) => (100 * Math.hypot(...errors)) / errors.length;
-  return {
-    gain: errorOver(tasks.map(({ zero, few, questions: n }) => Math.sqrt(variance(zero, n) + variance(few, n)))),
-    aipss: errorOver(
-      tasks.map(
-        ({ zero, few, questions: n }) =>
-          Math.hypot(few * Math.sqrt(variance(zero, n)), zero * Math.sqrt(variance(few, n))) / zero ** 2,
-      ),
-    ),
-  };
+  if (tasks.length === 0) return { gain: Number.NaN, aipss: Number.NaN };
+  const gains = tasks.map(({ task, zeros, fews }) => ({ task, ofQuestions: fews.map((few, i) => few - zeros[i]) }));
+  const ratios = tasks.map(({ task, zeros, fews }) => {
+    const [zero, few] = [meanOf(zeros), meanOf(fews)];
+    return { task, ofQuestions: fews.map((own, i) => own / zero - (few * zeros[i]) / zero ** 2) };
+  });
+  return { gain: 100 * questionError(gains, asksOf), aipss: 100 * questionError(ratios, asksOf) };
+}
+
+/** Error that the choice of questions makes of the mean score of one set less that of another, in points. */
+export function questionErrorOfDifference(
+  a: readonly AskedPoint[],
+  b: readonly AskedPoint[],
+  asksOf: AsksOf = (task) => task,
+): number {
+  const differences = tasksOf(a).map((task) => {
+    const [mine, theirs] = [a, b].map((points) => meanHits(points.filter((point) => point.task === task)));
+    return { task, ofQuestions: mine.map((x, i) => x - theirs[i]) };
+  });
+  return 100 * questionError(differences, asksOf);
 }
 
 /** An estimate whose error holds that of the questions too. */

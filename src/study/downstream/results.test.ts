@@ -23,7 +23,9 @@ function cell(
 ): StudyCell {
   const points = SHOTS.map((shots) => {
     const value = 0.5 + (shots > 0 ? gain : 0) + seed / 100;
-    return { task: 'micro_spam', shots, value, error: 0.05, questions };
+    // Right answers are those of the first questions.
+    const hits = '1'.repeat(Math.round(value * questions)).padEnd(questions, '0');
+    return { task: 'micro_spam', shots, value, error: 0.05, questions, hits };
   });
   const scores = { points, seconds: 1, tokens: 1, truncated: 0 };
   const cost = {
@@ -57,7 +59,7 @@ function studyOf(theirGain: number, questions = 100): DownstreamStudy {
     { label: 'mamba', folder: 'm', family: 'mamba', parameters: 1000 },
     { label: 'twin', folder: 't', family: 'gpt_neox', parameters: 1000 },
   ];
-  const tasks = [{ name: 'micro_spam', summary: 'spam or not', chance: 0.5 }];
+  const tasks = [{ name: 'micro_spam', summary: 'spam or not', chance: 0.5, asks: 'micro_spam' }];
   return {
     settings: PRESETS.micro,
     models,
@@ -96,7 +98,7 @@ describe('results over seeds', () => {
     near(half.divergence!.error!, 0);
     near(half.fromFull!.value, 1.5);
     near(of('mamba', 'lora-all', 'f32').seedNoise!, 4 / 3);
-    near(accuracyDifference(half, of('mamba', 'lora-all', 'f32'))!.value, 1.5);
+    near(accuracyDifference(half, of('mamba', 'lora-all', 'f32'), study)!.value, 1.5);
     assert.equal(of('mamba', null, 'f32').divergence, null);
   });
 

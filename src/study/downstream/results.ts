@@ -4,10 +4,12 @@ import { type Estimate, estimateOf, meanOf } from '../statistics.ts';
 import type { StudyCell } from './cells.ts';
 import { METHOD_INFO, METHODS, type Method } from './methods.ts';
 import {
+  type AsksOf,
   aipss,
   meanGain,
   overSeeds,
   pairedDivergence,
+  questionErrorOfDifference,
   questionErrors,
   type Share,
   seedDivergence,
@@ -38,11 +40,10 @@ export interface VariantResult extends Variant {
   /** Mean accuracy over tasks and numbers of examples, and without examples, in percent. */
   readonly accuracy: Estimate;
   readonly zeroShot: Estimate;
+  /** Its error, and that of the gain, is over seeds and questions together; null for one seed. */
   readonly aipss: Estimate;
   /** Mean of acc_s - acc_0, in points. */
   readonly gain: Estimate;
-  /** Its error over seeds and questions together; null for one seed. */
-  readonly gainError: number | null;
   /** AIPSS in percent of the reference's, tuned alike; null without one, and of the reference itself. */
   readonly share: Share | null;
   /** The gain in percent of the reference's, likewise: defined where a zero-shot score is 0, too. */
@@ -106,14 +107,21 @@ export const accuracyWith = (shots: number, { bySeed }: Pick<Variant, 'bySeed'>)
 const estimateOrNull = (values: readonly number[]): Estimate | null =>
   values.length === 0 ? null : estimateOf(values);
 
-function resultOf(variant: Variant, all: readonly Variant[], reference: string | null): VariantResult {
+/** Tasks that ask the same questions have one name. */
+const asking = ({ tasks }: DownstreamStudy): AsksOf => {
+  const asks = new Map(tasks.map((task) => [task.name, task.asks]));
+  return (task) => asks.get(task) ?? task;
+};
+
+function resultOf(variant: Variant, all: readonly Variant[], study: DownstreamStudy): VariantResult {
+  const { reference } = study;
   const { model, method, precision, bySeed, costs, losses } = variant;
   const seeds = [...bySeed.values()];
   const other = (key: Partial<Pick<Variant, 'model' | 'method' | 'precision'>>) =>
     all.find((candidate) => sameVariant(candidate, { model, method, precision, ...key }));
   const theirs = reference === null || reference === model ? undefined : other({ model: reference });
   const estimates = (own: readonly (readonly TaskPoint[])[]) => {
-    const ofQuestions = questionErrors(own.flat());
+    const ofQuestions = questionErrors(own, asking(study));
     return {
       gain: withError(overSeeds(own, meanGain), ofQuestions.gain),
       aipss: withError(overSeeds(own, aipss), ofQuestions.aipss),
@@ -131,9 +139,7 @@ function resultOf(variant: Variant, all: readonly Variant[], reference: string |
     ...variant,
     accuracy: estimateOf(seeds.map(meanAccuracy)),
     zeroShot: accuracyWith(0, variant),
-    aipss: overSeeds(seeds, aipss),
-    gain: overSeeds(seeds, meanGain),
-    gainError: mine.gain.error,
+    ...mine,
     share: reached && shareOf(mine.aipss, reached.aipss),
     gainShare: reached && shareOf(mine.gain, reached.gain),
     divergence: f32 ? pairedDivergence(f32.bySeed, bySeed) : null,
@@ -147,9 +153,9 @@ function resultOf(variant: Variant, all: readonly Variant[], reference: string |
 }
 
 /** Every variant that has a score. */
-export function resultsOf({ cells, reference }: DownstreamStudy): VariantResult[] {
-  const variants = variantsOf(cells);
-  return variants.filter(({ bySeed }) => bySeed.size > 0).map((variant) => resultOf(variant, variants, reference));
+export function resultsOf(study: DownstreamStudy): VariantResult[] {
+  const variants = variantsOf(study.cells);
+  return variants.filter(({ bySeed }) => bySeed.size > 0).map((variant) => resultOf(variant, variants, study));
 }
 
 /** One task of a variant: accuracy in percent with each number of examples, and how far above chance it is. */
@@ -166,9 +172,9 @@ export interface TaskResult {
   readonly errorsAboveChance: number | null;
   /** Whether these are more than two. */
   readonly isAboveChance: boolean | null;
-  /** Mean of acc_s - acc_0 in points, over the seeds; null without few-shot scores. */
+  /** Mean of acc_s - acc_0 in points, its error over seeds and questions together; null without few-shot scores. */
   readonly gain: Estimate | null;
-  /** Whether the gain is more than two errors above 0, of as many questions and of the seeds together. */
+  /** Whether the gain is more than two errors above 0; those of the questions alone for one seed. */
   readonly gains: boolean;
 }
 
@@ -176,9 +182,9 @@ export interface TaskResult {
 function taskGain(seeds: readonly (readonly TaskPoint[])[]): Pick<TaskResult, 'gain' | 'gains'> {
   const gains = seeds.map(meanGain).filter(Number.isFinite);
   if (gains.length === 0) return { gain: null, gains: false };
-  const gain = estimateOf(gains);
-  const error = Math.hypot(questionErrors(seeds.flat()).gain, gain.error ?? 0);
-  return { gain, gains: gain.value > 2 * error };
+  const ofQuestions = questionErrors(seeds).gain;
+  const gain = withError(estimateOf(gains), ofQuestions);
+  return { gain, gains: gain.value > 2 * (gain.error ?? ofQuestions) };
 }
 
 export function taskResults({ bySeed }: Variant, { tasks, settings }: DownstreamStudy): TaskResult[] {
@@ -209,13 +215,16 @@ export const sharedMethods = (results: readonly VariantResult[], { models }: Dow
     models.every(({ label }) => results.some((result) => result.model === label && result.method === method)),
   );
 
-/** Accuracy seed by seed of one variant less that of another, over the seeds of both, in points. */
-export function accuracyDifference(a: Variant, b: Variant): Estimate | null {
-  const differences = [...a.bySeed].flatMap(([seed, points]) => {
-    const other = b.bySeed.get(seed);
-    return other ? [meanAccuracy(points) - meanAccuracy(other)] : [];
-  });
-  return estimateOrNull(differences);
+/**
+ * Accuracy seed by seed of one variant less that of another, over the seeds of both, in points; its error is over seeds and
+ * questions together.
+ */
+export function accuracyDifference(a: Variant, b: Variant, study: DownstreamStudy): Estimate | null {
+  const seeds = [...a.bySeed.keys()].filter((seed) => b.bySeed.has(seed));
+  if (seeds.length === 0) return null;
+  const [mine, theirs] = [a, b].map(({ bySeed }) => seeds.map((seed) => bySeed.get(seed)!));
+  const differences = mine.map((points, i) => meanAccuracy(points) - meanAccuracy(theirs[i]));
+  return withError(estimateOf(differences), questionErrorOfDifference(mine.flat(), theirs.flat(), asking(study)));
 }
 
 /** Validation loss seed by seed of one variant less that of another, over the seeds of both, in nats. */

@@ -13,9 +13,9 @@ import {
 } from '../../eval/index.ts';
 import type { Tokenizer } from '../../io/index.ts';
 import type { LanguageModel } from '../../models/index.ts';
-import type { ScorePoint } from './quantities.ts';
+import type { AskedPoint } from './quantities.ts';
 
-export interface TaskPoint extends ScorePoint {
+export interface TaskPoint extends AskedPoint {
   /** Questions, and the standard error over them. */
   readonly questions: number;
   readonly error: number | null;
@@ -56,6 +56,16 @@ export function chanceOf(questions: readonly Question[]): number | null {
   return questions.length === 0 ? null : sum / questions.length;
 }
 
+/** Of each task the name of the first that asks the very same questions, in the same order. */
+export function asksOf(tasks: readonly PreparedTask[]): string[] {
+  const first = new Map<string, string>();
+  return tasks.map(({ task, questions }) => {
+    const asked = JSON.stringify(questions.map((question) => ('prompt' in question ? question.prompt : question)));
+    if (!first.has(asked)) first.set(asked, task.name);
+    return first.get(asked)!;
+  });
+}
+
 /** Differs for other questions, answers or examples, with any number of examples. */
 export async function askedHash(tasks: readonly PreparedTask[], shots: readonly number[]): Promise<string> {
   const hashes: string[] = [];
@@ -92,7 +102,8 @@ export async function scoreModel(
   return {
     points: all.map(({ task, shots: count, samples, metrics }) => {
       const { value, error } = metrics.get('acc')!;
-      return { task: task.name, shots: count, value, error, questions: samples.length };
+      const hits = samples.map(({ metrics: own }) => Number(own.acc === 1)).join('');
+      return { task: task.name, shots: count, value, error, questions: samples.length, hits };
     }),
     seconds: sum(({ cost }) => cost.seconds),
     tokens: sum(({ cost }) => cost.computedTokens),

@@ -6,7 +6,7 @@ import { METHODS, type Method, type MethodKind } from './methods.ts';
 export interface DownstreamSettings {
   /** Numbers of examples in front of a question; 0 is among them. */
   readonly shots: readonly number[];
-  /** How often all but trials and meta-training is repeated: each seed draws other examples, another order of the data, other first factors. */
+  /** How often all but trials is repeated: each seed draws other examples, another order of the data, other first factors. */
   readonly seeds: number;
   readonly methods: readonly Method[];
   readonly precisions: readonly Precision[];
@@ -42,7 +42,7 @@ const COMMON = {
 } as const;
 
 export const PRESETS: Readonly<Record<PresetName, DownstreamSettings>> = {
-  /** For half an hour to an hour on two cores with AVX-512. */
+  /** For an hour on two cores with AVX-512. */
   micro: {
     ...COMMON,
     methods: METHODS,
@@ -51,7 +51,7 @@ export const PRESETS: Readonly<Record<PresetName, DownstreamSettings>> = {
     maxLength: 256,
     rank: 12,
     pairRank: 12,
-    rates: { meta: [1e-3, 2e-3], full: [3e-4, 1e-3, 3e-3], lora: [1e-3, 3e-3, 1e-2] },
+    rates: { meta: [1e-3, 2e-3, 4e-3], full: [3e-4, 1e-3, 3e-3], lora: [1e-3, 3e-3, 1e-2] },
     searchSteps: 30,
     warmup: 0.1,
     saveEvery: 30,

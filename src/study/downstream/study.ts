@@ -28,11 +28,12 @@ import {
   metaCells,
   metaTrialCells,
   type PlannedModel,
+  seedsOf,
   trialCells,
   tunedCells,
   untunedCells,
 } from './plan.ts';
-import { askedHash, chanceOf, prepareTasks, scoreModel, type TaskSource } from './scoring.ts';
+import { askedHash, asksOf, chanceOf, prepareTasks, scoreModel, type TaskSource } from './scoring.ts';
 import type { DownstreamSettings } from './settings.ts';
 import { Diverged, type TuningPlan, tuneModel } from './tuning.ts';
 
@@ -47,12 +48,21 @@ export interface StudiedModel extends DownstreamModel, PlannedModel {
   readonly parameters: number;
 }
 
+export interface StudiedTask {
+  readonly name: string;
+  readonly summary: string;
+  /** Accuracy of a guess; null where it is not known. */
+  readonly chance: number | null;
+  /** The first task that asks the same questions: itself, mostly. */
+  readonly asks: string;
+}
+
 export interface DownstreamStudy {
   readonly settings: DownstreamSettings;
   readonly models: readonly StudiedModel[];
   /** Label of the model that shares are taken of; null for none. */
   readonly reference: string | null;
-  readonly tasks: readonly { readonly name: string; readonly summary: string; readonly chance: number | null }[];
+  readonly tasks: readonly StudiedTask[];
   /** What was tuned on, and meta-trained on; null where nothing was. */
   readonly instructions: string;
   readonly metaInstructions: string | null;
@@ -85,7 +95,7 @@ export interface DownstreamInput {
 }
 
 /** Format of the cells; results of another are measured again. */
-const VERSION = 2;
+const VERSION = 3;
 /** Files by which a model is known. */
 const MATERIAL = /\.(safetensors|json)$/;
 /** What of a cell's time is tuning, roughly, for the progress bar. */
@@ -96,13 +106,15 @@ const isMeta = (spec: CellSpec): boolean => spec.kind === 'meta' || (spec.kind =
 /** Whether a cell asks a meta-trained model as it is. */
 const isMetaScore = (spec: CellSpec): spec is TunedSpec => spec.kind === 'tuned' && spec.method === 'meta';
 
+/** A meta-training by model and seed; trials start from the first. */
+const startKey = (spec: CellSpec): string => `${spec.model} ${'seed' in spec ? spec.seed : 0}`;
+
 interface OpenStudy {
   readonly models: readonly (StudiedModel & { readonly tokenizer: Tokenizer; readonly contents: Contents })[];
   readonly store: CellStore;
   /** Differs for other questions or other examples. */
   readonly questions: ReadonlyMap<number, string>;
-  /** Accuracy of a guess, of each task; null where it is not known. */
-  readonly chances: readonly (number | null)[];
+  readonly tasks: readonly StudiedTask[];
 }
 
 async function contentsOf(files: CacheFileSystem, folder: string): Promise<Contents> {
@@ -131,24 +143,27 @@ async function openStudy(input: DownstreamInput): Promise<OpenStudy> {
   const models: Awaited<ReturnType<typeof describeModel>>[] = [];
   for (const model of input.models) models.push(await describeModel(input, model));
   const questions = new Map<number, string>();
-  let chances: (number | null)[] = [];
+  let studied: StudiedTask[] = [];
   for (let seed = 0; seed < input.settings.seeds; seed++) {
     const tasks = await prepareTasks(taskSource(input), seed);
-    chances = tasks.map((task, i) => input.tasks[i].chance ?? chanceOf(task.questions));
+    const asks = asksOf(tasks);
+    studied = tasks.map(({ task: { name, summary }, questions: asked }, i) => {
+      return { name, summary, chance: input.tasks[i].chance ?? chanceOf(asked), asks: asks[i] };
+    });
     questions.set(seed, await askedHash(tasks, input.settings.shots));
   }
   const store = new CellStore(input.files, input.out, input.onWarning);
   await store.prepare();
-  return { models, store, questions, chances };
+  return { models, store, questions, tasks: studied };
 }
 
 class DownstreamRun {
   private readonly cells: StudyCell[] = [];
   private measured = 0;
   private readonly rates = new Map<string, number>();
-  /** Meta-trained models by label: what tuning starts from. */
+  /** Meta-trained models by label and seed: what tuning of that seed starts from. */
   private readonly starts = new Map<string, { readonly folder: string; readonly contents: Contents }>();
-  /** Why a model has no start: its meta-training diverged. */
+  /** Why a model has no start: its meta-training of that seed diverged. */
   private readonly failures = new Map<string, string>();
   private readonly total: number;
 
@@ -162,14 +177,18 @@ class DownstreamRun {
   async run(): Promise<DownstreamStudy> {
     const { models } = this.open;
     const { settings } = this.input;
-    const isWhole =
+    let isWhole =
       (await this.all(untunedCells(models, settings))) &&
       (await this.all(metaTrialCells(models, settings))) &&
-      this.chooseRates() &&
-      (await this.all(metaCells(models, settings))) &&
-      (await this.all(trialCells(models, settings))) &&
-      this.chooseRates() &&
-      (await this.all(tunedCells(models, settings)));
+      this.chooseRates();
+    for (const seed of seedsOf(settings)) {
+      isWhole =
+        isWhole &&
+        (await this.all(metaCells(models, settings, seed))) &&
+        // Rates are searched once, from what the first meta-training gave.
+        (seed > 0 || ((await this.all(trialCells(models, settings))) && this.chooseRates())) &&
+        (await this.all(tunedCells(models, settings, seed)));
+    }
     if (!isWhole)
       this.input.onWarning?.(`${this.cells.length} of ${this.total} cells are measured; go on with --resume`);
     return this.result();
@@ -188,7 +207,7 @@ class DownstreamRun {
       spec,
       open.models.findIndex(({ label }) => label === spec.model),
     );
-    const failure = this.isFirst(spec) ? undefined : this.failures.get(spec.model);
+    const failure = this.isFirst(spec) ? undefined : this.failures.get(startKey(spec));
     if (failure !== undefined) {
       this.cells.push({ spec, result: { seconds: 0, scores: null, cost: null, rate: null, failure } });
       return true;
@@ -201,7 +220,7 @@ class DownstreamRun {
     input.onCell?.(cellName(spec), kept !== null, this.cells.length + 1, this.total);
     const result = kept ?? (await this.measure(spec, name, identity, weights));
     this.cells.push({ spec, result });
-    if (weights !== null) this.begin(spec.model, weights, result);
+    if (weights !== null) this.begin(spec, weights, result);
     return true;
   }
 
@@ -214,13 +233,15 @@ class DownstreamRun {
   }
 
   /** From here on the model is tuned from what meta-training gave, or not at all. */
-  private begin(model: string, folder: string, { failure, rate, weights }: CellResult): void {
+  private begin(spec: CellSpec, folder: string, { failure, rate, weights }: CellResult): void {
     if (failure === null) {
-      this.starts.set(model, { folder, contents: weights! });
+      this.starts.set(startKey(spec), { folder, contents: weights! });
       return;
     }
-    this.failures.set(model, `not measured, as meta-training at rate ${rate} diverged: ${failure}`);
-    this.input.onWarning?.(`${model}: meta-training at rate ${rate} diverged: ${failure}; give lower --meta-rates`);
+    this.failures.set(startKey(spec), `not measured, as meta-training at rate ${rate} diverged: ${failure}`);
+    this.input.onWarning?.(
+      `${spec.model}: meta-training at rate ${rate} diverged: ${failure}; give lower --meta-rates`,
+    );
   }
 
   /** All that a cell's result depends on. */
@@ -245,7 +266,7 @@ class DownstreamRun {
 
   /** What a cell starts from: the model as it is, or meta-trained. */
   private startOf(spec: CellSpec): { readonly folder: string; readonly contents: Contents } {
-    return this.isFirst(spec) ? this.modelOf(spec) : this.starts.get(spec.model)!;
+    return this.isFirst(spec) ? this.modelOf(spec) : this.starts.get(startKey(spec))!;
   }
 
   /** Whether a cell starts from the model as it is. */
@@ -266,6 +287,7 @@ class DownstreamRun {
       seconds: (performance.now() - startedMs) / 1000,
     });
     await this.input.files.remove(folder);
+    if (weights !== null) await store.removeOtherMeta(name, weights);
     this.measured++;
     return written;
   }
@@ -340,7 +362,7 @@ class DownstreamRun {
       case 'tuned':
         return { ...spec, rate: this.rateOf(spec.model, spec.method), steps };
       case 'meta':
-        return { method: 'meta', ...inF32, rate: this.rateOf(spec.model, 'meta'), steps: meta.steps };
+        return { ...inF32, method: 'meta', seed: spec.seed, rate: this.rateOf(spec.model, 'meta'), steps: meta.steps };
       case 'trial':
         return { ...inF32, ...spec, steps: spec.method === 'meta' ? meta.searchSteps : searchSteps };
     }
@@ -355,12 +377,12 @@ class DownstreamRun {
   }
 
   private result(): DownstreamStudy {
-    const { settings, reference, tasks, instructions, metaInstructions, device } = this.input;
+    const { settings, reference, instructions, metaInstructions, device } = this.input;
     return {
       settings,
       models: this.open.models.map(({ label, folder, family, parameters }) => ({ label, folder, family, parameters })),
       reference,
-      tasks: tasks.map(({ name, summary }, i) => ({ name, summary, chance: this.open.chances[i] })),
+      tasks: this.open.tasks,
       instructions: instructions.source,
       metaInstructions: metaInstructions?.source ?? null,
       device: `${device.name} ${device.backend.variant}`,

@@ -84,7 +84,7 @@ export function downstreamCsv(study: DownstreamStudy): string {
     }
     const head =
       spec.kind === 'meta'
-        ? [spec.model, 'meta-training', 'f32', 0]
+        ? [spec.model, 'meta-training', 'f32', spec.seed]
         : [spec.model, spec.kind === 'tuned' ? spec.method : 'untuned', spec.precision, spec.seed];
     const scores = (result.scores?.points ?? []).map(({ task, shots, value, error }) => [
       ...head,
@@ -110,6 +110,8 @@ export function downstreamCsv(study: DownstreamStudy): string {
       estimate ? [[...head, name, estimate.value, estimate.error]] : [];
     return [
       ...row('mean accuracy, percent', result.accuracy),
+      ...row('zero-shot accuracy, percent', result.zeroShot),
+      ...row('validation loss, nats', result.loss),
       ...row('AIPSS, percent', result.aipss),
       ...row('gain, points', result.gain),
       ...row('share of the reference, percent', result.share?.isMeaningful ? result.share : null),
