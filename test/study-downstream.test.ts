@@ -67,7 +67,7 @@ interface Document {
     meta: { steps: number; searchSteps: number };
     rates: { full: number[]; lora: number[] };
   };
-  tasks: { name: string; chance: number | null }[];
+  tasks: { name: string; chance: number | null; asks: string }[];
   planned: number;
   measured: number;
   rates: { model: string; method: string; rate: number }[];
@@ -242,7 +242,7 @@ describe('krait study downstream', () => {
     const again = [...before].filter(([name, time]) => after.get(name) !== time).map(([name]) => name);
     assert.deepEqual(
       [again, after.size, weights().length],
-      [['0-tiny-meta-training.json', '1-twin-meta-training.json'], 14, 2],
+      [['0-tiny-meta-training-seed-0.json', '1-twin-meta-training-seed-0.json'], 14, 2],
     );
     assert.deepEqual(readFileSync(twin), trained, 'the same training gives the same weights');
     const { results, rates, settings } = read('meta');
@@ -295,22 +295,38 @@ describe('krait study downstream', () => {
       assert.equal(isSame, /embed/.test(name), name);
     }
     device.close();
+    // Every seed has a meta-training of its own; what one leaves that is measured anew takes the place of the old.
+    const old = weights();
+    const shorter = await micro('--resume', '--meta-steps', '8', '--seeds', '2');
+    assert.equal(shorter.code, 0, shorter.stderr);
+    assert.deepEqual(
+      weights().map((name) => name.replace(/-[0-9a-f]{12}$/, '')),
+      ['tiny', 'twin'].flatMap((model, i) => [0, 1].map((seed) => `${i}-${model}-meta-training-seed-${seed}`)),
+    );
+    assert.ok(!weights().some((name) => old.includes(name)));
+    const trainedAs = weights().map((name) => readFileSync(join(at('meta'), 'meta', name, 'model.safetensors')));
+    assert.ok(!trainedAs[0].equals(trainedAs[1]) && !trainedAs[2].equals(trainedAs[3]));
   });
 
   it('reports what there is where meta-training diverges, and does not train it again', async () => {
     const flags = ['--model', at('tiny'), '--seeds', '1', '--precisions', 'f32', '--shots', '0,1', '--limit', '2'];
-    const wild = ['--tasks', 'micro_copy', '--methods', 'meta,full', '--meta-steps', '20', '--meta-rates', '1e30'];
+    const tasks = 'micro_copy,micro_source_a,micro_source_b';
+    const wild = ['--tasks', tasks, '--methods', 'meta,full', '--meta-steps', '20', '--meta-rates', '1e30'];
     const diverging = (...more: string[]) =>
       krait('study', 'downstream', ...flags, ...wild, '--full-rates', '1e-3', '--out', at('diverged'), ...more);
     const { code, stderr } = await diverging();
     assert.equal(code, 0, stderr);
     assert.match(stderr, /tiny: meta-training at rate 1e\+30 diverged: step \d+: .*; give lower --meta-rates/);
-    const cell = join(at('diverged'), 'cells', '0-tiny-meta-training.json');
+    const cell = join(at('diverged'), 'cells', '0-tiny-meta-training-seed-0.json');
     const time = statSync(cell).mtimeMs;
     assert.equal((await diverging('--resume')).code, 0);
     assert.equal(statSync(cell).mtimeMs, time);
-    const { results, measured, planned } = read('diverged');
+    const { results, measured, planned, tasks: asked } = read('diverged');
     assert.deepEqual([results.map(({ method }) => method), measured], [[null], planned]);
+    assert.deepEqual(
+      asked.map(({ asks }) => asks),
+      ['micro_source_a', 'micro_source_a', 'micro_copy'],
+    );
     const page = readFileSync(join(at('diverged'), 'report.html'), 'utf8');
     assert.match(page, /Diverged: tiny, full, f32, seed 0: not measured, as meta-training at rate/);
   });

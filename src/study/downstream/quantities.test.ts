@@ -2,11 +2,13 @@
 import assert from 'node:assert/strict';
 import { describe, it } from 'node:test';
 import {
+  type AskedPoint,
   aipss,
   divergence,
   meanGain,
   overSeeds,
   pairedDivergence,
+  questionErrorOfDifference,
   questionErrors,
   type ScorePoint,
   seedDivergence,
@@ -15,6 +17,12 @@ import {
 
 const scores = (task: string, byShots: Record<number, number>): ScorePoint[] =>
   Object.entries(byShots).map(([shots, value]) => ({ task, shots: Number(shots), value }));
+
+const asked = (task: string, byShots: Record<number, string>): AskedPoint[] =>
+  Object.entries(byShots).map(([shots, hits]) => {
+    const value = [...hits].filter((hit) => hit === '1').length / hits.length;
+    return { task, shots: Number(shots), value, hits };
+  });
 
 const near = (got: number, expected: number) => assert.ok(Math.abs(got - expected) < 1e-9, `${got}, not ${expected}`);
 
@@ -33,15 +41,36 @@ describe('AIPSS', () => {
   });
 
   it('has an error from the questions, as the gain has', () => {
-    const points = [...scores('a', { 0: 0.5, 1: 0.8, 3: 0.8 }), ...scores('b', { 0: 0.2, 1: 0.2, 3: 0.6 })].map(
-      (point) => ({ ...point, questions: 100 }),
-    );
-    // a: 0.5 and 0.8, variances 0.0025 and 0.0016; b: 0.2 and 0.4, variances 0.0016 and 0.0024.
-    const { gain, aipss: relative } = questionErrors(points);
-    near(gain, (100 * Math.sqrt(0.0041 + 0.004)) / 2);
-    const [a, b] = [0.0016 / 0.25 + (0.64 * 0.0025) / 0.0625, 0.0024 / 0.04 + (0.16 * 0.0016) / 0.0016];
-    near(relative, (100 * Math.sqrt(a + b)) / 2);
-    assert.ok(Number.isNaN(questionErrors(points.filter(({ shots }) => shots === 0)).gain));
+    // 4 questions; what each takes from the gain: 0.5, 1, 0, 0.5 of a, and 0, -0.5, 0.5, 0 of b.
+    const a = [...asked('a', { 0: '0011', 1: '1110', 3: '0111' })];
+    const b = [...asked('b', { 0: '1100', 1: '1010', 3: '1010' })];
+    const seed = [...a, ...b];
+    const byHand = (values: number[]) => {
+      const mean = values.reduce((x, y) => x + y) / 4;
+      return Math.sqrt(values.reduce((sum, x) => sum + (x - mean) ** 2, 0) / 3 / 4);
+    };
+    const ofA = [0.5, 1, 0, -0.5];
+    const ofB = [0, -1, 1, 0];
+    near(questionErrors([a]).gain, 100 * byHand(ofA));
+    near(questionErrors([seed]).gain, (100 * Math.hypot(byHand(ofA), byHand(ofB))) / 2);
+    // Where both ask the same, a question is drawn for both at once.
+    const asSame = questionErrors([seed], () => 'a').gain;
+    near(asSame, (100 * byHand(ofA.map((x, i) => x + ofB[i]))) / 2);
+    // few / zero of a is 0.75 / 0.5.
+    const relative = [0.5, 1, 1, 0.5].map((few, i) => few / 0.5 - (0.75 * [0, 0, 1, 1][i]) / 0.25);
+    near(questionErrors([a]).aipss, 100 * byHand(relative));
+    near(questionErrors([a, asked('a', { 0: '0011', 1: '1110', 3: '0111' })]).gain, 100 * byHand(ofA));
+    assert.ok(Number.isNaN(questionErrors([seed.filter(({ shots }) => shots === 0)]).gain));
+    // Of one scores less those of another, which answered one question more, then of all alike.
+    near(questionErrorOfDifference(asked('a', { 0: '1100' }), asked('a', { 0: '0100' })), 100 * byHand([1, 0, 0, 0]));
+    near(questionErrorOfDifference(a, a), 0);
+  });
+
+  it('has no error from questions that a guess answers as often one way as the other', () => {
+    // Labels turned round: without examples always the first label, with them always the second.
+    const turned = [...asked('a', { 0: '1100', 1: '0011' }), ...asked('b', { 0: '0011', 1: '1100' })];
+    near(questionErrors([turned], () => 'a').gain, 0);
+    assert.ok(questionErrors([turned]).gain > 30);
   });
 
   it('has the standard error of the seeds', () => {

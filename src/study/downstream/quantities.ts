@@ -98,7 +98,7 @@ export function questionErrors(
   const gains = tasks.map(({ task, zeros, fews }) => ({ task, ofQuestions: fews.map((few, i) => few - zeros[i]) }));
   const ratios = tasks.map(({ task, zeros, fews }) => {
     const [zero, few] = [meanOf(zeros), meanOf(fews)];
-    return { task, ofQuestions: fews.map((own, i) => own / zero - (few * zeros[i]) / zero ** 2) };
+    return { task, ofQuestions: fews.map((own, i) => (own * zero - few * zeros[i]) / zero ** 2) };
   });
   return { gain: 100 * questionError(gains, asksOf), aipss: 100 * questionError(ratios, asksOf) };
 }
