@@ -41,6 +41,7 @@ export abstract class CausalModel<C extends ModelConfig> implements CausalLM {
   }
 
   abstract readonly memoryLength: number | null;
+  abstract readonly takesPieces: boolean;
   /** Layers of the blocks, in the order of computation. */
   protected abstract readonly blockLayers: readonly AdaptableLayer[];
   /** Parameters between the table and the head. */

@@ -3,7 +3,8 @@ import { checkIds } from './ids.ts';
 import type { CausalLM } from './model.ts';
 import { Pending } from './pending-score.ts';
 import { prefixTrie } from './prefix-trie.ts';
-import { totalOf, Walk } from './trie-walk.ts';
+import { cheapestTrie } from './trie-batches.ts';
+import { batchRules, totalOf, Walk } from './trie-walk.ts';
 
 export interface ContinuationRequest {
   /** What comes before; at least one token. */
@@ -62,9 +63,10 @@ export async function scoreContinuations(
     return new Pending(i, [...context, ...continuation.slice(0, -1)], context.length, continuation);
   });
   const inputs = pending.map(({ input }) => input);
-  const roots = prefixTrie(inputs, options.reusePrefixes ?? true);
+  const rules = batchRules(model, options);
+  const roots = (options.reusePrefixes ?? true) ? cheapestTrie(inputs, rules) : prefixTrie(inputs, null);
   const total = totalOf(roots);
-  const walk = new Walk(model, pending, options);
+  const walk = new Walk(model, pending, rules, options);
   try {
     walk.push(
       roots.map((node) => ({ node, row: 0 })),

@@ -18,7 +18,7 @@
  * or, without the parallel residual, `stream += attention(ln1(stream))` and then `stream += mlp(ln2(stream))`.
  * Rotary embeddings: Su et al. 2021, on the first `rotary_pct` of each head.
  */
-import type { DType } from '../core/index.ts';
+import { type DType, KraitError } from '../core/index.ts';
 import { LayerNorm, type Linear } from '../nn/index.ts';
 import {
   add,
@@ -152,6 +152,7 @@ const normOf = (weights: Weights, path: string, { layerNormEps }: GptNeoXConfig)
 /** A GPT-NeoX language model. It owns its weights. */
 export class GptNeoXModel extends CausalModel<GptNeoXConfig> {
   readonly memoryLength: number;
+  readonly takesPieces = false;
   readonly blocks: readonly GptNeoXBlock[];
   readonly finalNorm: LayerNorm;
 
@@ -183,6 +184,7 @@ export class GptNeoXModel extends CausalModel<GptNeoXConfig> {
 
   forward(ids: Tensor, options: ForwardOptions = {}): { hidden: Tensor; state: ModelState | null } {
     const { state = null, wantState = false, flags = null } = options;
+    if (options.pieces) throw new KraitError('gpt_neox takes no pieces; give rows of one length, padded and flagged');
     if (state) checkLayers(state, this.layerCount, 'keys');
     const { hidden, layers } = this.device.scope(() => {
       const [b, l] = ids.shape;

@@ -101,11 +101,11 @@ class MambaBlock {
    * has to add to the stream; the norm adds it in passing.
    */
   run({ stream, pending, state }: BlockInput, activations: DType, options: ForwardOptions): Tensor[] {
-    const { flags, wantState, observe, random } = options;
+    const { flags, wantState, pieces, observe, random } = options;
     const { intermediateSize: e, timeStepRank: r, stateSize: n, mixerRmsEps } = this.config;
     const normed = this.norm.forward(pending ?? stream, { residual: pending && stream, dtype: activations }); // [b, l, d]
     const [x, z] = split(this.inProj.forward(normed.y), [e, e]);
-    const conv = this.conv.forward(x, { state: state?.conv, flags, wantState, activation: true });
+    const conv = this.conv.forward(x, { state: state?.conv, flags, wantState, pieces, activation: true });
     const u = conv.y; // [b, l, e]
     // Step and selection stay in the type of the recurrence: a step rounded to a half type forgets at the wrong rate.
     const projected = this.xProj.forward(u, { dtype: this.aLog.dtype }); // [b, l, r + 2n]
@@ -115,7 +115,7 @@ class MambaBlock {
     const dt = this.dtProj.forward(dtLow, { useBias: false }); // [b, l, e]; the bias is added inside softplus
     const inputs = { u, dt, A: this.rates(), B, C, D: this.skip, z, dtBias: this.dtProj.bias };
     observe?.({ layer: this.layer, steps: softplus(add(dt, inputs.dtBias!)), rates: inputs.A });
-    const scan = selectiveScan(inputs, { state: state?.scan, flags, wantState });
+    const scan = selectiveScan(inputs, { state: state?.scan, flags, wantState, pieces });
     const y = this.outProj.forward(scan.y); // [b, l, d]
     if (options.isLean) {
       if (normed.sum.dtype === 'f32')
@@ -137,6 +137,7 @@ class MambaBlock {
 /** A Mamba or Falcon-Mamba language model. It owns its weights. */
 export class MambaModel extends CausalModel<MambaConfig> {
   readonly memoryLength = null;
+  readonly takesPieces = true;
   readonly blocks: readonly MambaBlock[];
   readonly finalNorm: RMSNorm;
 

@@ -3,7 +3,7 @@
  */
 import type { DType, RandomSource } from '../core/index.ts';
 import type { AdaptableLayer } from '../nn/index.ts';
-import type { Device, HeadLossOptions, Tensor } from '../tensor/index.ts';
+import type { Device, HeadLossOptions, Piece, Tensor } from '../tensor/index.ts';
 
 /**
  * What a model remembers between calls: for each layer its named tensors, batch first. Constant in length where the
@@ -30,6 +30,11 @@ export interface LayerDecay {
 export interface ForwardOptions {
   /** i32 [b, l]: bit 0 starts a new document at the position, bit 1 marks padding (backend/kernels.ts). */
   flags?: Tensor | null;
+  /**
+   * Sequences of different lengths without padding: ids and flags are [1, n], all positions one after the other, a state
+   * has a row a sequence. Without gradients, and only where the model `takesPieces`.
+   */
+  pieces?: readonly Piece[] | null;
   /** State before the first position; a fresh start if absent. Not consumed. */
   state?: ModelState | null;
   /** Whether to return the state after the last position; the caller disposes of it. */
@@ -60,6 +65,8 @@ export interface CausalLM {
    * where the state has a constant size: it remembers without an end.
    */
   readonly memoryLength: number | null;
+  /** Whether it reads sequences of different lengths without padding (`ForwardOptions.pieces`). */
+  readonly takesPieces: boolean;
   /** Module path of the output head, even where it is tied: `lm_head`. */
   readonly headPath: string;
   /** Every parameter under its checkpoint name (a tied head is listed once, as the embedding). */

@@ -30,25 +30,28 @@ it('a trie spells its sequences, whatever they share', () => {
       const shared = randomIds(40 * (i % 3), vocabulary, seed);
       return [...shared, ...randomIds(1 + length, vocabulary, seed + 50 * i)];
     });
-    const trie = prefixTrie(sequences);
+    const trie = prefixTrie(sequences, 32);
     assert.deepEqual(spelled(trie, sequences.length), sequences);
-    assert.deepEqual(spelled(prefixTrie(sequences, false), sequences.length), sequences);
-    assert.equal(tokensOf(trie) < tokensOf(prefixTrie(sequences, false)), true, 'nothing is shared');
+    assert.deepEqual(spelled(prefixTrie(sequences, null), sequences.length), sequences);
+    assert.equal(tokensOf(trie) < tokensOf(prefixTrie(sequences, null)), true, 'nothing is shared');
   }
 });
 
 it('what many share stands once, what few share for a token or two is left to each', () => {
   const shots = randomIds(100, 50, 1);
   const question = (id: number) => [...shots, 60 + id, ...randomIds(40, 50, 2 + id)];
-  const trie = prefixTrie([question(0), question(1), question(0), [...question(1), 7], shots]);
+  const trie = prefixTrie([question(0), question(1), question(0), [...question(1), 7], shots], 32);
   assert.equal(trie.length, 1);
   assert.deepEqual([...trie[0].tokens], [...shots]);
   assert.deepEqual([...trie[0].sequences].sort(), [0, 1, 2, 3, 4]);
   assert.deepEqual(trie[0].children.map(({ tokens }) => tokens.length).sort(), [41, 41]);
-  const few = prefixTrie([
-    [1, 2, 3],
-    [1, 2, 4],
-  ]);
+  const few = prefixTrie(
+    [
+      [1, 2, 3],
+      [1, 2, 4],
+    ],
+    32,
+  );
   assert.deepEqual(few.map(({ tokens }) => [...tokens]).sort(), [
     [1, 2, 3],
     [1, 2, 4],
@@ -57,6 +60,6 @@ it('what many share stands once, what few share for a token or two is left to ea
 
 it('thousands of sequences, each the beginning of the next, do not exhaust the stack', () => {
   const sequences = Array.from({ length: 3000 }, (_, i) => new Array<number>(i + 1).fill(1));
-  assert.equal(tokensOf(prefixTrie(sequences)) < 500_000, true, 'the chain is not shared');
-  assert.deepEqual(prefixTrie([]), []);
+  assert.equal(tokensOf(prefixTrie(sequences, 32)) < 500_000, true, 'the chain is not shared');
+  assert.deepEqual(prefixTrie([], 32), []);
 });

@@ -3,9 +3,6 @@
  * stands for as many tokens as are shared by the same sequences.
  */
 
-/** Tokens that a node has to save; for fewer, each branch reads them for itself, in fuller batches. */
-const LEAST_SAVED = 32;
-
 export interface TrieNode {
   /** What stands between the parent's last token and this node's. */
   readonly tokens: readonly number[];
@@ -53,11 +50,12 @@ function branchesAt(sequences: readonly (readonly number[])[], members: readonly
 
 /**
  * The trie of sequences, none of them empty. Each sequence is the tokens along a path from a root; equal ones share
- * their whole path. Without `isShared`, every sequence is a root of its own.
+ * their whole path. What saves fewer than `leastSaved` tokens is not shared: each branch reads it for itself. Null for
+ * every sequence a root of its own.
  */
-export function prefixTrie(sequences: readonly (readonly number[])[], isShared = true): TrieNode[] {
+export function prefixTrie(sequences: readonly (readonly number[])[], leastSaved: number | null): TrieNode[] {
   const roots: TrieNode[] = [];
-  if (!isShared) {
+  if (leastSaved === null) {
     return sequences.map((tokens, i) => ({ tokens, start: 0, sequences: [i], children: [] }));
   }
   const sorted = sequences.map((_, i) => i).sort((a, b) => compare(sequences[a], sequences[b]));
@@ -70,7 +68,7 @@ export function prefixTrie(sequences: readonly (readonly number[])[], isShared =
     const end = sharedLength(first, sequences[members.at(-1)!], run.shared); // sorted: shared by all
     const branches = branchesAt(sequences, members, end);
     const isLeaf = sequences[members.at(-1)!].length === end;
-    if (isLeaf || (branches.length - 1) * (end - start) >= LEAST_SAVED) {
+    if (isLeaf || (branches.length - 1) * (end - start) >= leastSaved) {
       const children: TrieNode[] = [];
       siblings.push({ tokens: first.slice(start, end), start, sequences: members, children });
       const going = first.length === end ? branches.slice(1) : branches;

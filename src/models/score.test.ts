@@ -134,6 +134,38 @@ for (const name of ['falcon_mamba-a', 'gpt_neox-b']) {
       assert.equal(device.memory().blocks, blocks);
     });
 
+    it('of many short continuations are those of each alone, and what two of them begin with is read once', async () => {
+      // As PIQA asks: a question, two answers that begin alike; lengths all differ, so that nothing is padded by chance.
+      const requests = Array.from({ length: 24 }, (_, i) => {
+        const question = [1, 2, ...randomIds(3 + i, model.vocabSize, 70 + i)];
+        const common = randomIds(6 + (i % 5), model.vocabSize, 100 + i);
+        const answer = (k: number) => [
+          ...common,
+          k,
+          ...randomIds((7 * i + 3 * k) % 11, model.vocabSize, 130 + 2 * i + k),
+        ];
+        return [0, 1].map((k) => ({ context: question, continuation: answer(k) }));
+      }).flat();
+      const blocks = device.memory().blocks;
+      const { scores, computedTokens } = await M.scoreContinuations(model, requests);
+      const alone = await M.scoreContinuations(model, requests, { reusePrefixes: false, batchSize: 1 });
+      assert.ok(computedTokens < 0.75 * alone.computedTokens, `${computedTokens} of ${alone.computedTokens}`);
+      scores.forEach((score, i) => {
+        score.logprobs.forEach((x, t) => void near(x, alone.scores[i].logprobs[t], `request ${i}, token ${t}`));
+        assert.equal(score.isGreedy, alone.scores[i].isGreedy);
+      });
+      // Stopped between two batches of a level, it keeps no state.
+      const control = new AbortController();
+      let batches = 0;
+      const onProgress = () => {
+        batches++;
+        if (batches === 2) control.abort(new Error('enough'));
+      };
+      const options = { onProgress, signal: control.signal, batchSize: 4 };
+      await assert.rejects(M.scoreContinuations(model, requests, options), /enough/);
+      assert.equal(device.memory().blocks, blocks);
+    });
+
     it('of continuations end by a signal, and keep nothing', async () => {
       const shots = randomIds(50, model.vocabSize, 3);
       const requests = [0, 1, 2, 3, 4, 5].map((i) => ({ context: [...shots, i, i], continuation: [i] }));

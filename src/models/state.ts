@@ -1,7 +1,7 @@
 /** A model's state as a value: rows picked and repeated, taken to the host, kept in a file, brought back. */
 import { CheckpointError, type DType, encode, formatShape, KraitError, type Shape } from '../core/index.ts';
 import { type FileSystem, openSafetensors, storedName, writeSafetensors } from '../io/index.ts';
-import { contiguous, type Device, embedding, narrow, reshape, type Tensor } from '../tensor/index.ts';
+import { concat, contiguous, type Device, embedding, narrow, reshape, type Tensor } from '../tensor/index.ts';
 import type { ModelState } from './model.ts';
 
 /** A state around its tensors. */
@@ -37,6 +37,23 @@ export function selectRows(state: ModelState, rows: readonly number[]): ModelSta
         return reshape(embedding(reshape(t, [b, t.size / b]), ids), [rows.length, ...rest]);
       });
     }),
+  );
+  return stateOf(layers);
+}
+
+/** The sequences of several states in one, in their order. A new state; the old ones stay. */
+export function joinRows(states: readonly ModelState[]): ModelState {
+  const { device } = Object.values(states[0].layers[0])[0];
+  const join = (layer: number, name: string) => {
+    const parts = states.map((state) => state.layers[layer][name]);
+    const [some] = parts;
+    const rows = parts.reduce((sum, part) => sum + part.shape[0], 0);
+    return some.size === 0 ? device.empty([rows, ...some.shape.slice(1)], some.dtype) : concat(parts, 0);
+  };
+  const layers = device.noGrad(() =>
+    device.scope(() =>
+      states[0].layers.map((layer, i) => Object.fromEntries(Object.keys(layer).map((name) => [name, join(i, name)]))),
+    ),
   );
   return stateOf(layers);
 }

@@ -1,78 +1,76 @@
-/** Scoring over a trie of sequences: depth first, a batch of nodes at a time, each from the state its parent left. */
-import { reshape } from '../tensor/index.ts';
+/** Scoring over a trie of sequences: level by level, a batch of nodes at a time, each from the state its parent left. */
+import { type Piece, reshape, type Tensor } from '../tensor/index.ts';
 import type { ContinuationOptions, ContinuationScore } from './continuations.ts';
 import type { CausalLM, ModelState } from './model.ts';
 import type { Pending } from './pending-score.ts';
-import { chunkFor, MOST_POSITIONS } from './prefill.ts';
+import { chunkFor } from './prefill.ts';
 import type { TrieNode } from './prefix-trie.ts';
 import { FLAG_PAD } from './sequence-flags.ts';
-import { selectRows } from './state.ts';
+import { batchOf, joinRows, selectRows } from './state.ts';
 import { type ScoredRow, scoreTargets } from './target-scores.ts';
+import { type Batch, type BatchRules, batchesOf, type Entry, levelsOf } from './trie-batches.ts';
 
 const MOST_ROWS = 256;
-/** Bytes of a batch's states, where the size of a batch is ours to choose. */
-const STATE_BYTES = 512 * 2 ** 20;
-/** What a batch costs besides its positions, in positions: weights that are read, launches. */
-const BATCH_COST = 48;
+/** Bytes of the states of a level, or of a batch, where their sizes are ours to choose. */
+const STATE_BYTES = 256 * 2 ** 20;
 
-/** Nodes whose parents' states are rows of one state, which the last user disposes of. */
-interface Batch {
-  readonly nodes: readonly TrieNode[];
-  readonly rows: readonly number[];
+/** Batches that are computed before any of their children is. */
+interface Level {
+  /** Batches that are still to be computed. */
+  open: number;
+  /** What those that were leave: a state with a row for each node with children. */
+  readonly parts: { readonly state: ModelState; readonly children: readonly Entry[] }[];
+}
+
+/** A batch whose nodes' parents' states are rows of one state, which the last user disposes of. */
+interface Step {
+  readonly batch: Batch;
   readonly parents: { readonly state: ModelState; users: number } | null;
+  readonly level: Level;
 }
 
 /** One user of the parents' state less. */
-function release(parents: Batch['parents']): void {
+function release(parents: Step['parents']): void {
   if (parents && --parents.users === 0) parents.state.dispose();
 }
 
-interface Entry {
-  readonly node: TrieNode;
-  readonly row: number;
+/** Some positions of a batch as a model reads them: a block of padded rows, or several one after the other. */
+interface Reading {
+  readonly ids: Tensor;
+  readonly flags: Tensor | null;
+  readonly pieces: readonly Piece[] | null;
+  /** Node by node the row of its first position among all, and how many of its tokens are read. */
+  readonly rows: readonly { readonly node: TrieNode; readonly first: number; readonly tokens: number }[];
 }
 
-/**
- * Nodes and the rows of their parents, sorted by length and cut into batches: where `isFixed`, of as many as may be; else
- * so that all batches together compute the least, padding and their own costs included.
- */
-function batchesOf(nodes: readonly Entry[], most: (length: number) => number, isFixed: boolean): Entry[][] {
-  const sorted = [...nodes].sort((a, b) => a.node.tokens.length - b.node.tokens.length);
-  if (isFixed) {
-    const size = most(0);
-    return Array.from({ length: Math.ceil(sorted.length / size) }, (_, i) => sorted.slice(i * size, (i + 1) * size));
-  }
-  // The least cost of the first j nodes, and where their last batch begins.
-  const least = new Float64Array(sorted.length + 1);
-  const begins = new Int32Array(sorted.length + 1);
-  for (let j = 1; j <= sorted.length; j++) {
-    const { start, tokens } = sorted[j - 1].node;
-    const rows = j > 1 ? Math.min(most(start + tokens.length), Math.floor(MOST_POSITIONS / tokens.length)) : 1;
-    least[j] = Number.POSITIVE_INFINITY;
-    for (let i = j - 1; i >= Math.max(0, j - Math.max(1, rows)); i--) {
-      const cost = least[i] + BATCH_COST + (j - i) * tokens.length;
-      if (cost < least[j]) [least[j], begins[j]] = [cost, i];
+/** Tokens of a batch from `at` of each node, `count` at most. */
+function readingOf(model: CausalLM, batch: Batch, at: number, count: number): Reading {
+  const rows: Reading['rows'][number][] = [];
+  const pieces: Piece[] = [];
+  let total = 0;
+  for (const piece of batch) {
+    const length = Math.min(count, piece.at(-1)!.node.tokens.length - at);
+    for (const { node } of piece) {
+      rows.push({ node, first: total, tokens: Math.max(0, Math.min(length, node.tokens.length - at)) });
+      total += length;
     }
+    pieces.push({ rows: piece.length, length });
   }
-  const batches: Entry[][] = [];
-  for (let j = sorted.length; j > 0; j = begins[j]) batches.push(sorted.slice(begins[j], j));
-  return batches.reverse();
-}
-
-/** Ids and flags of one piece of the nodes' tokens, padded on the right. */
-function pieceOf(model: CausalLM, nodes: readonly TrieNode[], at: number, count: number) {
-  const ids = new Int32Array(nodes.length * count);
-  const flags = new Int32Array(nodes.length * count).fill(FLAG_PAD);
-  nodes.forEach(({ tokens }, i) => {
-    const own = Math.max(0, Math.min(count, tokens.length - at));
-    for (let t = 0; t < own; t++) ids[i * count + t] = tokens[at + t];
-    flags.fill(0, i * count, i * count + own);
-  });
-  const shape = [nodes.length, count];
+  const ids = new Int32Array(total);
+  const flags = new Int32Array(total).fill(FLAG_PAD);
+  for (const { node, first, tokens } of rows) {
+    for (let t = 0; t < tokens; t++) ids[first + t] = node.tokens[at + t];
+    flags.fill(0, first, first + tokens);
+  }
+  const [{ rows: b, length: l }] = pieces;
+  const isOne = pieces.length === 1;
+  const shape = isOne ? [b, l] : [1, total];
   const { device } = model;
   return {
     ids: device.from(ids, shape, 'i32'),
     flags: flags.includes(FLAG_PAD) ? device.from(flags, shape, 'i32') : null,
+    pieces: isOne ? null : pieces,
+    rows,
   };
 }
 
@@ -104,53 +102,114 @@ function mostRows(model: CausalLM): (length: number) => number {
   };
 }
 
-/** Walks the trie depth first, a batch of nodes at a time. */
+/** How many sequences of a model are computed together. */
+export const batchRules = (
+  model: CausalLM,
+  { batchSize = 'auto', chunk = null }: Pick<ContinuationOptions, 'batchSize'> & { chunk?: number | null },
+): BatchRules => ({
+  isFixed: batchSize !== 'auto',
+  most: batchSize === 'auto' ? mostRows(model) : () => batchSize,
+  takesPieces: model.takesPieces,
+  chunk,
+});
+
+/** Sizes of a state but for its number of sequences: states of the same can be joined. */
+const sizesOf = ({ layers }: ModelState): string =>
+  JSON.stringify(Object.values(layers[0]).map((t) => t.shape.slice(1)));
+
+/** Rows of a state in its place. */
+function keepRows(state: ModelState, rows: readonly number[]): ModelState {
+  if (rows.length === batchOf(state)) return state;
+  const kept = selectRows(state, rows);
+  state.dispose();
+  return kept;
+}
+
+/** States joined in their place. */
+function merge(states: readonly ModelState[]): ModelState {
+  if (states.length === 1) return states[0];
+  const joined = joinRows(states);
+  for (const state of states) state.dispose();
+  return joined;
+}
+
+/** Walks the trie a level at a time, and a level a batch of nodes at a time. */
 export class Walk {
   computedTokens = 0;
 
-  private readonly stack: Batch[] = [];
-  private readonly isFixed: boolean;
-  private readonly most: (length: number) => number;
+  private readonly stack: Step[] = [];
+  /** Levels of which a batch is computed and another is not. */
+  private readonly begun = new Set<Level>();
 
   constructor(
     private readonly model: CausalLM,
     private readonly pending: readonly Pending[],
+    private readonly rules: BatchRules,
     private readonly options: ContinuationOptions,
-  ) {
-    const { batchSize = 'auto' } = options;
-    this.isFixed = batchSize !== 'auto';
-    this.most = batchSize === 'auto' ? mostRows(model) : () => batchSize;
-  }
+  ) {}
 
   /** Adds nodes that go on from rows of a state, which the walk then owns; the shortest are taken first. */
   push(nodes: readonly Entry[], state: ModelState | null): void {
-    const batches = batchesOf(nodes, this.most, this.isFixed);
-    const parents = state && { state, users: batches.length };
-    for (const batch of batches.reverse()) {
-      this.stack.push({ nodes: batch.map(({ node }) => node), rows: batch.map(({ row }) => row), parents });
+    const levels = levelsOf(nodes, this.rules).map((level) => batchesOf(level, this.rules));
+    const parents = state && { state, users: levels.flat().length };
+    for (const batches of levels.reverse()) {
+      const level = { open: batches.length, parts: [] };
+      for (const batch of batches.reverse()) this.stack.push({ batch, parents, level });
     }
   }
 
   /** Computes the next batch: the requests that it completed, or null at the end. */
   async step(): Promise<[request: number, score: ContinuationScore][] | null> {
     this.options.signal?.throwIfAborted();
-    const batch = this.stack.pop();
-    if (!batch) return null;
-    const children = batch.nodes.flatMap(({ children: own }, row) => own.map((node) => ({ node, row })));
-    const { done, state } = await this.run(batch, children.length > 0);
-    if (state) this.push(children, state);
+    const next = this.stack.pop();
+    if (!next) return null;
+    const { batch, level } = next;
+    const entries = batch.flat();
+    this.begun.add(level);
+    const going = entries.flatMap(({ node: { children } }, row) => (children.length ? row : []));
+    const { done, state } = await this.run(next, going.length > 0);
+    if (state) {
+      const children = going.flatMap((from, row) => entries[from].node.children.map((node) => ({ node, row })));
+      level.parts.push({ state: keepRows(state, going), children });
+    }
+    level.open--;
+    if (level.open === 0) this.descend(level);
     return done;
+  }
+
+  /** Goes on with the children of a level that is done, of all its batches together where their states can be joined. */
+  private descend(level: Level): void {
+    this.begun.delete(level);
+    const alike = new Map<string, Level['parts']>();
+    for (const part of level.parts) {
+      const key = sizesOf(part.state);
+      const parts = alike.get(key);
+      if (parts) parts.push(part);
+      else alike.set(key, [part]);
+    }
+    for (const parts of alike.values()) {
+      let before = 0;
+      const children: Entry[] = [];
+      for (const { state, children: own } of parts) {
+        for (const { node, row } of own) children.push({ node, row: before + row });
+        before += batchOf(state);
+      }
+      this.push(children, merge(parts.map(({ state }) => state)));
+    }
   }
 
   dispose(): void {
     for (const { parents } of this.stack.splice(0)) release(parents);
+    for (const { parts } of this.begun) for (const { state } of parts) state.dispose();
+    this.begun.clear();
   }
 
-  /** What is asked at some positions of the nodes, by row of the piece. */
-  private questionsOf(nodes: readonly TrieNode[], at: number, count: number) {
+  /** What is asked at the positions of a reading, which begins at `at` of each node. */
+  private questionsOf(rows: Reading['rows'], at: number) {
     const questions: { row: ScoredRow; askers: Map<number, Pending[]>; position: number }[] = [];
-    nodes.forEach(({ tokens, start, sequences }, i) => {
-      const end = Math.min(at + count, tokens.length);
+    for (const { node, first, tokens } of rows) {
+      const { start, sequences } = node;
+      const end = at + tokens;
       const asking = sequences.map((sequence) => this.pending[sequence]).filter((one) => one.asksBefore(start + end));
       for (let t = asking.length ? at : end; t < end; t++) {
         const askers = new Map<number, Pending[]>();
@@ -161,21 +220,28 @@ export class Walk {
           if (same) same.push(asker);
           else askers.set(target, [asker]);
         }
-        const row = { row: i * count + t - at, targets: [...askers.keys()] };
+        const row = { row: first + t - at, targets: [...askers.keys()] };
         if (askers.size) questions.push({ row, askers, position: start + t });
       }
-    });
+    }
     return questions;
   }
 
   /** Computes one batch. Returns the requests that it completed, and the state after it if `wantState`. */
-  private async run({ nodes, rows, parents }: Batch, wantState: boolean) {
+  private async run({ batch, parents }: Step, wantState: boolean) {
     const { model } = this;
     const { device } = model;
-    const length = Math.max(...nodes.map(({ tokens }) => tokens.length));
-    const chunk = this.options.chunk ?? chunkFor(nodes.length);
+    const entries = batch.flat();
+    const length = Math.max(...entries.map(({ node }) => node.tokens.length));
+    // Several pieces are read at once, of one as much as a device likes.
+    const chunk = batch.length > 1 ? length : (this.rules.chunk ?? chunkFor(entries.length));
     const done: [number, ContinuationScore][] = [];
-    let state = parents && selectRows(parents.state, rows);
+    let state =
+      parents &&
+      selectRows(
+        parents.state,
+        entries.map(({ row }) => row),
+      );
     release(parents);
     try {
       for (let at = 0; at < length; at += chunk) {
@@ -183,15 +249,16 @@ export class Walk {
         const before = state;
         const after = device.noGrad(() =>
           device.scope(() => {
-            const piece = pieceOf(model, nodes, at, count);
+            const { ids, flags, pieces, rows } = readingOf(model, batch, at, count);
             const goesOn = wantState || at + count < length;
-            const result = model.forward(piece.ids, { flags: piece.flags, state: before, wantState: goesOn });
-            return { ...result, hidden: reshape(result.hidden, [nodes.length * count, model.hiddenSize]) };
+            const result = model.forward(ids, { flags, pieces, state: before, wantState: goesOn });
+            const positions = ids.size;
+            return { ...result, rows, hidden: reshape(result.hidden, [positions, model.hiddenSize]) };
           }),
         );
         before?.dispose();
         state = after.state;
-        const questions = this.questionsOf(nodes, at, count);
+        const questions = this.questionsOf(after.rows, at);
         try {
           const scored = await scoreTargets(
             model,
@@ -211,7 +278,7 @@ export class Walk {
         }
         if (questions.length === 0) await device.sync();
       }
-      for (const { tokens } of nodes) this.computedTokens += tokens.length;
+      for (const { node } of entries) this.computedTokens += node.tokens.length;
       const kept = state;
       state = null;
       return { done, state: kept };

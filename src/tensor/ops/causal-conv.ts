@@ -7,6 +7,7 @@ import { DTypeError, type Shape, ShapeError } from '../../core/index.ts';
 import { record } from '../autograd.ts';
 import type { Tensor } from '../tensor.ts';
 import { add, mul, silu } from './elementwise.ts';
+import { checkPieces, forPieces, type Piece, sequencesOf } from './pieces.ts';
 import { concat, narrow, permute, reshape } from './shape.ts';
 
 export interface SequenceOptions {
@@ -16,6 +17,11 @@ export interface SequenceOptions {
   state?: Tensor | null;
   /** Whether to return the state after the last position. */
   wantState?: boolean;
+  /**
+   * Sequences of different lengths, one after the other in b = 1: what is [b, l, d] holds all of their positions, states
+   * have a row a sequence. Without gradients.
+   */
+  pieces?: readonly Piece[] | null;
 }
 
 export interface ConvOptions extends SequenceOptions {
@@ -30,8 +36,8 @@ export const convStateShape = (b: number, d: number, k: number): Shape => [b, k 
 function check(
   x: Tensor,
   weight: Tensor,
-  { bias, flags, state }: ConvOptions,
-): { b: number; l: number; d: number; k: number } {
+  { bias, flags, state, pieces }: ConvOptions,
+): { b: number; l: number; d: number; k: number; sequences: number } {
   if (x.rank !== 3) throw new ShapeError('causalConv', 'x', '[b, l, d]', x.shape);
   const [b, l, d] = x.shape;
   const k = weight.cols;
@@ -39,9 +45,11 @@ function check(
     throw new ShapeError('causalConv', 'weight', `[${d}, k]`, weight.shape);
   if (bias && bias.size !== d) throw new ShapeError('causalConv', 'bias', `[${d}]`, bias.shape);
   checkFlags('causalConv', flags, b, l);
-  if (state && (state.size !== b * (k - 1) * d || state.cols !== d))
-    throw new ShapeError('causalConv', 'state', `[${convStateShape(b, d, k)}]`, state.shape);
-  return { b, l, d, k };
+  if (pieces) checkPieces('causalConv', b * l, pieces, [x, weight, bias ?? null, state ?? null]);
+  const sequences = pieces ? sequencesOf(pieces) : b;
+  if (state && (state.size !== sequences * (k - 1) * d || state.cols !== d))
+    throw new ShapeError('causalConv', 'state', `[${convStateShape(sequences, d, k)}]`, state.shape);
+  return { b, l, d, k, sequences };
 }
 
 /** @throws ShapeError, DTypeError unless flags are i32 [b, l]. */
@@ -57,12 +65,21 @@ export function checkFlags(op: string, flags: Tensor | null | undefined, b: numb
  * @throws ShapeError naming the argument that does not fit.
  */
 export function causalConv(x: Tensor, weight: Tensor, options: ConvOptions = {}): { y: Tensor; state: Tensor | null } {
-  const { b, l, d, k } = check(x, weight, options);
+  const { b, l, d, k, sequences } = check(x, weight, options);
   const { bias = null, flags = null, state: stateIn = null, wantState = false, activation = false } = options;
   const { device } = x;
   const dims = { b, l, d, k, silu: Number(activation) };
   const y = device.empty(x.shape, x.dtype);
-  const stateOut = wantState ? device.empty(convStateShape(b, d, k), x.dtype === 'f64' ? 'f64' : 'f32') : null;
+  const stateType = x.dtype === 'f64' ? 'f64' : 'f32';
+  const stateOut = wantState ? device.empty(convStateShape(sequences, d, k), stateType) : null;
+  if (options.pieces) {
+    forPieces(options.pieces, ({ rows, length, positions, sequences: own }) => {
+      const sequence = { x: positions(x), flags: positions(flags), y: positions(y) };
+      const states = { stateIn: own(stateIn), stateOut: own(stateOut) };
+      device.launch('causal_conv', { ...sequence, weight, bias, ...states }, { ...dims, b: rows, l: length });
+    });
+    return { y, state: stateOut };
+  }
   device.launch('causal_conv', { x, weight, bias, flags, stateIn, y, stateOut }, dims);
   const optional = [bias, flags, stateIn];
   const saved = [x, weight, ...optional.filter((t) => t !== null)];

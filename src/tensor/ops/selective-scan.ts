@@ -8,9 +8,11 @@
  */
 import { ShapeError } from '../../core/index.ts';
 import { record, willRecord } from '../autograd.ts';
+import type { Device } from '../device.ts';
 import type { Tensor } from '../tensor.ts';
 import { checkFlags, type SequenceOptions } from './causal-conv.ts';
 import { add, exp, mul, silu, softplus } from './elementwise.ts';
+import { checkPieces, forPieces, type Piece, sequencesOf } from './pieces.ts';
 import { sum } from './reduce.ts';
 import { concat, narrow, permute, reshape } from './shape.ts';
 
@@ -44,7 +46,7 @@ export interface ScanOptions extends SequenceOptions {
 /** Shape of the scan's state. */
 export const scanStateShape = (b: number, d: number, n: number): number[] => [b, n, d];
 
-function check({ u, dt, A, B, C, D, z, dtBias }: ScanInputs, { flags, state }: ScanOptions) {
+function check({ u, dt, A, B, C, D, z, dtBias }: ScanInputs, { flags, state, pieces }: ScanOptions) {
   if (u.rank !== 3) throw new ShapeError('selectiveScan', 'u', '[b, l, d]', u.shape);
   const [b, l, d] = u.shape;
   const n = A.shape[0];
@@ -60,9 +62,32 @@ function check({ u, dt, A, B, C, D, z, dtBias }: ScanInputs, { flags, state }: S
   expect('D', D, [d]);
   expect('z', z, [b, l, d]);
   expect('dtBias', dtBias, [d]);
-  expect('state', state, scanStateShape(b, d, n));
+  const given = [u, dt, A, B, C, D ?? null, z ?? null, dtBias ?? null, state ?? null];
+  if (pieces) checkPieces('selectiveScan', b * l, pieces, given);
+  const sequences = pieces ? sequencesOf(pieces) : b;
+  expect('state', state, scanStateShape(sequences, d, n));
   checkFlags('selectiveScan', flags, b, l);
-  return { b, l, d, n };
+  return { b, l, d, n, sequences };
+}
+
+/** The forward kernel over all sequences at once, or piece by piece. */
+function launchForward(
+  device: Device,
+  tensors: Readonly<Record<string, Tensor | null>>,
+  dims: Record<string, number>,
+  pieces: readonly Piece[] | null,
+): void {
+  if (!pieces) {
+    device.launch('selective_scan', tensors, dims);
+    return;
+  }
+  const { u, dt, b, c, z, flags, y, stateIn, stateOut, ...rest } = tensors;
+  forPieces(pieces, ({ rows, length, positions, sequences }) => {
+    const inputs = { u: positions(u), dt: positions(dt), b: positions(b), c: positions(c), z: positions(z) };
+    const states = { stateIn: sequences(stateIn), stateOut: sequences(stateOut) };
+    const own = { ...inputs, flags: positions(flags), y: positions(y), ...states };
+    device.launch('selective_scan', { ...rest, ...own }, { ...dims, b: rows, l: length });
+  });
 }
 
 /**
@@ -71,18 +96,18 @@ function check({ u, dt, A, B, C, D, z, dtBias }: ScanInputs, { flags, state }: S
  * @throws ShapeError naming the argument that does not fit.
  */
 export function selectiveScan(inputs: ScanInputs, options: ScanOptions = {}): { y: Tensor; state: Tensor | null } {
-  const { b, l, d, n } = check(inputs, options);
+  const { b, l, d, n, sequences } = check(inputs, options);
   const { u, dt, A, B, C, D = null, z = null, dtBias = null } = inputs;
   const { flags = null, state: stateIn = null, wantState = false } = options;
   const { device } = u;
   const stateType = A.dtype;
   const dims = { b, l, d, n, chunk: CHUNK, softplus: Number(options.softplus ?? true) };
   const y = device.empty(u.shape, u.dtype);
-  const stateOut = wantState ? device.empty(scanStateShape(b, d, n), stateType) : null;
+  const stateOut = wantState ? device.empty(scanStateShape(sequences, d, n), stateType) : null;
   const differentiable = [u, dt, A, B, C, D, z, dtBias, stateIn];
   const checkpoints = willRecord(...differentiable) ? device.empty([b * Math.ceil(l / CHUNK) * n, d], stateType) : null;
   const tensors = { u, dt, a: A, b: B, c: C, d: D, z, dtBias, flags, stateIn, y, stateOut, checkpoints };
-  device.launch('selective_scan', tensors, dims);
+  launchForward(device, tensors, dims, options.pieces ?? null);
   if (!checkpoints) return { y, state: stateOut };
   const optional = [D, z, dtBias, flags];
   const saved = [u, dt, A, B, C, checkpoints, ...optional.filter((t) => t !== null)];
