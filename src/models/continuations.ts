@@ -1,10 +1,11 @@
 /** How probable a model finds continuations of contexts: the words that stand for classes, the answers of a test. */
+import { batchRules } from './batch-rules.ts';
 import { checkIds } from './ids.ts';
 import type { CausalLM } from './model.ts';
 import { Pending } from './pending-score.ts';
 import { prefixTrie } from './prefix-trie.ts';
 import { cheapestTrie } from './trie-batches.ts';
-import { batchRules, totalOf, Walk } from './trie-walk.ts';
+import { totalOf, Walk } from './trie-walk.ts';
 
 export interface ContinuationRequest {
   /** What comes before; at least one token. */

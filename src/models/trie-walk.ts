@@ -1,18 +1,14 @@
 /** Scoring over a trie of sequences: level by level, a batch of nodes at a time, each from the state its parent left. */
-import { type Piece, reshape, type Tensor } from '../tensor/index.ts';
+import { reshape } from '../tensor/index.ts';
 import type { ContinuationOptions, ContinuationScore } from './continuations.ts';
 import type { CausalLM, ModelState } from './model.ts';
 import type { Pending } from './pending-score.ts';
 import { chunkFor } from './prefill.ts';
 import type { TrieNode } from './prefix-trie.ts';
-import { FLAG_PAD } from './sequence-flags.ts';
 import { batchOf, joinRows, selectRows } from './state.ts';
 import { type ScoredRow, scoreTargets } from './target-scores.ts';
 import { type Batch, type BatchRules, batchesOf, type Entry, levelsOf } from './trie-batches.ts';
-
-const MOST_ROWS = 256;
-/** Bytes of the states of a level, or of a batch, where their sizes are ours to choose. */
-const STATE_BYTES = 256 * 2 ** 20;
+import { type Reading, readingOf } from './trie-reading.ts';
 
 /** Batches that are computed before any of their children is. */
 interface Level {
@@ -33,85 +29,6 @@ interface Step {
 function release(parents: Step['parents']): void {
   if (parents && --parents.users === 0) parents.state.dispose();
 }
-
-/** Some positions of a batch as a model reads them: a block of padded rows, or several one after the other. */
-interface Reading {
-  readonly ids: Tensor;
-  readonly flags: Tensor | null;
-  readonly pieces: readonly Piece[] | null;
-  /** Node by node the row of its first position among all, and how many of its tokens are read. */
-  readonly rows: readonly { readonly node: TrieNode; readonly first: number; readonly tokens: number }[];
-}
-
-/** Tokens of a batch from `at` of each node, `count` at most. */
-function readingOf(model: CausalLM, batch: Batch, at: number, count: number): Reading {
-  const rows: Reading['rows'][number][] = [];
-  const pieces: Piece[] = [];
-  let total = 0;
-  for (const piece of batch) {
-    const length = Math.min(count, piece.at(-1)!.node.tokens.length - at);
-    for (const { node } of piece) {
-      rows.push({ node, first: total, tokens: Math.max(0, Math.min(length, node.tokens.length - at)) });
-      total += length;
-    }
-    pieces.push({ rows: piece.length, length });
-  }
-  const ids = new Int32Array(total);
-  const flags = new Int32Array(total).fill(FLAG_PAD);
-  for (const { node, first, tokens } of rows) {
-    for (let t = 0; t < tokens; t++) ids[first + t] = node.tokens[at + t];
-    flags.fill(0, first, first + tokens);
-  }
-  const [{ rows: b, length: l }] = pieces;
-  const isOne = pieces.length === 1;
-  const shape = isOne ? [b, l] : [1, total];
-  const { device } = model;
-  return {
-    ids: device.from(ids, shape, 'i32'),
-    flags: flags.includes(FLAG_PAD) ? device.from(flags, shape, 'i32') : null,
-    pieces: isOne ? null : pieces,
-    rows,
-  };
-}
-
-/** Bytes of a sequence's state: at its start, and what a position adds. */
-function stateSize(model: CausalLM): { fixed: number; perToken: number } {
-  const { device } = model;
-  const bytesAt = (length: number) => {
-    const state = device.noGrad(() =>
-      device.scope(() => {
-        const ids = device.from(new Int32Array(length), [1, length], 'i32');
-        return model.forward(ids, { wantState: true }).state!;
-      }),
-    );
-    const bytes = state.layers.flatMap((layer) => Object.values(layer)).reduce((sum, t) => sum + 4 * t.size, 0);
-    state.dispose();
-    return bytes;
-  };
-  const one = bytesAt(1);
-  const perToken = bytesAt(2) - one;
-  return { fixed: one - perToken, perToken };
-}
-
-/** Most sequences of a length in a batch, so that their states take no more than `STATE_BYTES`. */
-function mostRows(model: CausalLM): (length: number) => number {
-  let size: ReturnType<typeof stateSize> | null = null; // measured once there are two sequences
-  return (length) => {
-    size ??= stateSize(model);
-    return Math.max(1, Math.min(MOST_ROWS, Math.floor(STATE_BYTES / (size.fixed + size.perToken * length))));
-  };
-}
-
-/** How many sequences of a model are computed together. */
-export const batchRules = (
-  model: CausalLM,
-  { batchSize = 'auto', chunk = null }: Pick<ContinuationOptions, 'batchSize'> & { chunk?: number | null },
-): BatchRules => ({
-  isFixed: batchSize !== 'auto',
-  most: batchSize === 'auto' ? mostRows(model) : () => batchSize,
-  takesPieces: model.takesPieces,
-  chunk,
-});
 
 /** Sizes of a state but for its number of sequences: states of the same can be joined. */
 const sizesOf = ({ layers }: ModelState): string =>
