@@ -120,6 +120,7 @@ async function* decodeRounds(model: LanguageModel, { tokens, batch }: WorkSize):
   try {
     for (;;) {
       for (let i = 0; i < tokens * batch; i++) await writing.next();
+      await model.device.sync(); // steps that are queued ahead count here, as those of the round before counted there
       yield null;
     }
   } finally {

@@ -6,6 +6,7 @@ import { testDevices } from '../testing/devices.ts';
 import { files, fixture } from '../testing/fixtures.ts';
 import { randomIds } from '../testing/model-runs.ts';
 import { Decoder } from './decoder.ts';
+import { greedyToken } from './sampling.ts';
 
 const PROMPTS = [5, 2, 9].map((length, i) => randomIds(length, 61, i));
 
@@ -126,6 +127,50 @@ for (const { name, skip, open } of await testDevices()) {
       assert.deepEqual(new Set(calls), new Set(name === 'reference' ? ['launch'] : []));
     });
 
+    it('chooses tokens itself, some steps ahead of the host, as the host would from logits', async () => {
+      const start = device.memory().blocks;
+      const best = (rows: readonly ArrayLike<number>[]) => rows.map(greedyToken);
+      const plain = new Decoder(model, await readState(model, ...PROMPTS));
+      const expected: number[][] = [];
+      let tokens = STEPS[0];
+      for (let i = 0; i < 9; i++) {
+        if (i === 6) {
+          plain.select([0, 2]);
+          tokens = [tokens[0], tokens[2]];
+        }
+        tokens = best(await plain.next(tokens));
+        expected.push(tokens);
+      }
+      plain.dispose();
+      const ahead = new Decoder(model, await readState(model, ...PROMPTS), true);
+      assert.equal(ahead.goesOn, false);
+      const queued = [ahead.choose(STEPS[0])];
+      assert.equal(ahead.goesOn, true);
+      for (let i = 1; i < 6; i++) queued.push(ahead.choose(null));
+      const got = await Promise.all(queued);
+      ahead.select([0, 2]);
+      got.push(await ahead.choose([got[5][0], got[5][2]]));
+      got.push(await ahead.choose(null));
+      got.push(await ahead.choose(got[7])); // tokens of the host's, in the middle of a turn
+      assert.deepEqual(got, expected);
+      void ahead.choose(null); // nobody waits for it
+      ahead.dispose();
+      assert.equal(device.memory().blocks, start);
+    });
+
+    it('says that a logit is NaN, of which sequence', async () => {
+      const own = await loadModel(device, files, fixture('mamba-a'));
+      const decoder = new Decoder(own, await readState(own, ...PROMPTS), true);
+      await decoder.choose(STEPS[0]);
+      const table = own.parameters.get('backbone.embeddings.weight')!;
+      const [, width] = table.shape;
+      table.write(new Float32Array(width).fill(Number.NaN), 7 * width);
+      // Tied to the head or not: the sequence that reads the token has nothing but NaN.
+      await assert.rejects(decoder.choose([1, 7, 2]), /a logit of sequence [01] is NaN; the weights/);
+      decoder.dispose();
+      own.dispose();
+    });
+
     it('steps anew where the state grows', async () => {
       const start = device.memory().blocks;
       const larger = growing(model);
@@ -134,6 +179,12 @@ for (const { name, skip, open } of await testDevices()) {
       for (const tokens of STEPS.slice(0, 4)) for (const row of await decoder.next(tokens)) got.push(Array.from(row));
       decoder.dispose();
       assert.deepEqual(got, (await decoded(model, STEPS.slice(0, 4))).slice(0, got.length));
+      const choosing = new Decoder(larger, await readState(larger, ...PROMPTS), true);
+      for (const [i, tokens] of STEPS.slice(0, 4).entries()) {
+        const chosen = await choosing.choose(tokens);
+        assert.deepEqual([chosen, choosing.goesOn], [got.slice(3 * i, 3 * i + 3).map(greedyToken), false]);
+      }
+      choosing.dispose();
       assert.equal(device.memory().blocks, start);
     });
 

@@ -1,9 +1,11 @@
 /**
  * Decoding, a token of each sequence at a time. The commands of a step are recorded once and queued with one call from
  * then on, because shapes do not change: two states take turns, each written from the other. A model whose state grows
- * is run anew each time, for it would be recorded in vain.
+ * is run anew each time, for it would be recorded in vain. Where the most probable token is wanted, the device chooses it
+ * itself and can be given the next step before anybody has read the choice.
  */
-import { areExchangeable, type Recording, reshape, type Tensor } from '../../tensor/index.ts';
+import { KraitError } from '../../core/index.ts';
+import { areExchangeable, argmax, type Recording, reshape, sum, type Tensor } from '../../tensor/index.ts';
 import type { CausalLM, ModelState } from '../model.ts';
 import { selectRows } from '../state.ts';
 
@@ -13,6 +15,9 @@ type Logits = Float32Array | Float64Array;
 interface Step {
   readonly ids: Tensor;
   readonly logits: Tensor;
+  /** The most probable tokens [b, 1], which take turns with `ids`, and the sums of the logits [b]: NaN where one is. */
+  readonly best: Tensor | null;
+  readonly sums: Tensor | null;
   readonly before: ModelState;
   readonly after: ModelState;
   readonly recording: Recording<unknown>;
@@ -45,29 +50,77 @@ const pairsOf = (before: ModelState, after: ModelState): [Tensor, Tensor][] =>
     Object.keys(layer).map((name): [Tensor, Tensor] => [layer[name], after.layers[i][name]]),
   );
 
+/** @throws KraitError if a logit was NaN */
+async function readChoice(best: Tensor, sums: Tensor): Promise<number[]> {
+  const [tokens, totals] = await Promise.all([best.read(), sums.read()]);
+  const broken = totals.findIndex(Number.isNaN);
+  if (broken < 0) return Array.from(tokens);
+  throw new KraitError(`a logit of sequence ${broken} is NaN; the weights or a value on the way overflowed`);
+}
+
 export class Decoder {
   private step: Step | null = null;
 
-  /** @param state after the sequences so far, one row each; the decoder's own from now on */
+  /**
+   * @param state after the sequences so far, one row each; the decoder's own from now on
+   * @param chooses whether tokens are chosen here (`choose`) or by the caller from logits (`next`)
+   */
   constructor(
     private readonly model: CausalLM,
     private state: ModelState,
+    private readonly chooses = false,
   ) {}
 
   /** Reads one more token of each sequence. Returns their logits, which the caller may change. */
   async next(tokens: readonly number[]): Promise<Logits[]> {
-    const { vocabSize, device } = this.model;
     if (this.model.memoryLength !== null) return this.run(tokens);
-    this.step ??= device.noGrad(() => this.recordStep(tokens.length));
+    const step = this.begin(tokens);
+    this.launch(step);
+    const rows = readRows(step.logits, this.model.vocabSize);
+    this.settle(step);
+    return rows;
+  }
+
+  /** Whether a decoder of this model can choose tokens. */
+  static canChoose = (model: CausalLM): boolean => model.memoryLength === null;
+
+  /** Whether `choose` can go on from what it chose last. */
+  get goesOn(): boolean {
+    return this.step !== null;
+  }
+
+  /**
+   * Reads one more token of each sequence: these, or for null those that it chose last, read by the host or not. Resolves to
+   * the most probable next ones, the first of equals; steps may be queued before earlier ones are resolved.
+   * @throws KraitError if a logit is NaN
+   */
+  choose(tokens: readonly number[] | null): Promise<number[]> {
+    const step = tokens ? this.begin(tokens) : this.step!;
+    this.launch(step);
+    const choice = readChoice((step.isAfter ? step.best : step.ids)!, step.sums!);
+    choice.catch(() => {}); // nobody may ask any more
+    this.settle(step);
+    return choice;
+  }
+
+  /** The step, with its tokens written. */
+  private begin(tokens: readonly number[]): Step {
+    this.step ??= this.model.device.noGrad(() => this.recordStep(tokens.length));
     const { step } = this;
-    step.ids.write(Int32Array.from(tokens));
+    (step.isAfter && step.best ? step.best : step.ids).write(Int32Array.from(tokens));
+    return step;
+  }
+
+  private launch(step: Step): void {
     if (step.isAfter) step.back!.launch();
     else step.recording.launch();
     step.isAfter = !step.isAfter;
     this.state = step.isAfter ? step.after : step.before;
-    const rows = readRows(step.logits, vocabSize);
+  }
+
+  /** Ends a step that cannot be taken again. */
+  private settle(step: Step): void {
     if (step.isAfter && !step.back && !this.canTakeTurns(step)) this.endStep();
-    return rows;
   }
 
   /** A step without a recording. */
@@ -94,10 +147,12 @@ export class Decoder {
       const recording = device.record(() => {
         const { hidden, state } = model.forward(ids, { state: before, wantState: true });
         const logits = model.logits(reshape(hidden, [sequences, model.hiddenSize]));
-        return { logits, layers: state!.layers, after: state! };
+        const best = this.chooses ? reshape(argmax(logits), [sequences, 1]) : null;
+        const sums = this.chooses ? sum(logits, 1) : null;
+        return { logits, best, sums, layers: state!.layers, after: state! };
       });
-      const { logits, after } = recording.result;
-      return { ids, logits, before, after, recording, back: null, isAfter: false };
+      const { logits, best, sums, after } = recording.result;
+      return { ids, logits, best, sums, before, after, recording, back: null, isAfter: false };
     } catch (error) {
       ids.dispose();
       throw error;
@@ -107,6 +162,7 @@ export class Decoder {
   /** Whether the next step can be the same one, from the state after it to the state before. */
   private canTakeTurns(step: Step): boolean {
     const pairs = pairsOf(step.before, step.after);
+    if (step.best) pairs.push([step.ids, step.best]);
     if (!pairs.every(([a, b]) => areExchangeable(a, b))) return false;
     step.back = step.recording.exchanged(pairs);
     return true;
@@ -127,7 +183,7 @@ export class Decoder {
     this.step = null;
     const other = step.isAfter ? step.before : step.after;
     other.dispose();
-    for (const tensor of [step.ids, step.logits]) tensor.dispose();
+    for (const tensor of [step.ids, step.logits, step.best, step.sums]) tensor?.dispose();
     step.recording.close();
   }
 

@@ -64,6 +64,28 @@ for (const name of ['mamba-a', 'gpt_neox-a']) {
       assert.notDeepEqual(await tokensFor(1), await tokensFor(2));
     });
 
+    it('chooses the same tokens on the device as from logits, however its sequences end', async () => {
+      const told = { maxTokens: 12, eosTokens: [] };
+      const [first] = await complete(model, letters, prompts, told);
+      const ends: GenerateOptions[] = [
+        told,
+        { ...told, maxTokens: 1 },
+        { ...told, maxTokens: 2 },
+        { ...told, eosTokens: first.tokens.slice(1, 2) },
+        { ...told, eosTokens: first.tokens.slice(6, 7) },
+        { ...told, stop: [spell(first.tokens.slice(3, 5))] },
+      ];
+      for (const options of ends) {
+        const chosen = await complete(model, letters, prompts, options);
+        const drawn = await complete(model, letters, prompts, { ...options, logprobs: true });
+        assert.deepEqual(
+          chosen.map(({ tokens, text, finish }) => [tokens, text, finish]),
+          drawn.map(({ tokens, text, finish }) => [tokens, text, finish]),
+        );
+      }
+      assert.equal(device.memory().blocks, blocks);
+    });
+
     it('ends sequences of a batch one by one, at an end-of-text id', async () => {
       const free = await complete(model, null, prompts, sampled);
       const eos = free[1].tokens[4];

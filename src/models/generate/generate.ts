@@ -8,7 +8,7 @@ import { checkTokenizer } from '../ids.ts';
 import type { CausalLM, ModelState } from '../model.ts';
 import { prefill } from '../prefill.ts';
 import { Decoder, readLogits } from './decoder.ts';
-import { checkSampling, logProbability, type SamplingOptions, sampleToken } from './sampling.ts';
+import { checkSampling, greedyToken, logProbability, type SamplingOptions, sampleToken } from './sampling.ts';
 import { StopStrings } from './stop-strings.ts';
 
 export interface GenerateOptions extends SamplingOptions {
@@ -77,8 +77,13 @@ class Sequence {
   next(logits: Float32Array | Float64Array, maxTokens: number): GeneratedToken {
     const original = this.options.logprobs ? logits.slice() : null;
     const token = sampleToken(logits, this.options, this.seen ?? [], this.random);
-    const logprob = original ? logProbability(original, token) : undefined;
     this.seen?.add(token);
+    const taken = this.take(token, maxTokens);
+    return original ? { ...taken, logprob: logProbability(original, token) } : taken;
+  }
+
+  /** The next token of this sequence, whoever chose it. */
+  take(token: number, maxTokens: number): GeneratedToken {
     this.count++;
     const isEos = this.eos.has(token);
     const piece = isEos ? '' : (this.decoder?.push(token) ?? '');
@@ -90,7 +95,7 @@ class Sequence {
       text += end.text + (end.isStopped ? '' : this.stops.flush());
       if (end.isStopped) finish = 'stop';
     }
-    return { sequence: this.number, token, text, finish, ...(original ? { logprob } : {}) };
+    return { sequence: this.number, token, text, finish };
   }
 }
 
@@ -147,28 +152,84 @@ export async function* generate(
   const eos = eosOf(tokenizer, options, config);
   if (rows.length === 0 || maxTokens === 0) return;
 
-  let active = rows.map((row, i) => new Sequence(i, row, tokenizer, options, eos));
+  const sequences = rows.map((row, i) => new Sequence(i, row, tokenizer, options, eos));
   const { hidden, state } = await prefill(model, rows, { ...options, onChunk: () => signal?.throwIfAborted() });
-  const decoder = new Decoder(model, state);
+  const isChosen = isGreedy(options) && Decoder.canChoose(model);
+  const decoder = new Decoder(model, state, isChosen);
   try {
-    let logits = await readLogits(model, hidden);
-    for (;;) {
-      signal?.throwIfAborted();
-      const written = active.map((sequence, i) => sequence.next(logits[i], maxTokens));
-      yield* written;
-      signal?.throwIfAborted();
-      const going = written.flatMap(({ finish }, i) => (finish ? [] : [i]));
-      if (going.length === 0) return;
-      if (going.length < active.length) {
-        decoder.select(going);
-        active = going.map((i) => active[i]);
-      }
-      logits = await decoder.next(going.map((i) => written[i].token));
-    }
+    const logits = await readLogits(model, hidden);
+    const write = isChosen ? writeChosen : writeSampled;
+    yield* write(decoder, sequences, logits, maxTokens, signal);
   } finally {
     decoder.dispose();
   }
 }
+
+/** Whether nothing but the most probable token is wanted. */
+const isGreedy = ({ temperature = 0, repetitionPenalty = 1, logprobs = false }: GenerateOptions): boolean =>
+  temperature === 0 && repetitionPenalty === 1 && !logprobs;
+
+type Write = (
+  decoder: Decoder,
+  sequences: readonly Sequence[],
+  first: readonly (Float32Array | Float64Array)[],
+  maxTokens: number,
+  signal: AbortSignal | undefined,
+) => AsyncGenerator<GeneratedToken, void, undefined>;
+
+const goingOf = (written: readonly GeneratedToken[]): number[] =>
+  written.flatMap(({ finish }, i) => (finish ? [] : [i]));
+
+/** Tokens are drawn here, from the logits of every step. */
+const writeSampled: Write = async function* (decoder, sequences, first, maxTokens, signal) {
+  let active = sequences;
+  let logits = first;
+  for (;;) {
+    signal?.throwIfAborted();
+    const written = active.map((sequence, i) => sequence.next(logits[i], maxTokens));
+    yield* written;
+    signal?.throwIfAborted();
+    const going = goingOf(written);
+    if (going.length === 0) return;
+    if (going.length < active.length) {
+      decoder.select(going);
+      active = going.map((i) => active[i]);
+    }
+    logits = await decoder.next(going.map((i) => written[i].token));
+  }
+};
+
+/**
+ * The device chooses the most probable tokens, and while one step runs, the next is queued behind it: the device does not
+ * wait for the host. A sequence that ends early costs a step of which nothing is read.
+ */
+const writeChosen: Write = async function* (decoder, sequences, first, maxTokens, signal) {
+  let active = sequences;
+  let tokens = first.map(greedyToken);
+  // Of the tokens after `tokens`, where they are being chosen already.
+  let coming: Promise<number[]> | null = null;
+  for (let count = 1; ; count++) {
+    signal?.throwIfAborted();
+    const written = active.map((sequence, i) => sequence.take(tokens[i], maxTokens));
+    const going = goingOf(written);
+    const isWhole = going.length === active.length;
+    if (isWhole) coming ??= decoder.choose(tokens);
+    const after = isWhole && decoder.goesOn && count + 2 <= maxTokens ? decoder.choose(null) : null;
+    yield* written;
+    signal?.throwIfAborted();
+    if (going.length === 0) return;
+    if (isWhole) {
+      [tokens, coming] = [await coming!, after];
+      continue;
+    }
+    // What is being chosen was chosen for all: the state is after its step then.
+    const chosen: number[] | null = coming && (await coming);
+    decoder.select(going);
+    active = going.map((i) => active[i]);
+    tokens = chosen ? going.map((i) => chosen[i]) : await decoder.choose(going.map((i) => tokens[i]));
+    coming = null;
+  }
+};
 
 export interface Completion {
   readonly text: string;
