@@ -28,8 +28,10 @@ import {
   concat,
   contiguous,
   type Device,
+  forget,
   gelu,
   mul,
+  type NormResult,
   permute,
   relu,
   reshape,
@@ -127,22 +129,32 @@ class GptNeoXBlock {
     return [this.dense.forward(y), keys, values];
   }
 
-  private feedForward(x: Tensor): Tensor {
-    return this.mlpOut.forward(ACTIVATIONS[this.config.hiddenAct](this.mlpIn.forward(x)));
+  private feedForward(x: Tensor, isLean: boolean): Tensor {
+    const activate = ACTIVATIONS[this.config.hiddenAct];
+    const inner = this.mlpIn.forward(x); // [b, l, intermediate size]
+    const active = activate(inner);
+    const y = this.mlpOut.forward(active);
+    if (isLean) forget(active, [inner], activate);
+    return y;
   }
 
   /** One layer: [stream, pending] and, if wanted, all keys and values. */
-  run(input: BlockInput, dtype: DType, wantState: boolean): Tensor[] {
+  run(input: BlockInput, dtype: DType, { wantState = false, isLean = false }: ForwardOptions): Tensor[] {
     const { stream, pending } = input;
     const normed = this.inputNorm.forward(pending ?? stream, { residual: pending && stream, dtype });
     const [attended, keys, values] = this.attend(normed.y, input);
     const memory = wantState ? [keys, contiguous(values)] : [];
-    if (this.config.useParallelResidual) {
-      const y = this.feedForward(this.postAttentionNorm.forward(normed.sum, { dtype }).y);
-      return [normed.sum, add(attended, y), ...memory];
-    }
-    const again = this.postAttentionNorm.forward(attended, { residual: normed.sum, dtype });
-    return [again.sum, this.feedForward(again.y), ...memory];
+    const forgetNormed = (norm: LayerNorm, { y, sum }: NormResult) => {
+      if (isLean && sum.dtype === 'f32') forget(y, [sum], (before) => norm.forward(before, { dtype }).y);
+    };
+    forgetNormed(this.inputNorm, normed);
+    const { useParallelResidual: isParallel } = this.config;
+    const again = isParallel
+      ? this.postAttentionNorm.forward(normed.sum, { dtype })
+      : this.postAttentionNorm.forward(attended, { residual: normed.sum, dtype });
+    const y = this.feedForward(again.y, isLean);
+    forgetNormed(this.postAttentionNorm, again);
+    return [again.sum, isParallel ? add(attended, y) : y, ...memory];
   }
 }
 
@@ -222,7 +234,7 @@ export class GptNeoXModel extends CausalModel<GptNeoXConfig> {
       const [first, at, ...rest] = inputs.map((t) => (t ? given.shift()! : null));
       const [before, own, seen, oldKeys, oldValues] = rest;
       const from = { stream: first!, positions: at!, pending: before, documents: own, seenDocuments: seen };
-      return block.run({ ...from, keys: oldKeys, values: oldValues }, this.activations, options.wantState ?? false);
+      return block.run({ ...from, keys: oldKeys, values: oldValues }, this.activations, options);
     };
     const present = inputs.filter((t) => t !== null);
     return this.device.scope(() =>

@@ -48,7 +48,7 @@ async function gradientsOf(model: LanguageModel, isLean: boolean) {
 
 for (const { name, skip, open } of await testDevices()) {
   describe(`lean training on ${name}`, { skip }, () => {
-    for (const fixture of ['mamba-a', 'falcon_mamba-a']) {
+    for (const fixture of ['mamba-a', 'falcon_mamba-a', 'gpt_neox-a', 'gpt_neox-b']) {
       it(`gives the gradients of ${fixture} with dropout, documents, padding and a carried state, in less memory`, async () => {
         const device = await open();
         const runs = [];
