@@ -138,7 +138,7 @@ export const scoring: Measurement = {
       const rounds = context.isQuick ? 1 : 2;
       return [
         await againstHarness(context, model, '130M shape', { ...MMLU, limit: 4 }, rounds),
-        await againstHarness(context, model, '130M shape', { ...PIQA, limit: 16 }, rounds),
+        await againstHarness(context, model, '130M shape', { ...PIQA, limit: 64 }, rounds),
       ];
     }),
 };

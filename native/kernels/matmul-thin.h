@@ -13,6 +13,7 @@ namespace {
 
 constexpr int THIN = 8;           // rows or columns that count as few
 constexpr int64_t SUM_COLS = 256;  // columns of the wide operand that one unit sums
+constexpr int64_t SHORT_K = 128, SHORT_ROWS = 64;  // rows so short that a unit of a single thin row takes as many
 
 /** The product turned so that the thin side comes first. */
 struct Thin {
@@ -21,7 +22,7 @@ struct Thin {
   int64_t outT, outW;      // elements of c from one t, one w to the next
   bool biasAlongW;
   int64_t pieces, pieceSteps;  // cuts of k
-  int64_t group, unitsOfW;     // groups of w: at most DOT_ROWS or SUM_COLS of them
+  int64_t group, unitsOfW;     // groups of w: at most DOT_ROWS, SHORT_ROWS or SUM_COLS of them
   bool pairs;                  // both are bf16 and stay it
   bool converts;               // the thin operand goes to f32 rows in shared scratch first
   bool fixes;                  // and, from f32, to whole numbers beside them
@@ -40,6 +41,7 @@ struct Thin {
     outW = flat ? 1 : p.ldc;
     biasAlongW = flat;
     group = wide.across ? (w < 32 * DOT_ROWS ? 4 : DOT_ROWS) : SUM_COLS;
+    if (wide.across && t == 1 && k <= SHORT_K && w >= 16 * SHORT_ROWS) group = SHORT_ROWS;
     unitsOfW = ceilDiv(w, group);
     const int64_t shortest = wide.across ? 4096 : 256;
     // Enough units for many threads, but no piece shorter than is worth the addition of its sums.
@@ -68,6 +70,28 @@ void storeThin(const Product& p, const Thin& x, int64_t item, int64_t t, int64_t
   if (p.beta != 0.0f) value += loadAny(c, at, p.cType) * p.beta;
   if (p.bias) value += loadAny(p.bias, x.biasAlongW ? w : t, p.biasType);
   storeAny(c, at, p.cType, value);
+}
+
+/** storeThin of row t for columns w0 .. w0+count-1, a vector at a time where they lie side by side. */
+template <int T>
+void storeThinRow(const Product& p, const Thin& x, int64_t item, int64_t t, int64_t w0, int64_t count, const float* sums) {
+  char* c = p.c + item * p.strideC;
+  const Floats alpha = splat(p.alpha), beta = splat(p.beta);
+  int64_t j = 0;
+  for (; x.outW == 1 && j + LANES <= count; j += LANES) {
+    const int64_t w = w0 + j, at = t * x.outT + w;
+    Floats factor = alpha;
+    if (p.scale) factor *= x.biasAlongW ? loadAs<Floats>(p.scale + w) : splat(p.scale[t]);
+    Floats value = loadAs<Floats>(sums + j) * factor;
+    if (p.beta != 0.0f) value += loadFloats<T, LANES>(c, at) * beta;
+    if (p.bias) {
+      Floats bias;
+      for (int i = 0; i < LANES; i++) bias[i] = loadAny(p.bias, x.biasAlongW ? w + i : t, p.biasType);
+      value += bias;
+    }
+    storeFloats<T, LANES>(c, at, value);
+  }
+  for (; j < count; j++) storeThin(p, x, item, t, w0 + j, sums[j]);
 }
 
 /** sums[i][j] += thin[i][k] * row k of memory[j], one by one, for the columns and steps that do not fill vectors. */
@@ -218,13 +242,15 @@ void multiplyThin(const Product& p, const Thin& x, int64_t unit, const char* scr
   Operand wide = x.wide;
   wide.data += item * x.strideWide;
   alignas(64) float sums[THIN * SUM_COLS];
-  __builtin_memset(sums, 0, sizeof(float) * size_t(x.t * line));
+  __builtin_memset(sums, 0, sizeof(float) * size_t(x.t == 1 ? x.group : x.t * line));
   sumGroup(x, wide, item, w0, ws, k0, k1, scratch, sums);
   for (int64_t i = 0; i < x.t; i++) {
-    for (int64_t j = 0; j < ws; j++) {
-      const float sum = sums[i * line + j];
-      if (x.pieces > 1) partial[((item * x.pieces + piece) * x.t + i) * x.w + w0 + j] = sum;
-      else storeThin(p, x, item, i, w0 + j, sum);
+    const float* row = sums + i * line;
+    if (x.pieces > 1) {
+      float* to = partial + ((item * x.pieces + piece) * x.t + i) * x.w + w0;
+      for (int64_t j = 0; j < ws; j++) to[j] = row[j];
+    } else {
+      withDType(p.cType, [&](auto dtype) { storeThinRow<decltype(dtype)::value>(p, x, item, i, w0, ws, row); });
     }
   }
 }

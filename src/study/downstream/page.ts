@@ -314,7 +314,7 @@ function metaLines({ study }: Found): string[] {
   const all = study.cells.flatMap(({ spec, result }) => {
     if (spec.kind !== 'meta') return [];
     const loss = result.cost?.validationLoss ?? null;
-    const said = result.failure ?? `${formatNumber(loss)} nats of validation loss after ${result.seconds.toFixed(0)} s`;
+    const said = result.failure ?? `${formatNumber(loss)} nats of validation loss`;
     return [`${spec.model}, seed ${spec.seed}, at rate ${result.rate}: ${said}`];
   });
   if (all.length === 0) return [];
