@@ -5,6 +5,7 @@ import { isLora, isMambaFamily, type Method } from './methods.ts';
 import { divergence, type Share, shareOf } from './quantities.ts';
 import {
   accuracyDifference,
+  groupGains,
   lossDifference,
   resultsOf,
   sharedMethods,
@@ -101,14 +102,17 @@ function chanceFinding(found: Found, label: string, method: Method | null): Find
 /** The tasks in which a variant gains from examples, by name. */
 function taskGainFinding(found: Found, label: string, method: Method | null): Finding | null {
   const result = find(found, label, method, 'f32');
-  const all = result ? taskResults(result, found.study).filter(({ gain }) => gain !== null) : [];
+  const all = result ? groupGains(result, found.study) : [];
   if (all.length === 0) return null;
-  const gaining = all.filter(({ gains }) => gains).map(({ task, gain }) => `${task} ${estimateText(gain)} points`);
+  const gaining = all
+    .filter(({ gains }) => gains)
+    .map(({ tasks, gain }) => `${tasks.join(' with ')} ${estimateText(gain)} points`);
   return {
     question: `${label}, ${method ?? 'untuned'}, f32: tasks that gain from examples`,
     paper: 'not shown',
     here: gaining.length === 0 ? `none of ${all.length}` : `${gaining.length} of ${all.length}: ${gaining.join(', ')}`,
-    reading: 'a task gains where its gain is more than two errors above 0, of questions and seeds together',
+    reading:
+      'a task gains where its gain is more than two errors above 0, of questions and seeds together; tasks that ask the same questions count as one',
   };
 }
 

@@ -5,7 +5,7 @@ import type { StudyCell } from './cells.ts';
 import { findingsOf } from './findings.ts';
 import type { Method } from './methods.ts';
 import { downstreamPage } from './page.ts';
-import { accuracyDifference, resultsOf, taskResults } from './results.ts';
+import { accuracyDifference, groupGains, resultsOf, taskResults } from './results.ts';
 import { PRESETS } from './settings.ts';
 import { bestTrials, type DownstreamStudy } from './study.ts';
 
@@ -111,8 +111,28 @@ describe('results over seeds', () => {
     near(above.byShots.get(5)!.value, 75);
     assert.equal(taskResults(of('mamba', null, 'f32'), study)[0].isAboveChance, false);
     // 24 points of 100 questions, from 51 to 75 %: 6.6 errors of questions; 5 points are less than one.
-    near(above.gain!.value, 24);
-    assert.deepEqual([above.gains, taskResults(of('mamba', null, 'f32'), study)[0].gains], [true, false]);
+    const [steep] = groupGains(of('twin', 'lora-all', 'bf16'), study);
+    near(steep.gain.value, 24);
+    assert.deepEqual([steep.gains, groupGains(of('mamba', null, 'f32'), study)[0].gains], [true, false]);
+  });
+});
+
+describe('tasks that ask the same questions', () => {
+  it('gain together: what a guess wins in one it loses in the other', () => {
+    const study = studyOf(0.2);
+    const tasks = ['a', 'b'].map((name) => ({ name, summary: '', chance: 0.5, asks: 'a' }));
+    // Without examples always the first label, with one always the second.
+    const hits = (isFirst: boolean) => (isFirst ? '1100' : '0011').repeat(10);
+    const point = (task: string, shots: number, isFirst: boolean) => {
+      return { task, shots, value: 0.5, error: 0, questions: 40, hits: hits(isFirst) };
+    };
+    const points = [point('a', 0, true), point('b', 0, false), point('a', 1, false), point('b', 1, true)];
+    const cells = study.cells.slice(0, 1).map(({ spec, result }) => {
+      return { spec, result: { ...result, scores: { ...result.scores!, points } } };
+    });
+    const [variant] = resultsOf({ ...study, tasks, cells });
+    const [group, ...others] = groupGains(variant, { ...study, tasks });
+    assert.deepEqual([group.tasks, group.gain.value, group.gains, others], [['a', 'b'], 0, false, []]);
   });
 });
 

@@ -172,19 +172,32 @@ export interface TaskResult {
   readonly errorsAboveChance: number | null;
   /** Whether these are more than two. */
   readonly isAboveChance: boolean | null;
-  /** Mean of acc_s - acc_0 in points, its error over seeds and questions together; null without few-shot scores. */
-  readonly gain: Estimate | null;
+}
+
+/**
+ * What tasks that ask the same questions gain from examples, in the mean: who guesses without looking at the examples, however,
+ * loses in one what it wins in another.
+ */
+export interface GroupGain {
+  readonly tasks: readonly string[];
+  /** Mean of acc_s - acc_0 in points, its error over seeds and questions together. */
+  readonly gain: Estimate;
   /** Whether the gain is more than two errors above 0; those of the questions alone for one seed. */
   readonly gains: boolean;
 }
 
-/** What one task gains from examples. */
-function taskGain(seeds: readonly (readonly TaskPoint[])[]): Pick<TaskResult, 'gain' | 'gains'> {
-  const gains = seeds.map(meanGain).filter(Number.isFinite);
-  if (gains.length === 0) return { gain: null, gains: false };
-  const ofQuestions = questionErrors(seeds).gain;
-  const gain = withError(estimateOf(gains), ofQuestions);
-  return { gain, gains: gain.value > 2 * (gain.error ?? ofQuestions) };
+/** Of each group of tasks that has few-shot scores. */
+export function groupGains({ bySeed }: Variant, study: DownstreamStudy): GroupGain[] {
+  const groups = [...new Set(study.tasks.map(({ asks }) => asks))];
+  return groups.flatMap((group) => {
+    const tasks = study.tasks.filter(({ asks }) => asks === group).map(({ name }) => name);
+    const seeds = [...bySeed.values()].map((points) => points.filter(({ task }) => tasks.includes(task)));
+    const gains = seeds.map(meanGain).filter(Number.isFinite);
+    if (gains.length === 0) return [];
+    const ofQuestions = questionErrors(seeds, asking(study)).gain;
+    const gain = withError(estimateOf(gains), ofQuestions);
+    return [{ tasks, gain, gains: gain.value > 2 * (gain.error ?? ofQuestions) }];
+  });
 }
 
 export function taskResults({ bySeed }: Variant, { tasks, settings }: DownstreamStudy): TaskResult[] {
@@ -200,7 +213,7 @@ export function taskResults({ bySeed }: Variant, { tasks, settings }: Downstream
       }),
     );
     const mean = estimateOf(own.map(meanAccuracy));
-    const common = { task, chance, byShots, mean, ...taskGain(own) };
+    const common = { task, chance, byShots, mean };
     if (chance === null) return { ...common, errorsAboveChance: null, isAboveChance: null };
     // The same questions are asked with every seed and number of examples: they count once.
     const ofQuestions = 100 * Math.sqrt((chance * (1 - chance)) / (own.flat()[0]?.questions ?? 1));
