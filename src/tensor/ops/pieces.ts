@@ -6,6 +6,7 @@
 import { KraitError, ShapeError } from '../../core/index.ts';
 import { willRecord } from '../autograd.ts';
 import type { Tensor } from '../tensor.ts';
+import { narrow } from './shape.ts';
 
 /** So many sequences of so many positions, one after the other. */
 export interface Piece {
@@ -21,6 +22,7 @@ export interface PieceView extends Piece {
   sequences<T extends Tensor | null>(t: T): T;
 }
 
+/** How many sequences the pieces hold. */
 export const sequencesOf = (pieces: readonly Piece[]): number => pieces.reduce((sum, { rows }) => sum + rows, 0);
 
 /** @throws ShapeError unless the pieces take all positions; KraitError while gradients are recorded */
@@ -52,8 +54,7 @@ export function forPieces(pieces: readonly Piece[], work: (view: PieceView) => v
       },
       sequences: (t) => {
         if (t === null) return t;
-        const [all, ...rest] = t.shape;
-        return kept(t.alias([rows, ...rest], t.offset + first * (t.size / all), t.ld)) as typeof t;
+        return kept(narrow(t, 0, first, rows)) as typeof t;
       },
     });
     for (const view of views) view.dispose();
