@@ -204,7 +204,12 @@ export function defineEvalRun(command: Command): Command {
     .option('--num-fewshot <list>', 'examples in front of a question, such as 0,1,5', shotList, [0])
     .option('--limit <n>', 'questions of each task: a number, or below 1 a share', number(0, undefined, { open: true }))
     .option('--seed <n>', 'seed that examples are drawn by', integer(0), FEW_SHOT_SEED)
-    .option('--batch-size <n|auto>', 'sequences in a batch', batchSize, 'auto')
+    .option(
+      '--batch-size <n|auto>',
+      'sequences in a batch, padded to one length; auto pads none where the model can',
+      batchSize,
+      'auto',
+    )
     .option(
       '--max-length <n>',
       'tokens of an input, cut on the left; what the model was made for, else 2048',

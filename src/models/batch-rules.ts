@@ -4,7 +4,10 @@ import type { CausalLM } from './model.ts';
 import type { BatchRules } from './trie-batches.ts';
 
 const MOST_ROWS = 256;
-/** Bytes of the states of a level, or of a batch, where their sizes are ours to choose. */
+/**
+ * Bytes of the states of a level, or of a batch, where their sizes are ours to choose. For a moment there are three times as
+ * many: of the parents, of the level's batches, and of these joined.
+ */
 const STATE_BYTES = 256 * 2 ** 20;
 
 /** Bytes of a sequence's state: at its start, and what a position adds. */

@@ -23,7 +23,10 @@ export interface ContinuationScore {
 }
 
 export interface ContinuationOptions {
-  /** Most sequences in a batch; `auto`, unless given, goes by lengths and by the size of the model's state. */
+  /**
+   * Most sequences in a batch, which are padded to one length then; `auto`, unless given, goes by lengths and by the size of the
+   * model's state, and pads nothing where the model can read without (`takesPieces`).
+   */
   batchSize?: number | 'auto';
   /** Positions of a sequence that are computed at once. */
   chunk?: number;
@@ -45,8 +48,8 @@ export interface ContinuationScores {
 
 /**
  * Log-probability of each continuation after its context. What several requests begin with (the examples of a few-shot
- * prompt, a question with several answers) is read once, and the state after it is where each of them goes on; the rest
- * runs in padded batches of like length.
+ * prompt, a question with several answers, what two answers begin with) is read once, where that costs less, and the state
+ * after it is where each of them goes on.
  * @throws UsageError for an empty context or continuation, or an id that is not of the vocabulary; the signal's reason
  */
 export async function scoreContinuations(

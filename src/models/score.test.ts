@@ -3,10 +3,20 @@ import { after, before, describe, it } from 'node:test';
 import { createReferenceBackend } from '../backend/reference/index.ts';
 import { Device } from '../tensor/index.ts';
 import * as M from './index.ts';
+import { testDevices } from './testing/devices.ts';
 import { files, fixture } from './testing/fixtures.ts';
 import { randomIds, run } from './testing/model-runs.ts';
 
 const near = (a: number, b: number, what = '') => assert.ok(Math.abs(a - b) < 1e-4, `${what}: ${a} against ${b}`);
+
+/** As PIQA asks: a question, two answers that begin alike; lengths all differ, so that nothing is padded by chance. */
+const questions = (count: number, vocabSize: number): M.ContinuationRequest[] =>
+  Array.from({ length: count }, (_, i) => {
+    const context = [1, 2, ...randomIds(3 + i, vocabSize, 70 + i)];
+    const common = randomIds(6 + (i % 5), vocabSize, 100 + i);
+    const rest = (k: number) => randomIds((7 * i + 3 * k) % 11, vocabSize, 130 + 2 * i + k);
+    return [0, 1].map((k) => ({ context, continuation: [...common, k, ...rest(k)] }));
+  }).flat();
 
 for (const name of ['falcon_mamba-a', 'gpt_neox-b']) {
   describe(`scores of ${name}`, () => {
@@ -135,17 +145,7 @@ for (const name of ['falcon_mamba-a', 'gpt_neox-b']) {
     });
 
     it('of many short continuations are those of each alone, and what two of them begin with is read once', async () => {
-      // As PIQA asks: a question, two answers that begin alike; lengths all differ, so that nothing is padded by chance.
-      const requests = Array.from({ length: 24 }, (_, i) => {
-        const question = [1, 2, ...randomIds(3 + i, model.vocabSize, 70 + i)];
-        const common = randomIds(6 + (i % 5), model.vocabSize, 100 + i);
-        const answer = (k: number) => [
-          ...common,
-          k,
-          ...randomIds((7 * i + 3 * k) % 11, model.vocabSize, 130 + 2 * i + k),
-        ];
-        return [0, 1].map((k) => ({ context: question, continuation: answer(k) }));
-      }).flat();
+      const requests = questions(24, model.vocabSize);
       const blocks = device.memory().blocks;
       const { scores, computedTokens } = await M.scoreContinuations(model, requests);
       const alone = await M.scoreContinuations(model, requests, { reusePrefixes: false, batchSize: 1 });
@@ -164,6 +164,32 @@ for (const name of ['falcon_mamba-a', 'gpt_neox-b']) {
       const options = { onProgress, signal: control.signal, batchSize: 4 };
       await assert.rejects(M.scoreContinuations(model, requests, options), /enough/);
       assert.equal(device.memory().blocks, blocks);
+    });
+
+    it('of continuations keep nothing where memory runs out, wherever that is', async () => {
+      const requests = questions(6, model.vocabSize);
+      await M.scoreContinuations(model, requests);
+      const { blocks } = device.memory();
+      const { backend } = device;
+      const alloc = backend.alloc.bind(backend);
+      let failures = 0;
+      for (let fatal = 1; ; fatal += 7) {
+        let calls = 0;
+        backend.alloc = (bytes) => {
+          calls++;
+          if (calls === fatal) throw new Error('no memory');
+          return alloc(bytes);
+        };
+        const isDone = await M.scoreContinuations(model, requests).then(
+          () => true,
+          (error: Error) => assert.match(error.message, /no memory/),
+        );
+        backend.alloc = alloc;
+        assert.equal(device.memory().blocks, blocks, `allocation ${fatal}`);
+        if (isDone) break;
+        failures++;
+      }
+      assert.ok(failures > 20, `${failures}`);
     });
 
     it('of continuations end by a signal, and keep nothing', async () => {
@@ -189,5 +215,20 @@ for (const name of ['falcon_mamba-a', 'gpt_neox-b']) {
       const nothing = M.scoreContinuations(model, [{ context: [1], continuation: [] }]);
       await assert.rejects(nothing, /request 0: continuation: no tokens/);
     });
+  });
+}
+
+for (const { name, skip, open } of await testDevices()) {
+  it(`scores without padding, level by level, are those of each sequence alone on ${name}`, { skip }, async () => {
+    const device = await open();
+    const model = await M.loadModel(device, files, fixture('mamba-a'));
+    const requests = questions(24, model.vocabSize);
+    const { scores } = await M.scoreContinuations(model, requests);
+    for (const [i, request] of requests.entries()) {
+      const { scores: alone } = await M.scoreContinuations(model, [request]);
+      scores[i].logprobs.forEach((x, t) => void near(x, alone[0].logprobs[t], `request ${i}, token ${t}`));
+    }
+    model.dispose();
+    device.close();
   });
 }

@@ -15,7 +15,7 @@ interface Level {
   /** Batches that are still to be computed. */
   open: number;
   /** What those that were leave: a state with a row for each node with children. */
-  readonly parts: { readonly state: ModelState; readonly children: readonly Entry[] }[];
+  parts: { readonly state: ModelState; readonly children: readonly Entry[] }[];
 }
 
 /** A batch whose nodes' parents' states are rows of one state, which the last user disposes of. */
@@ -30,6 +30,15 @@ function release(parents: Step['parents']): void {
   if (parents && --parents.users === 0) parents.state.dispose();
 }
 
+/** Rows of the parents' state, which has a user less then. */
+function takeRows(parents: Step['parents'], rows: readonly number[]): ModelState | null {
+  try {
+    return parents && selectRows(parents.state, rows);
+  } finally {
+    release(parents);
+  }
+}
+
 /** Sizes of a state but for its number of sequences: states of the same can be joined. */
 const sizesOf = ({ layers }: ModelState): string =>
   JSON.stringify(Object.values(layers[0]).map((t) => t.shape.slice(1)));
@@ -37,17 +46,21 @@ const sizesOf = ({ layers }: ModelState): string =>
 /** Rows of a state in its place. */
 function keepRows(state: ModelState, rows: readonly number[]): ModelState {
   if (rows.length === batchOf(state)) return state;
-  const kept = selectRows(state, rows);
-  state.dispose();
-  return kept;
+  try {
+    return selectRows(state, rows);
+  } finally {
+    state.dispose();
+  }
 }
 
 /** States joined in their place. */
 function merge(states: readonly ModelState[]): ModelState {
   if (states.length === 1) return states[0];
-  const joined = joinRows(states);
-  for (const state of states) state.dispose();
-  return joined;
+  try {
+    return joinRows(states);
+  } finally {
+    for (const state of states) state.dispose();
+  }
 }
 
 /** Walks the trie a level at a time, and a level a batch of nodes at a time. */
@@ -96,23 +109,26 @@ export class Walk {
 
   /** Goes on with the children of a level that is done, of all its batches together where their states can be joined. */
   private descend(level: Level): void {
-    this.begun.delete(level);
-    const alike = new Map<string, Level['parts']>();
-    for (const part of level.parts) {
-      const key = sizesOf(part.state);
-      const parts = alike.get(key);
-      if (parts) parts.push(part);
-      else alike.set(key, [part]);
-    }
-    for (const parts of alike.values()) {
+    // Whatever fails, a state is the level's, or of what took it from there.
+    while (level.parts.length > 0) {
+      const sizes = sizesOf(level.parts[0].state);
+      const parts = level.parts.filter(({ state }) => sizesOf(state) === sizes);
+      level.parts = level.parts.filter((part) => !parts.includes(part));
       let before = 0;
       const children: Entry[] = [];
       for (const { state, children: own } of parts) {
         for (const { node, row } of own) children.push({ node, row: before + row });
         before += batchOf(state);
       }
-      this.push(children, merge(parts.map(({ state }) => state)));
+      const joined = merge(parts.map(({ state }) => state));
+      try {
+        this.push(children, joined);
+      } catch (error) {
+        joined.dispose();
+        throw error;
+      }
     }
+    this.begun.delete(level);
   }
 
   dispose(): void {
@@ -153,13 +169,10 @@ export class Walk {
     // Several pieces are read at once, of one as much as a device likes.
     const chunk = batch.length > 1 ? length : (this.rules.chunk ?? chunkFor(entries.length));
     const done: [number, ContinuationScore][] = [];
-    let state =
-      parents &&
-      selectRows(
-        parents.state,
-        entries.map(({ row }) => row),
-      );
-    release(parents);
+    let state = takeRows(
+      parents,
+      entries.map(({ row }) => row),
+    );
     try {
       for (let at = 0; at < length; at += chunk) {
         const count = Math.min(chunk, length - at);
@@ -169,8 +182,7 @@ export class Walk {
             const { ids, flags, pieces, rows } = readingOf(model, batch, at, count);
             const goesOn = wantState || at + count < length;
             const result = model.forward(ids, { flags, pieces, state: before, wantState: goesOn });
-            const positions = ids.size;
-            return { ...result, rows, hidden: reshape(result.hidden, [positions, model.hiddenSize]) };
+            return { ...result, rows, hidden: reshape(result.hidden, [ids.size, model.hiddenSize]) };
           }),
         );
         before?.dispose();
