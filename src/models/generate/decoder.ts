@@ -53,9 +53,8 @@ const pairsOf = (before: ModelState, after: ModelState): [Tensor, Tensor][] =>
 /** @throws KraitError if a logit was NaN */
 async function readChoice(best: Tensor, sums: Tensor): Promise<number[]> {
   const [tokens, totals] = await Promise.all([best.read(), sums.read()]);
-  const broken = totals.findIndex(Number.isNaN);
-  if (broken < 0) return Array.from(tokens);
-  throw new KraitError(`a logit of sequence ${broken} is NaN; the weights or a value on the way overflowed`);
+  if (!totals.some(Number.isNaN)) return Array.from(tokens);
+  throw new KraitError('a logit is NaN; the weights or a value on the way overflowed');
 }
 
 export class Decoder {
@@ -92,12 +91,14 @@ export class Decoder {
   /**
    * Reads one more token of each sequence: these, or for null those that it chose last, read by the host or not. Resolves to
    * the most probable next ones, the first of equals; steps may be queued before earlier ones are resolved.
-   * @throws KraitError if a logit is NaN
+   * @throws KraitError if a logit is NaN, or nothing was chosen to go on from
    */
   choose(tokens: readonly number[] | null): Promise<number[]> {
-    const step = tokens ? this.begin(tokens) : this.step!;
+    const step = tokens ? this.begin(tokens) : this.step;
+    if (!step?.best || !step.sums)
+      throw new KraitError('this decoder has chosen no tokens; make it one that chooses, and give some');
     this.launch(step);
-    const choice = readChoice((step.isAfter ? step.best : step.ids)!, step.sums!);
+    const choice = readChoice(step.isAfter ? step.best : step.ids, step.sums);
     choice.catch(() => {}); // nobody may ask any more
     this.settle(step);
     return choice;

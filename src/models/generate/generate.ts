@@ -126,14 +126,13 @@ const writeChosen: Write = async function* (decoder, sequences, first, maxTokens
     signal?.throwIfAborted();
     const written = active.map((sequence, i) => sequence.take(tokens[i], maxTokens));
     const going = goingOf(written);
-    const isWhole = going.length === active.length;
-    if (isWhole) coming ??= decoder.choose(tokens);
-    const after = isWhole && decoder.goesOn && count + 2 <= maxTokens ? decoder.choose(null) : null;
-    yield* written;
+    yield* written; // before anything is queued: the first does not wait for a recording
     signal?.throwIfAborted();
     if (going.length === 0) return;
-    if (isWhole) {
-      [tokens, coming] = [await coming!, after];
+    if (going.length === active.length) {
+      coming ??= decoder.choose(tokens);
+      const after = decoder.goesOn && count + 2 <= maxTokens ? decoder.choose(null) : null;
+      [tokens, coming] = [await coming, after];
       continue;
     }
     // What is being chosen was chosen for all: the state is after its step then.
