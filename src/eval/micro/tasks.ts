@@ -13,7 +13,7 @@
  * Label words of the first two have no meaning: which is which is turned round from `_a` to `_b`, over the very same
  * questions. Without examples, or without learning from them, the two accuracies of such a pair sum to 1; so do those of
  * first and last to at most 1. A look-up has its answer in an example of the very same word, if that was drawn. Classes are
- * as frequent as one another, and no label word or key is used in tuning.
+ * as frequent as one another; no label word or key is used in tuning, but for those of spam, which mean what they say.
  */
 import { z } from 'zod';
 import { defineTask, type Task } from '../tasks/index.ts';

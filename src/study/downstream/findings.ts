@@ -198,7 +198,7 @@ function tyingFinding(found: Found, label: string): Finding | null {
     question: `${label}: mean accuracy with one down-projection less that with three, LoRA on x_proj, f32`,
     paper: 'not measured',
     here: `${estimateText(difference)} points${ofLoss}`,
-    reading: 'a difference within two errors of 0 says nothing',
+    reading: 'a difference within two errors of 0, of accuracies over questions and seeds, says nothing',
   };
 }
 

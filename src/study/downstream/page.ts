@@ -296,7 +296,7 @@ function limits({ study }: Found): Html {
   return section(
     'What this can and cannot say',
     paragraphs(
-      `Models of ${sizes} parameters, ${study.settings.seeds} seeds, ${questions} questions a task. The questions are the same with every seed: errors over seeds tell what training and the choice of examples move, not what other questions would (gains, AIPSS and shares hold both); one accuracy of ${questions} questions has an error of up to ${worst} points from them.${ofError}`,
+      `Models of ${sizes} parameters, ${study.settings.seeds} seeds, ${questions} questions a task. The questions are the same with every seed: errors over seeds tell what training and the choice of examples move, not what other questions would (gains, AIPSS, shares and differences of accuracies hold both); one accuracy of ${questions} questions has an error of up to ${worst} points from them.${ofError}`,
       ...(study.settings.methods.includes('meta')
         ? [
             `Each seed has a meta-training of its own, on the same episodes in another order${seeds > 1 ? '' : '; one seed does not tell what another would give'}. Tests ask in the forms of meta-training, and what it taught is tied to them.`,

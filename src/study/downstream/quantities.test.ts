@@ -1,6 +1,8 @@
 /** The study's formulas on numbers that can be worked out by hand. */
 import assert from 'node:assert/strict';
 import { describe, it } from 'node:test';
+import { HostRandom } from '../../core/index.ts';
+import { estimateOf, meanOf } from '../statistics.ts';
 import {
   type AskedPoint,
   aipss,
@@ -13,6 +15,7 @@ import {
   type ScorePoint,
   seedDivergence,
   shareOf,
+  withError,
 } from './quantities.ts';
 
 const scores = (task: string, byShots: Record<number, number>): ScorePoint[] =>
@@ -51,26 +54,68 @@ describe('AIPSS', () => {
     };
     const ofA = [0.5, 1, 0, -0.5];
     const ofB = [0, -1, 1, 0];
-    near(questionErrors([a]).gain, 100 * byHand(ofA));
-    near(questionErrors([seed]).gain, (100 * Math.hypot(byHand(ofA), byHand(ofB))) / 2);
+    near(questionErrors([a]).gain.ofQuestions, 100 * byHand(ofA));
+    near(questionErrors([seed]).gain.ofQuestions, (100 * Math.hypot(byHand(ofA), byHand(ofB))) / 2);
     // Where both ask the same, a question is drawn for both at once.
-    const asSame = questionErrors([seed], () => 'a').gain;
+    const asSame = questionErrors([seed], () => 'a').gain.ofQuestions;
     near(asSame, (100 * byHand(ofA.map((x, i) => x + ofB[i]))) / 2);
     // few / zero of a is 0.75 / 0.5.
     const relative = [0.5, 1, 1, 0.5].map((few, i) => few / 0.5 - (0.75 * [0, 0, 1, 1][i]) / 0.25);
-    near(questionErrors([a]).aipss, 100 * byHand(relative));
-    near(questionErrors([a, asked('a', { 0: '0011', 1: '1110', 3: '0111' })]).gain, 100 * byHand(ofA));
-    assert.ok(Number.isNaN(questionErrors([seed.filter(({ shots }) => shots === 0)]).gain));
+    near(questionErrors([a]).aipss.ofQuestions, 100 * byHand(relative));
+    // The same from another seed: nothing is moved by both together.
+    const twice = questionErrors([a, asked('a', { 0: '0011', 1: '1110', 3: '0111' })]).gain;
+    near(twice.ofQuestions, 100 * byHand(ofA));
+    near(twice.inBoth, 0);
+    assert.ok(Number.isNaN(questionErrors([seed.filter(({ shots }) => shots === 0)]).gain.ofQuestions));
     // Of one scores less those of another, which answered one question more, then of all alike.
-    near(questionErrorOfDifference(asked('a', { 0: '1100' }), asked('a', { 0: '0100' })), 100 * byHand([1, 0, 0, 0]));
-    near(questionErrorOfDifference(a, a), 0);
+    const less = questionErrorOfDifference([asked('a', { 0: '1100' })], [asked('a', { 0: '0100' })]);
+    near(less.ofQuestions, 100 * byHand([1, 0, 0, 0]));
+    near(questionErrorOfDifference([a], [a]).ofQuestions, 0);
   });
 
   it('has no error from questions that a guess answers as often one way as the other', () => {
     // Labels turned round: without examples always the first label, with them always the second.
     const turned = [...asked('a', { 0: '1100', 1: '0011' }), ...asked('b', { 0: '0011', 1: '1100' })];
-    near(questionErrors([turned], () => 'a').gain, 0);
-    assert.ok(questionErrors([turned]).gain > 30);
+    near(questionErrors([turned], () => 'a').gain.ofQuestions, 0);
+    assert.ok(questionErrors([turned]).gain.ofQuestions > 30);
+  });
+
+  it('has an error, of seeds and questions together, of the size that other seeds and questions move it', () => {
+    // Hits are drawn with effects of question, seed and both; the error told is held against the spread of many studies.
+    const random = new HostRandom(7, 1);
+    const spread = (ofQuestion: number, ofSeed: number) => {
+      const told: number[] = [];
+      const gains = Array.from({ length: 400 }, () => {
+        const questions = Array.from({ length: 40 }, () => ofQuestion * (random.uniform() - 0.5));
+        const seeds = Array.from({ length: 3 }, () => {
+          const own = ofSeed * (random.uniform() - 0.5);
+          const draw = (p: number) => questions.map((q) => Number(random.uniform() < p + q + own)).join('');
+          const gained = questions.map((q) => Number(random.uniform() < 0.7 - q + own)).join('');
+          return asked('a', { 0: draw(0.5), 1: gained });
+        });
+        const estimate = withError(overSeeds(seeds, meanGain), questionErrors(seeds).gain);
+        told.push(estimate.error!);
+        return estimate.value;
+      });
+      const { error } = estimateOf(gains);
+      return { really: error! * Math.sqrt(gains.length), told: Math.sqrt(meanOf(told.map((x) => x * x))) };
+    };
+    for (const [question, seed] of [
+      [0, 0],
+      [0.5, 0],
+      [0.5, 0.3],
+    ]) {
+      const { really, told } = spread(question, seed);
+      assert.ok(told > 0.9 * really && told < 1.25 * really, `${question}, ${seed}: ${told} for ${really}`);
+    }
+  });
+
+  it('is not known of one seed or one question', () => {
+    const one = (hits: string) => asked('a', { 0: '0', 1: hits });
+    const ofSeeds = [one('1'), one('0'), one('1')];
+    assert.equal(withError(overSeeds(ofSeeds, meanGain), questionErrors(ofSeeds).gain).error, null);
+    const alone = [asked('a', { 0: '0011', 1: '0111' })];
+    assert.equal(withError(overSeeds(alone, meanGain), questionErrors(alone).gain).error, null);
   });
 
   it('has the standard error of the seeds', () => {

@@ -49,26 +49,60 @@ export interface AskedPoint extends ScorePoint {
   readonly hits: string;
 }
 
-/** What a quantity takes from each question of a task, so that it is the mean over tasks of means of these. */
+/** What a quantity takes from each question of a task with each seed, so that it is the mean over tasks of means of these. */
 interface Taken {
   readonly task: string;
-  readonly ofQuestions: readonly number[];
+  /** [seed][question] */
+  readonly bySeed: readonly (readonly number[])[];
 }
 
 /** Tasks of a name ask the same questions, in the same order. */
 export type AsksOf = (task: string) => string;
 
-/**
- * Standard error that the choice of questions makes of a mean over tasks. What several tasks take from the same question
- * is one draw: of two tasks whose labels are turned round, a guess at either loses in one what it wins in the other.
- */
-function questionError(tasks: readonly Taken[], asksOf: AsksOf): number {
-  const drawn = new Map<string, number[]>();
-  for (const { task, ofQuestions } of tasks) {
-    const sum = drawn.get(asksOf(task));
-    drawn.set(asksOf(task), sum ? sum.map((x, i) => x + ofQuestions[i]) : [...ofQuestions]);
+/** What the choice of questions adds to a standard error over seeds. */
+export interface QuestionError {
+  /** Over the questions, each averaged over the seeds. NaN for a single one. */
+  readonly ofQuestions: number;
+  /** What seed and question move together: it is in the errors over seeds and over questions, and counts once. */
+  readonly inBoth: number;
+}
+
+const NO_ERROR: QuestionError = { ofQuestions: Number.NaN, inBoth: 0 };
+
+/** Mean square of what is left of [seed][question] without the means of either, over seeds times questions. */
+function varianceInBoth(bySeed: readonly (readonly number[])[], byQuestion: readonly number[]): number {
+  const [seeds, questions] = [bySeed.length, byQuestion.length];
+  if (seeds < 2 || questions < 2) return 0;
+  const whole = meanOf(byQuestion);
+  let sum = 0;
+  for (const values of bySeed) {
+    const own = meanOf(values);
+    values.forEach((x, i) => {
+      sum += (x - own - byQuestion[i] + whole) ** 2;
+    });
   }
-  return Math.hypot(...[...drawn.values()].map((values) => estimateOf(values).error ?? Number.NaN)) / tasks.length;
+  return sum / ((seeds - 1) * (questions - 1)) / (seeds * questions);
+}
+
+/**
+ * Errors of a mean over tasks, in points. What several tasks take from the same question is one draw: of two tasks whose
+ * labels are turned round, a guess at either loses in one what it wins in the other.
+ */
+function questionError(tasks: readonly Taken[], asksOf: AsksOf): QuestionError {
+  if (tasks.length === 0) return NO_ERROR;
+  const drawn = new Map<string, number[][]>();
+  for (const { task, bySeed } of tasks) {
+    const sums = drawn.get(asksOf(task));
+    const added = bySeed.map((values, seed) => values.map((x, i) => x + (sums?.[seed][i] ?? 0)));
+    drawn.set(asksOf(task), added);
+  }
+  const groups = [...drawn.values()].map((bySeed) => {
+    const byQuestion = bySeed[0].map((_, i) => meanOf(bySeed.map((values) => values[i])));
+    const error = estimateOf(byQuestion).error ?? Number.NaN;
+    return { error, inBoth: Math.sqrt(varianceInBoth(bySeed, byQuestion)) };
+  });
+  const over = (errors: readonly number[]) => (100 * Math.hypot(...errors)) / tasks.length;
+  return { ofQuestions: over(groups.map(({ error }) => error)), inBoth: over(groups.map(({ inBoth }) => inBoth)) };
 }
 
 const tasksOf = (points: readonly ScorePoint[]): string[] => [...new Set(points.map(({ task }) => task))];
@@ -79,6 +113,13 @@ function meanHits(points: readonly AskedPoint[]): number[] {
   return Array.from({ length: points[0].hits.length }, (_, i) => meanOf(points.map(({ hits }) => Number(hits[i]))));
 }
 
+/** Of a task, seed by seed, the mean hits of the scores that are wanted. */
+const hitsOf = (
+  seeds: readonly (readonly AskedPoint[])[],
+  task: string,
+  isWanted: (shots: number) => boolean,
+): number[][] => seeds.map((points) => meanHits(points.filter((p) => p.task === task && isWanted(p.shots))));
+
 /**
  * Errors of `meanGain` and of `aipss`, of first order, that the choice of questions makes, over seeds that were asked the
  * same ones. Both are of the same questions without and with examples, which counts. NaN where the quantity is.
@@ -86,42 +127,46 @@ function meanHits(points: readonly AskedPoint[]): number[] {
 export function questionErrors(
   seeds: readonly (readonly AskedPoint[])[],
   asksOf: AsksOf = (task) => task,
-): { readonly gain: number; readonly aipss: number } {
-  const points = seeds.flat();
-  const tasks = tasksOf(points).flatMap((task) => {
-    const own = points.filter((point) => point.task === task);
-    const zeros = meanHits(own.filter(({ shots }) => shots === 0));
-    const fews = meanHits(own.filter(({ shots }) => shots > 0));
-    return zeros.length > 0 && fews.length > 0 ? [{ task, zeros, fews }] : [];
+): { readonly gain: QuestionError; readonly aipss: QuestionError } {
+  const tasks = tasksOf(seeds.flat()).flatMap((task) => {
+    const zeros = hitsOf(seeds, task, (shots) => shots === 0);
+    const fews = hitsOf(seeds, task, (shots) => shots > 0);
+    return [...zeros, ...fews].every((hits) => hits.length > 0) ? [{ task, zeros, fews }] : [];
   });
-  if (tasks.length === 0) return { gain: Number.NaN, aipss: Number.NaN };
-  const gains = tasks.map(({ task, zeros, fews }) => ({ task, ofQuestions: fews.map((few, i) => few - zeros[i]) }));
+  const each = (task: string, fews: number[][], value: (few: number, seed: number, question: number) => number) => ({
+    task,
+    bySeed: fews.map((hits, seed) => hits.map((few, i) => value(few, seed, i))),
+  });
+  const gains = tasks.map(({ task, zeros, fews }) => each(task, fews, (few, seed, i) => few - zeros[seed][i]));
   const ratios = tasks.map(({ task, zeros, fews }) => {
-    const [zero, few] = [meanOf(zeros), meanOf(fews)];
-    return { task, ofQuestions: fews.map((own, i) => (own * zero - few * zeros[i]) / zero ** 2) };
+    const [zero, few] = [zeros, fews].map((bySeed) => meanOf(bySeed.map(meanOf)));
+    return each(task, fews, (own, seed, i) => (own * zero - few * zeros[seed][i]) / zero ** 2);
   });
-  return { gain: 100 * questionError(gains, asksOf), aipss: 100 * questionError(ratios, asksOf) };
+  return { gain: questionError(gains, asksOf), aipss: questionError(ratios, asksOf) };
 }
 
-/** Error that the choice of questions makes of the mean score of one set less that of another, in points. */
+/** Error that the choice of questions makes of the mean score of one set less that of another, seed by seed, in points. */
 export function questionErrorOfDifference(
-  a: readonly AskedPoint[],
-  b: readonly AskedPoint[],
+  a: readonly (readonly AskedPoint[])[],
+  b: readonly (readonly AskedPoint[])[],
   asksOf: AsksOf = (task) => task,
-): number {
-  const differences = tasksOf(a).map((task) => {
-    const [mine, theirs] = [a, b].map((points) => meanHits(points.filter((point) => point.task === task)));
-    return { task, ofQuestions: mine.map((x, i) => x - theirs[i]) };
+): QuestionError {
+  const differences = tasksOf(a.flat()).map((task) => {
+    const [mine, theirs] = [a, b].map((seeds) => hitsOf(seeds, task, () => true));
+    return { task, bySeed: mine.map((hits, seed) => hits.map((x, i) => x - theirs[seed][i])) };
   });
-  return 100 * questionError(differences, asksOf);
+  return questionError(differences, asksOf);
 }
 
-/** An estimate whose error holds that of the questions too. */
-export const withError = ({ value, error, count }: Estimate, more: number): Estimate => ({
-  value,
-  error: error === null ? null : Math.hypot(error, more),
-  count,
-});
+/**
+ * An estimate over seeds whose error holds that of the questions too, as of two crossed factors: what both share counts once, and
+ * none of the two is told as less than it is. Null where one of them is not known.
+ */
+export function withError({ value, error, count }: Estimate, { ofQuestions, inBoth }: QuestionError): Estimate {
+  if (error === null || !Number.isFinite(ofQuestions)) return { value, error: null, count };
+  const variance = error ** 2 + ofQuestions ** 2 - inBoth ** 2;
+  return { value, error: Math.sqrt(Math.max(variance, error ** 2, ofQuestions ** 2)), count };
+}
 
 /** A share in percent; `isMeaningful` is false where its denominator is not told from 0. */
 export interface Share extends Estimate {

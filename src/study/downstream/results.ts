@@ -196,7 +196,7 @@ export function groupGains({ bySeed }: Variant, study: DownstreamStudy): GroupGa
     if (gains.length === 0) return [];
     const ofQuestions = questionErrors(seeds, asking(study)).gain;
     const gain = withError(estimateOf(gains), ofQuestions);
-    return [{ tasks, gain, gains: gain.value > 2 * (gain.error ?? ofQuestions) }];
+    return [{ tasks, gain, gains: gain.value > 2 * (gain.error ?? ofQuestions.ofQuestions) }];
   });
 }
 
@@ -237,7 +237,7 @@ export function accuracyDifference(a: Variant, b: Variant, study: DownstreamStud
   if (seeds.length === 0) return null;
   const [mine, theirs] = [a, b].map(({ bySeed }) => seeds.map((seed) => bySeed.get(seed)!));
   const differences = mine.map((points, i) => meanAccuracy(points) - meanAccuracy(theirs[i]));
-  return withError(estimateOf(differences), questionErrorOfDifference(mine.flat(), theirs.flat(), asking(study)));
+  return withError(estimateOf(differences), questionErrorOfDifference(mine, theirs, asking(study)));
 }
 
 /** Validation loss seed by seed of one variant less that of another, over the seeds of both, in nats. */

@@ -60,7 +60,9 @@ export function chanceOf(questions: readonly Question[]): number | null {
 export function asksOf(tasks: readonly PreparedTask[]): string[] {
   const first = new Map<string, string>();
   return tasks.map(({ task, questions }) => {
-    const asked = JSON.stringify(questions.map((question) => ('prompt' in question ? question.prompt : question)));
+    const asked = JSON.stringify(
+      questions.map((question) => (question.kind === 'choice' ? [question.prompt, question.choices] : question)),
+    );
     if (!first.has(asked)) first.set(asked, task.name);
     return first.get(asked)!;
   });

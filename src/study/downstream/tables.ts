@@ -132,7 +132,7 @@ export function downstreamDocument(study: DownstreamStudy) {
   }));
   return {
     study: 'downstream',
-    version: 1,
+    version: 2,
     ...rest,
     measured: cells.length,
     rates: bestTrials(cells),
