@@ -369,7 +369,7 @@ export const KERNELS = {
     'param grad m v control? half?',
     'n',
     'lr beta1 beta2 eps weightDecay step',
-    'g = grad*control[0]; nothing changes if control[2] = 0; m, v, param f32; param -= lr*weightDecay*param, then ' +
+    'g = grad*control[0]; nothing changes if control[2] = 0; m, v, param f32, m and v 0 instead of subnormal; param -= lr*weightDecay*param, then ' +
       'param -= lr * mhat / (sqrt(vhat) + eps) with bias correction for `step` (from 1); half = param rounded to its dtype',
     (d) => 14 * d.n,
     (d) => [2 * d.n, d.n, 2 * d.n, 2 * d.n, 4, d.n],

@@ -7,7 +7,7 @@ import { describe, it } from 'node:test';
 import { fileURLToPath } from 'node:url';
 import type { DType } from '../../core/index.ts';
 import { command, type TensorArg } from '../command.ts';
-import { KERNEL_NAMES } from '../kernels.ts';
+import { BINARY_OPS, BROADCAST_MODES, KERNEL_NAMES } from '../kernels.ts';
 import { createNativeBackend, nativeAvailability } from './index.ts';
 import { large, plain, prepareMatmul, result } from './matmul-check.ts';
 
@@ -50,11 +50,11 @@ describe('native device', { skip }, () => {
       device.upload(block, 0, bytes(...new Array(n).fill(value)));
       return { block, offset: 0, ld: n, dtype: 'f32' };
     };
-    const [param, grad, m, v] = [made(1), made(0), made(1.2e-38), made(1e-9)];
-    const rates = { lr: 1e-3, beta1: 0.9, beta2: 0.999, eps: 1e-8, weightDecay: 0, step: 1000 };
-    device.launch(command('adamw', { param, grad, m, v }, { n }, rates));
-    const means = floats(await device.download(m.block, 0, 4 * n));
-    assert.ok(means.every((x) => x === 0));
+    const [a, b, y] = [made(1e-20), made(-1e-20), made(1)];
+    const mode = { op: BINARY_OPS.indexOf('mul'), mode: BROADCAST_MODES.indexOf('same') };
+    device.launch(command('binary', { a, b, y }, { rows: 1, cols: n, ...mode }));
+    const products = floats(await device.download(y.block, 0, 4 * n));
+    assert.ok(products.every((x) => x === 0));
     device.close();
   });
 

@@ -21,6 +21,9 @@ export function clipControl(
   control.set(0, 3, 0);
 }
 
+/** 0 for a number that is subnormal in f32. */
+const flushed = (x: number): number => (Math.abs(x) < 2 ** -126 ? 0 : x);
+
 export function adamw(
   { param, grad, m, v, control, half }: Tensors<'param' | 'grad' | 'm' | 'v', 'control' | 'half'>,
   { n }: Numbers,
@@ -34,8 +37,8 @@ export function adamw(
     const square = beta2 * v.get(0, i) + (1 - beta2) * g * g;
     const decayed = param.get(0, i) * (1 - lr * weightDecay);
     const update = mean / (1 - beta1 ** step) / (Math.sqrt(square / (1 - beta2 ** step)) + eps);
-    m.set(0, i, mean);
-    v.set(0, i, square);
+    m.set(0, i, flushed(mean));
+    v.set(0, i, flushed(square));
     param.set(0, i, decayed - lr * update);
     half?.set(0, i, param.get(0, i));
   }
