@@ -166,7 +166,6 @@ void Device::load(int file, uint64_t offset, void* to, size_t bytes, void* token
 }
 
 void Device::serve() {
-  flushSubnormals();
   for (uint64_t head = 0;;) {
     consumer_.wait([&] {
       return tail_.load(std::memory_order_seq_cst) != head || stopping_.load(std::memory_order_seq_cst);

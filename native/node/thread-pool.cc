@@ -2,17 +2,7 @@
 
 #include <system_error>
 
-#if defined(__x86_64__)
-#include <xmmintrin.h>
-#endif
-
 namespace krait {
-
-void flushSubnormals() {
-#if defined(__x86_64__)
-  _MM_SET_FLUSH_ZERO_MODE(_MM_FLUSH_ZERO_ON);
-#endif
-}
 
 ThreadPool::ThreadPool(int threads) : threads_(threads), members_(new Member[threads]) {
   for (int part = 1; part < threads_; part++) {
@@ -33,7 +23,6 @@ ThreadPool::~ThreadPool() {
 }
 
 void ThreadPool::work(int part) {
-  flushSubnormals();
   Member& self = members_[part];
   for (;;) {
     self.waiter.wait([&] {

@@ -9,12 +9,6 @@
 
 namespace krait {
 
-/**
- * Results of this thread that are subnormal become 0 from now on (x86). Many processors take tens of times as long for an
- * operation that has or gives one, and what decays (the means of AdamW where no gradient comes any more) stays there.
- */
-void flushSubnormals();
-
 class ThreadPool {
  public:
   /** `threads` counts the caller. Fewer start if the system refuses more; see threads(). */
