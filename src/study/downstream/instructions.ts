@@ -44,14 +44,25 @@ function remembered(make: Tokenize): Tokenize {
   };
 }
 
+/** Encodes what it was not given before: episodes draw the same sentences and words again and again. */
+function encoder(tokenizer: Tokenizer): (text: string, isFirst: boolean) => readonly number[] {
+  const [first, later] = [new Map<string, readonly number[]>(), new Map<string, readonly number[]>()];
+  return (text, isFirst) => {
+    const known = isFirst ? first : later;
+    const ids = known.get(text) ?? tokenizer.encode(text, { addSpecialTokens: isFirst });
+    known.set(text, ids);
+    return ids;
+  };
+}
+
 /** An episode as tokens: every answer that is told carries loss, and nothing else. */
-function episodeExample(tokenizer: Tokenizer, episode: MicroEpisode): TokenExample {
+function episodeExample(encode: ReturnType<typeof encoder>, episode: MicroEpisode): TokenExample {
   const ids: number[] = [];
   const targets: [number, number][] = [];
   episodePieces(episode).forEach(({ context, answer, isTold }, i) => {
-    ids.push(...tokenizer.encode(context, { addSpecialTokens: i === 0 }));
+    ids.push(...encode(context, i === 0));
     const from = ids.length;
-    ids.push(...tokenizer.encode(answer, { addSpecialTokens: false }));
+    ids.push(...encode(answer, false));
     if (isTold) targets.push([from, ids.length]);
   });
   return { ids, targets, bytes: 0 };
@@ -69,10 +80,12 @@ async function episodeSet(
   count: { readonly train: number; readonly validation: number },
   source: string,
 ): Promise<InstructionSet> {
-  const make = (episodes: readonly MicroEpisode[]) => (tokenizer: Tokenizer, maxLength: number) =>
-    episodes
-      .map((episode) => episodeExample(tokenizer, episode))
+  const make = (episodes: readonly MicroEpisode[]) => (tokenizer: Tokenizer, maxLength: number) => {
+    const encode = encoder(tokenizer);
+    return episodes
+      .map((episode) => episodeExample(encode, episode))
       .filter(({ ids, targets }) => ids.length <= maxLength && targets.length > 0);
+  };
   const train = draw(material.tune, count.train);
   const validation = draw(material.validation, count.validation, 1);
   return {

@@ -125,13 +125,24 @@ async function contentsOf(files: CacheFileSystem, folder: string): Promise<Conte
   return contents;
 }
 
-async function describeModel({ device, files }: DownstreamInput, { label, folder }: DownstreamModel) {
+/** The files that a tokenizer is read from. */
+const OF_TOKENIZER = /^(tokenizer|tokenizer_config|special_tokens_map)\.json$/;
+
+/** `tokenizers`: those of other models, by contents; models with the same share one, and what was tokenised with it. */
+async function describeModel(
+  { device, files }: DownstreamInput,
+  { label, folder }: DownstreamModel,
+  tokenizers: Map<string, Tokenizer>,
+) {
   const contents = await contentsOf(files, folder);
   const model = await loadModel(device, files, folder, { dtype: 'f32' });
   const parameters = [...model.parameters.values()].reduce((sum, { size }) => sum + size, 0);
   model.dispose();
   const { modelType: family } = await readModelConfig(files, folder);
-  return { label, folder, family, parameters, contents, tokenizer: await loadTokenizer(files, folder) };
+  const own = JSON.stringify(Object.entries(contents).filter(([name]) => OF_TOKENIZER.test(name)));
+  const tokenizer = tokenizers.get(own) ?? (await loadTokenizer(files, folder));
+  tokenizers.set(own, tokenizer);
+  return { label, folder, family, parameters, contents, tokenizer };
 }
 
 const taskSource = ({ source, tasks, settings }: DownstreamInput): TaskSource => ({ ...source, tasks, ...settings });
@@ -141,7 +152,8 @@ async function openStudy(input: DownstreamInput): Promise<OpenStudy> {
     throw new ConfigError('methods: meta-training needs episodes; give metaInstructions, or leave meta out');
   }
   const models: Awaited<ReturnType<typeof describeModel>>[] = [];
-  for (const model of input.models) models.push(await describeModel(input, model));
+  const tokenizers = new Map<string, Tokenizer>();
+  for (const model of input.models) models.push(await describeModel(input, model, tokenizers));
   const questions = new Map<number, string>();
   let studied: StudiedTask[] = [];
   for (let seed = 0; seed < input.settings.seeds; seed++) {
