@@ -151,11 +151,14 @@ void stepOnce(const ForwardScan& scan, const Positions& positions, int64_t batch
     const float *a = scan.a.floats(j, first), b = positions.b[j], c = positions.c[j];
     const float* before = positions.isReset[0] || !scan.stateIn ? nullptr : scan.stateIn.floats(row, first);
     float* after = scan.stateOut ? scan.stateOut.floats(row, first) : room.state;
-    const int64_t aNext = j + 1 < scan.n ? scan.a.ld : 0, beforeNext = j + 1 < scan.n ? scan.stateIn.ld : 0;
+    const bool hasNext = j + 1 < scan.n;
+    const int64_t aNext = hasNext ? scan.a.ld : 0, beforeNext = hasNext ? scan.stateIn.ld : 0;
+    const int64_t afterNext = hasNext && scan.stateOut ? scan.stateOut.ld : 0;
     for (int64_t at = 0; at < channels; at += LANES) {
       const Whole where = {at};
       __builtin_prefetch(a + aNext + at);
       if (before) __builtin_prefetch(before + beforeNext + at);
+      __builtin_prefetch(after + afterNext + at, 1);
       F next = load(room.input, where) * b;
       if (before) {
         const F decay = powerOf2(load(room.delta, where) * rateOf(load(a, where)));
