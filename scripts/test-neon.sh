@@ -35,11 +35,16 @@ mkdir -p build
 
 status=0
 for part in "$@"; do
-  for file in $(git ls-files "src/*$part*.test.ts"); do
+  files=$(git ls-files "src/*$part*.test.ts")
+  [ -n "$files" ] || {
+    echo "no test has $part in its path" >&2
+    exit 2
+  }
+  for file in $files; do
     echo "== $file"
     # Tests of other devices say nothing new; all in one process, which starts slowly here.
     "$node" --import tsx --test-name-pattern='native|same bits' "$file" >"../$(basename "$file").log" || status=1
-    grep -E '^# (pass|fail) ' "../$(basename "$file").log"
+    grep -E '^# (pass|fail) ' "../$(basename "$file").log" || echo "it ended early; its log is $folder/$(basename "$file").log"
   done
 done
 exit $status

@@ -190,7 +190,7 @@ void dots(const char* thin, int64_t thinPitch, const char* memory, int64_t pitch
 #pragma GCC unroll 32
         for (int v = 0; v < COUNT; v++) {
           const int64_t at = k + v * Step::WIDTH;
-          if (v * Step::BYTES % 64 == 0) __builtin_prefetch(row + at * Step::BYTES / Step::WIDTH + DOT_AHEAD);
+          if (v * Step::BYTES % 64 == 0) __builtin_prefetch(row + at * (Step::BYTES / Step::WIDTH) + DOT_AHEAD);
           const auto y = Step::wide(row, at);
 #pragma GCC unroll 4
           for (int i = 0; i < TS; i++) Step::add(sum[i][v % CHAINS], thin + i * thinPitch, at, y);

@@ -1,13 +1,8 @@
 /** What belongs to a model besides its weights and configuration. */
 import { type FileSystem, joinPath } from './files.ts';
+import { TOKENIZER_FILES } from './tokenizer.ts';
 
-export const SIDE_FILES = [
-  'tokenizer.json',
-  'tokenizer_config.json',
-  'special_tokens_map.json',
-  'generation_config.json',
-  'chat_template.jinja',
-] as const;
+export const SIDE_FILES = [...TOKENIZER_FILES, 'generation_config.json', 'chat_template.jinja'] as const;
 
 /** Copies those that are there to another folder, each whole or not at all. */
 export async function copySideFiles(files: FileSystem, from: string, to: string): Promise<void> {

@@ -12,6 +12,10 @@ import { describe, isRecord, oneLine, parseJsonObject } from './json.ts';
 import type { Message } from './records.ts';
 
 export const TOKENIZER_FILE = 'tokenizer.json';
+const CONFIG_FILE = 'tokenizer_config.json';
+const SPECIAL_TOKENS_FILE = 'special_tokens_map.json';
+/** All that decides how a text is encoded; a chat template may stand in a file of its own. */
+export const TOKENIZER_FILES: readonly string[] = [TOKENIZER_FILE, CONFIG_FILE, SPECIAL_TOKENS_FILE];
 
 export interface EncodeOptions {
   /** Whether to add what the tokenizer puts around a text (`<bos>` and such); true by default. */
@@ -203,8 +207,8 @@ export async function loadTokenizer(files: FileSystem, folder: string): Promise<
     ]);
   }
   const json = parseJsonObject(path, await files.readText(path));
-  const map = await readOptional(files, joinPath(folder, 'special_tokens_map.json'));
-  const config = { ...map, ...(await readOptional(files, joinPath(folder, 'tokenizer_config.json'))) };
+  const map = await readOptional(files, joinPath(folder, SPECIAL_TOKENS_FILE));
+  const config = { ...map, ...(await readOptional(files, joinPath(folder, CONFIG_FILE))) };
   const template = await readChatTemplate(files, folder, config);
   return new HubTokenizer(path, makeEngine(path, json, config), config, template);
 }

@@ -2,7 +2,7 @@
  * AdamW with decoupled weight decay, and the scalar kernel that decides clipping and skipped steps.
  *   m = beta1 m + (1 - beta1) g        v = beta2 v + (1 - beta2) g^2
  *   param -= lr weightDecay param;     param -= lr mhat / (sqrt(vhat) + eps),
- * with mhat = m / (1 - beta1^step), vhat = v / (1 - beta2^step), g = grad control[0].
+ * with mhat = m / (1 - beta1^step), vhat = v / (1 - beta2^step), g = grad control[0]; subnormal m and v are 0.
  * Source: Loshchilov and Hutter 2019, "Decoupled weight decay regularization", algorithm 2.
  */
 import type { Numbers, Tensors } from './view.ts';
@@ -33,12 +33,12 @@ export function adamw(
   const scale = control?.get(0, 0) ?? 1;
   for (let i = 0; i < n; i++) {
     const g = grad.get(0, i) * scale;
-    const mean = beta1 * m.get(0, i) + (1 - beta1) * g;
-    const square = beta2 * v.get(0, i) + (1 - beta2) * g * g;
+    const mean = flushed(beta1 * m.get(0, i) + (1 - beta1) * g);
+    const square = flushed(beta2 * v.get(0, i) + (1 - beta2) * g * g);
     const decayed = param.get(0, i) * (1 - lr * weightDecay);
     const update = mean / (1 - beta1 ** step) / (Math.sqrt(square / (1 - beta2 ** step)) + eps);
-    m.set(0, i, flushed(mean));
-    v.set(0, i, flushed(square));
+    m.set(0, i, mean);
+    v.set(0, i, square);
     param.set(0, i, decayed - lr * update);
     half?.set(0, i, param.get(0, i));
   }

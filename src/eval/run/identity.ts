@@ -7,7 +7,7 @@ import {
   isRecord,
   joinPath,
   parseJson,
-  SIDE_FILES,
+  TOKENIZER_FILES,
 } from '../../io/index.ts';
 
 /**
@@ -21,8 +21,7 @@ export async function modelIdentity(
   dtype: string,
 ): Promise<string> {
   const names = (await files.list(folder)).filter((name) => /\.(safetensors|gguf)$|^config\.json$/.test(name));
-  const sides = SIDE_FILES.filter((name) => name.startsWith('tokenizer') || name.startsWith('special'));
-  const paths = [...names, ...sides].map((name) => joinPath(folder, name));
+  const paths = [...names, ...TOKENIZER_FILES].map((name) => joinPath(folder, name));
   if (adapter !== undefined)
     paths.push(...[ADAPTER_CONFIG_FILE, ADAPTER_WEIGHTS_FILE].map((name) => joinPath(adapter, name)));
   const parts: string[] = [dtype];

@@ -44,19 +44,24 @@ function remembered(make: Tokenize): Tokenize {
   };
 }
 
-/** Encodes what it was not given before: episodes draw the same sentences and words again and again. */
-function encoder(tokenizer: Tokenizer): (text: string, isFirst: boolean) => readonly number[] {
+/** Token ids of a text, which may be the first of its sequence. */
+type Encode = (text: string, isFirst: boolean) => readonly number[];
+
+/** Encodes each text once: episodes draw the same sentences and words again and again. */
+function encodingOnce(tokenizer: Tokenizer): Encode {
   const [first, later] = [new Map<string, readonly number[]>(), new Map<string, readonly number[]>()];
   return (text, isFirst) => {
     const known = isFirst ? first : later;
-    const ids = known.get(text) ?? tokenizer.encode(text, { addSpecialTokens: isFirst });
+    const before = known.get(text);
+    if (before) return before;
+    const ids = tokenizer.encode(text, { addSpecialTokens: isFirst });
     known.set(text, ids);
     return ids;
   };
 }
 
 /** An episode as tokens: every answer that is told carries loss, and nothing else. */
-function episodeExample(encode: ReturnType<typeof encoder>, episode: MicroEpisode): TokenExample {
+function episodeExample(encode: Encode, episode: MicroEpisode): TokenExample {
   const ids: number[] = [];
   const targets: [number, number][] = [];
   episodePieces(episode).forEach(({ context, answer, isTold }, i) => {
@@ -81,7 +86,7 @@ async function episodeSet(
   source: string,
 ): Promise<InstructionSet> {
   const make = (episodes: readonly MicroEpisode[]) => (tokenizer: Tokenizer, maxLength: number) => {
-    const encode = encoder(tokenizer);
+    const encode = encodingOnce(tokenizer);
     return episodes
       .map((episode) => episodeExample(encode, episode))
       .filter(({ ids, targets }) => ids.length <= maxLength && targets.length > 0);

@@ -194,9 +194,9 @@ export function groupGains({ bySeed }: Variant, study: DownstreamStudy): GroupGa
     const seeds = [...bySeed.values()].map((points) => points.filter(({ task }) => tasks.includes(task)));
     const gains = seeds.map(meanGain).filter(Number.isFinite);
     if (gains.length === 0) return [];
-    const ofQuestions = questionErrors(seeds, asking(study)).gain;
-    const gain = withError(estimateOf(gains), ofQuestions);
-    return [{ tasks, gain, gains: gain.value > 2 * (gain.error ?? ofQuestions.ofQuestions) }];
+    const error = questionErrors(seeds, asking(study)).gain;
+    const gain = withError(estimateOf(gains), error);
+    return [{ tasks, gain, gains: gain.value > 2 * (gain.error ?? error.ofQuestions) }];
   });
 }
 

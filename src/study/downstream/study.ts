@@ -4,7 +4,7 @@
  */
 import { ConfigError } from '../../core/index.ts';
 import type { Task } from '../../eval/index.ts';
-import { type CacheFileSystem, joinPath, loadTokenizer, type Tokenizer } from '../../io/index.ts';
+import { type CacheFileSystem, joinPath, loadTokenizer, TOKENIZER_FILES, type Tokenizer } from '../../io/index.ts';
 import { type LanguageModel, loadModel, readModelConfig, saveModel } from '../../models/index.ts';
 import type { Device } from '../../tensor/index.ts';
 import { detachLora, type Precision } from '../../tune/index.ts';
@@ -125,9 +125,6 @@ async function contentsOf(files: CacheFileSystem, folder: string): Promise<Conte
   return contents;
 }
 
-/** The files that a tokenizer is read from. */
-const OF_TOKENIZER = /^(tokenizer|tokenizer_config|special_tokens_map)\.json$/;
-
 /** `tokenizers`: those of other models, by contents; models with the same share one, and what was tokenised with it. */
 async function describeModel(
   { device, files }: DownstreamInput,
@@ -139,7 +136,7 @@ async function describeModel(
   const parameters = [...model.parameters.values()].reduce((sum, { size }) => sum + size, 0);
   model.dispose();
   const { modelType: family } = await readModelConfig(files, folder);
-  const own = JSON.stringify(Object.entries(contents).filter(([name]) => OF_TOKENIZER.test(name)));
+  const own = JSON.stringify(Object.entries(contents).filter(([name]) => TOKENIZER_FILES.includes(name)));
   const tokenizer = tokenizers.get(own) ?? (await loadTokenizer(files, folder));
   tokenizers.set(own, tokenizer);
   return { label, folder, family, parameters, contents, tokenizer };
