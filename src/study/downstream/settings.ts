@@ -51,7 +51,7 @@ export const PRESETS: Readonly<Record<PresetName, DownstreamSettings>> = {
     maxLength: 256,
     rank: 12,
     pairRank: 12,
-    rates: { meta: [1e-3, 2e-3, 4e-3], full: [3e-4, 1e-3, 3e-3], lora: [1e-3, 3e-3, 1e-2] },
+    rates: { meta: [1e-3, 2e-3, 4e-3, 8e-3], full: [3e-4, 1e-3, 3e-3], lora: [1e-3, 3e-3, 1e-2] },
     searchSteps: 30,
     warmup: 0.1,
     saveEvery: 30,
