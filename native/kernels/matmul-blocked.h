@@ -1,9 +1,9 @@
 // The blocked product. The smaller operand is packed whole, once, into shared scratch (phase 0, split over
-// threads). The panels of the other one are the units of phase 1: each thread packs its own, a block at a time,
-// into its scratch, and multiplies it with all of the shared panels.
+// threads). The panels of the other one are the units of phase 1: each thread packs its own, a block of them and of k
+// at a time, into its scratch, and multiplies it with all of the shared panels; sums wait aside for the next block of k.
 //
-// The order in which an element is summed depends on k alone (blocks of at most STEPS), so neither the thread
-// count nor the way a range is cut changes a bit.
+// The order in which an element is summed depends on k and on how a lies in memory (blocks of at most STEPS), so neither
+// the thread count nor the way a range is cut changes a bit.
 #pragma once
 #include "matmul-pack.h"
 #include "matmul-tile.h"
@@ -18,7 +18,8 @@ namespace {
 constexpr int64_t STEPS = LANES == 16 ? 768 : LANES == 8 ? 256 : 384;
 constexpr int64_t BLOCK_ROWS = LANES == 16 ? 48 : 96, BLOCK_COLS = LANES == 16 ? 96 : 128;
 static_assert(BLOCK_ROWS % TILE_ROWS == 0 && BLOCK_COLS % TILE_COLS == 0, "whole panels");
-constexpr int64_t RESIDENT_BYTES = int64_t(4) << 20;  // of a block packed for all of k at once
+constexpr int64_t ASIDE_WORDS = 131072;  // of sums that wait: half a MiB
+constexpr int64_t LINES = 64;            // of memory, of an operand packed whole that runs along its lanes, for a unit
 
 /** One product, as plain numbers. */
 struct Product {
@@ -38,8 +39,8 @@ struct Blocking {
   int64_t steps, blocks, blockSteps;  // words along k, and how they are cut
   int64_t sharedPanels, privatePanels;  // of one product of the batch
   int64_t sharedCopies;                 // products of the batch that need a packed operand of their own
+  int64_t packUnits;                    // of phase 0, likewise: panels, or stretches of LINES words of k
   int64_t privateBlock, sharedBlock;    // panels that one block of the loops takes
-  bool resident;    // a private block keeps all of k, so it is packed once
 
   explicit Blocking(const Product& p) {
     pairs = KRAIT_DOT && p.a.dtype == BF16 && p.b.dtype == BF16;
@@ -49,21 +50,23 @@ struct Blocking {
     sharedPanels = sharesB ? cols : rows;
     privatePanels = sharesB ? rows : cols;
     sharedCopies = (sharesB ? p.strideB : p.strideA) == 0 ? 1 : p.batch;
+    packUnits = sharedOf(p).across ? sharedPanels : ceilDiv(steps, LINES);
     privateBlock = sharesB ? BLOCK_ROWS / TILE_ROWS : BLOCK_COLS / TILE_COLS;
-    sharedBlock = sharesB ? BLOCK_COLS / TILE_COLS : BLOCK_ROWS / TILE_ROWS;
-    resident = privateBlock * privateWidth() * steps * 4 <= RESIDENT_BYTES;
-    // What is packed again and again should at least be used more, and k that is so long be read in wider stripes.
-    const int64_t wider = resident ? 1 : 2;
-    if (!resident) sharedBlock *= 4;
+    // Long k of narrow blocks that lie along the lanes is read in wider stripes.
+    const int64_t wider = LANES == 16 && sharesB && !p.a.across && steps > STEPS ? 2 : 1;
     privateBlock *= wider;
     blocks = ceilDiv(steps, STEPS / wider);
     blockSteps = blocks ? ceilDiv(steps, blocks) : 0;
+    // As many as there is room for: what meets all shared panels at once is packed once.
+    const int64_t room = ASIDE_WORDS / (privateBlock * TILE_ROWS * TILE_COLS);
+    sharedBlock = blocks > 1 ? smaller(sharedPanels, room) : sharedPanels;
   }
+  const Operand& sharedOf(const Product& p) const { return sharesB ? p.b : p.a; }
   int64_t sharedWidth() const { return sharesB ? TILE_COLS : TILE_ROWS; }
   int64_t privateWidth() const { return sharesB ? TILE_ROWS : TILE_COLS; }
   /** Words from one shared panel to the next. */
   int64_t sharedStride() const { return sharedWidth() * steps; }
-  int64_t privateWords() const { return privateBlock * privateWidth() * (resident ? steps : blockSteps); }
+  int64_t privateWords() const { return privateBlock * privateWidth() * blockSteps; }
   /** When k takes several blocks, a block of c is summed aside, tile after tile, and c is written once. */
   int64_t asideWords() const { return blocks > 1 ? privateBlock * sharedBlock * TILE_ROWS * TILE_COLS : 0; }
 };
@@ -192,9 +195,7 @@ void blockTimesShared(const Product& p, const Blocking& how, int64_t item, int64
   char* c = p.c + item * p.strideC;
   float* aside = own + how.privateWords();
   shared += how.sharedCopies > 1 ? item * how.sharedPanels * how.sharedStride() : 0;
-  // What is packed next is fetched meanwhile: the panels after these, which most often this thread takes, or more of k.
-  const int64_t width = how.privateWidth();
-  Ahead ahead(mine, p1 * width, how.privateBlock * width, 0, p.k, (p1 - p0) * how.sharedPanels * how.blocks);
+  const int64_t width = how.privateWidth(), word = how.pairs ? 2 : 1;
   for (int64_t s0 = 0; s0 < how.sharedPanels; s0 += how.sharedBlock) {
     const int64_t s1 = smaller(s0 + how.sharedBlock, how.sharedPanels);
     Meeting x;
@@ -204,25 +205,22 @@ void blockTimesShared(const Product& p, const Blocking& how, int64_t item, int64
     x.col1 = smaller((how.sharesB ? s1 : p1) * TILE_COLS, p.n);
     for (int64_t block = 0; block < how.blocks; block++) {
       const int64_t k0 = block * how.blockSteps, k1 = smaller(k0 + how.blockSteps, how.steps);
-      float* packed = own + (how.resident ? k0 * how.privateBlock * how.privateWidth() : 0);
-      const int64_t stride = (k1 - k0) * how.privateWidth();
-      if (!how.resident) {
-        const int64_t step = how.pairs ? 2 : 1;
-        ahead = Ahead(mine, p0 * width, (p1 - p0) * width, k1 * step, (k1 + how.blockSteps) * step, (p1 - p0) * (s1 - s0));
-      }
-      if (!how.resident || s0 == 0) {
-        if (how.sharesB) packOperand<TILE_ROWS>(mine, how.pairs, p0, p1, k0, k1, packed, stride);
-        else packOperand<TILE_COLS>(mine, how.pairs, p0, p1, k0, k1, packed, stride);
-      }
+      const int64_t stride = (k1 - k0) * width;
+      if (how.sharesB) packOperand<TILE_ROWS>(mine, how.pairs, p0, p1, k0, k1, own, stride);
+      else packOperand<TILE_COLS>(mine, how.pairs, p0, p1, k0, k1, own, stride);
+      x.first = block == 0;
+      x.last = block + 1 == how.blocks;
+      // What is packed next is fetched meanwhile: more of k, or the panels after these, which most often this thread takes.
+      const int64_t next = x.last ? 0 : k1, panel = x.last && s1 == how.sharedPanels ? p1 : p0;
+      Ahead ahead(mine, panel * width, how.privateBlock * width, next * word, (next + how.blockSteps) * word,
+                  (p1 - p0) * (s1 - s0));
       const float* theirs = shared + s0 * how.sharedStride() + k0 * how.sharedWidth();
-      x.a = how.sharesB ? packed : theirs;
-      x.b = how.sharesB ? theirs : packed;
+      x.a = how.sharesB ? own : theirs;
+      x.b = how.sharesB ? theirs : own;
       x.strideA = how.sharesB ? stride : how.sharedStride();
       x.strideB = how.sharesB ? how.sharedStride() : stride;
       x.steps = k1 - k0;
       x.pairs = how.pairs;
-      x.first = block == 0;
-      x.last = block + 1 == how.blocks;
       multiply(p, x, c, aside, ahead);
     }
   }
@@ -231,35 +229,42 @@ void blockTimesShared(const Product& p, const Blocking& how, int64_t item, int64
 void planBlocked(const Product& p, Plan* plan) {
   const Blocking how(p);
   plan->phases = 2;
-  plan->units[0] = how.sharedCopies * how.sharedPanels;
-  plan->grain[0] = 1 + 16384 / (1 + how.sharedStride());
+  const int64_t words = how.sharedPanels * how.sharedStride();  // of a packed operand
+  plan->units[0] = how.sharedCopies * how.packUnits;
+  plan->grain[0] = 1 + 16384 * how.packUnits / (1 + words);
   plan->units[1] = p.batch * how.privatePanels;
   // Multiply-adds that are worth a thread: some microseconds.
   const double each = double(how.privateWidth()) * double(how.sharedPanels) * double(how.sharedStride());
   plan->grain[1] = 1 + int64_t(150000.0 / (1.0 + each));
-  if (!how.resident && plan->grain[1] < how.privateBlock) plan->grain[1] = how.privateBlock;
-  plan->shared_scratch = size_t(plan->units[0] * how.sharedStride()) * 4;
+  plan->shared_scratch = size_t(how.sharedCopies * words) * 4;
   plan->thread_scratch = size_t(how.privateWords() + how.asideWords()) * 4;
+}
+
+/** Units u0..u1-1 of phase 0 of product `item` of the batch, into its own part of the shared scratch. */
+void packShared(const Product& p, const Blocking& how, int64_t item, int64_t u0, int64_t u1, float* shared) {
+  Operand x = how.sharedOf(p);
+  x.data += item * (how.sharesB ? p.strideB : p.strideA);
+  const int64_t panel0 = x.across ? u0 : 0, panel1 = x.across ? u1 : how.sharedPanels;
+  const int64_t k0 = x.across ? 0 : u0 * LINES, k1 = x.across ? how.steps : smaller(u1 * LINES, how.steps);
+  float* to = shared + (item * how.sharedPanels + panel0) * how.sharedStride() + k0 * how.sharedWidth();
+  if (how.sharesB) packOperand<TILE_COLS>(x, how.pairs, panel0, panel1, k0, k1, to, how.sharedStride());
+  else packOperand<TILE_ROWS>(x, how.pairs, panel0, panel1, k0, k1, to, how.sharedStride());
 }
 
 void runBlocked(const Product& p, int phase, int64_t begin, int64_t end, void* threadScratch, void* sharedScratch) {
   const Blocking how(p);
   float* shared = static_cast<float*>(sharedScratch);
-  const int64_t panels = phase == 0 ? how.sharedPanels : how.privatePanels;
+  const int64_t units = phase == 0 ? how.packUnits : how.privatePanels;
   while (begin < end) {  // a stretch within one product of the batch
-    const int64_t item = begin / panels, p0 = begin % panels;
-    int64_t p1 = smaller(panels, p0 + end - begin);
+    const int64_t item = begin / units, u0 = begin % units;
+    int64_t u1 = smaller(units, u0 + end - begin);
     if (phase == 0) {
-      Operand x = how.sharesB ? p.b : p.a;
-      x.data += item * (how.sharesB ? p.strideB : p.strideA);
-      float* to = shared + begin * how.sharedStride();
-      if (how.sharesB) packOperand<TILE_COLS>(x, how.pairs, p0, p1, 0, how.steps, to, how.sharedStride());
-      else packOperand<TILE_ROWS>(x, how.pairs, p0, p1, 0, how.steps, to, how.sharedStride());
+      packShared(p, how, item, u0, u1, shared);
     } else {
-      p1 = smaller(p1, p0 + how.privateBlock);
-      blockTimesShared(p, how, item, p0, p1, shared, static_cast<float*>(threadScratch));
+      u1 = smaller(u1, u0 + how.privateBlock);
+      blockTimesShared(p, how, item, u0, u1, shared, static_cast<float*>(threadScratch));
     }
-    begin += p1 - p0;
+    begin += u1 - u0;
   }
 }
 

@@ -207,7 +207,7 @@ KRAIT_OUTLINE uint16_t floatToHalf(float x) {
 
 template <int T>
 inline float loadOne(const void* base, int64_t index) {
-  if constexpr (T == F32) return static_cast<const float*>(base)[index];
+  if constexpr (T == F32) return loadAs<float>(static_cast<const char*>(base) + 4 * index);  // packed pairs may lie at any byte
   if constexpr (T == I8) return float(static_cast<const int8_t*>(base)[index]);
   return halfToFloat<T>(static_cast<const uint16_t*>(base)[index]);
 }

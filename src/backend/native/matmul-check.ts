@@ -163,10 +163,13 @@ export const large: MatmulCase[] = [
   { ...plain, m: 3, n: 70, k: 5000, transB: false },
   { ...plain, batch: 40, m: 20, n: 30, k: 50, shareB: true },
   { ...plain, batch: 4, m: 60, n: 130, k: 200, transA: true, bias: 'f32', beta: 0.3 },
-  // k so long that a packed block does not hold all of it
-  { ...plain, m: 20, n: 300, k: 8300 },
-  { ...plain, m: 30, n: 140, k: 8400, transA: true, types: ['f16', 'bf16', 'bf16'] },
-  { ...plain, m: 160, n: 20, k: 11000, transB: false, types: ['f32', 'f32', 'f16'] },
+  // k in several blocks, for each layout of the operand that is packed block by block
+  { ...plain, m: 20, n: 300, k: 2300 },
+  { ...plain, m: 30, n: 140, k: 2400, transA: true, transB: false, types: ['f16', 'bf16', 'bf16'] },
+  { ...plain, m: 160, n: 20, k: 3100, transB: false, types: ['f32', 'f32', 'f16'] },
+  { ...plain, m: 200, n: 40, k: 3301, transA: true, types: ['bf16', 'bf16', 'bf16'], bias: 'f32', beta: 0.5 },
+  // more sums than have room while they wait for the next block
+  { ...plain, m: 1380, n: 1372, k: 800, transA: true, transB: false },
 ];
 
 /** Runs `x` on `device`, and checks what comes back unless told not to. Returns the bytes of c. */
