@@ -8,6 +8,7 @@
 #include "kernels.h"
 #include "load.h"
 #include "math.h"
+#include "tiny-is-zero.h"
 
 namespace krait {
 namespace KRAIT_VARIANT {
@@ -180,6 +181,7 @@ void takeScores(const Meeting& x, const Sizes& s, float* scores, float* most, fl
 }
 
 void runAttention(const Command& cmd, int, int64_t begin, int64_t end, void* scratch, void*) {
+  const TinyIsZero tiny;
   const Sizes s(cmd);
   const Matrix q = matrix(cmd, 0), k = matrix(cmd, 1), v = matrix(cmd, 2), queryDocuments = matrix(cmd, 3);
   const Matrix keyDocuments = matrix(cmd, 4), y = matrix(cmd, 5), lse = matrix(cmd, 6);
@@ -279,8 +281,8 @@ void meet(const Gradient& g, const Sizes& s, const Meeting& x, int64_t head, con
     const float delta = r < x.queries ? deltas[row * s.heads + head] : 0.0f;
     float *p = w.p + r * KEYS, *ds = w.ds + r * KEYS;
     for (int64_t j = 0; j < KEYS; j += LANES) {
-      // Rounding may put a score a little above its own logarithm of the sum.
-      const F share = exponential(load(p, Whole{j}) - lse);
+      // Rounding may put a score a little above its own logarithm of the sum: so little that this serves.
+      const F share = decayingExponential(load(p, Whole{j}) - lse);
       store(p, Whole{j}, share);
       store(ds, Whole{j}, share * (load(ds, Whole{j}) - delta));
     }
@@ -341,6 +343,7 @@ void runQueries(const Gradient& g, const Sizes& s, int64_t begin, int64_t end, c
 }
 
 void runAttentionBwd(const Command& cmd, int phase, int64_t begin, int64_t end, void* scratch, void* shared) {
+  const TinyIsZero tiny;
   const Sizes s(cmd);
   const Gradient g(cmd);
   const Bench w(s, scratch);

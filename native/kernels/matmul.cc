@@ -1,8 +1,10 @@
 // matmul: c[i] = alpha * op(a[i]) op(b[i]) + beta * c[i] + bias, in any mix of f32, bf16 and f16, summed in f32 and
 // rounded once. b may be I8 with a scale for each of its columns (rows of a stored weight). Three ways, chosen by shape alone: thin (matmul-thin.h), small (each product of the batch by itself,
 // on one thread), blocked (matmul-blocked.h).
+#define KRAIT_FUSE  // as the compiler may here
 #include "matmul-peak.h"
 #include "matmul-thin.h"
+#include "tiny-is-zero.h"
 
 namespace krait {
 namespace KRAIT_VARIANT {
@@ -105,6 +107,7 @@ int plan(const Command& cmd, Plan* plan) {
 }
 
 void run(const Command& cmd, int phase, int64_t begin, int64_t end, void* threadScratch, void* sharedScratch) {
+  const TinyIsZero tiny;
   const Product p = read(cmd);
   switch (wayOf(p)) {
     case NOTHING:

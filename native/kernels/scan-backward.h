@@ -248,6 +248,7 @@ inline void addSets(const BackwardScan& scan, const float* shared, int64_t row, 
 
 inline void runSelectiveScanBwd(const Command& cmd, int phase, int64_t begin, int64_t end, void* scratch,
                                 void* sharedScratch) {
+  const TinyIsZero tiny;
   const BackwardScan scan(cmd);
   float* shared = static_cast<float*>(sharedScratch);
   if (phase == 0) {

@@ -5,6 +5,7 @@
 #pragma once
 #include "load.h"
 #include "math.h"
+#include "tiny-is-zero.h"
 
 namespace krait {
 namespace KRAIT_VARIANT {

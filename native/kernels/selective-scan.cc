@@ -231,6 +231,7 @@ void scanUnit(const ForwardScan& scan, int64_t batch, int64_t firstGroup, const 
 }
 
 void runSelectiveScan(const Command& cmd, int, int64_t begin, int64_t end, void* scratch, void*) {
+  const TinyIsZero tiny;
   const ForwardScan scan(cmd);
   const ForwardRoom room(scratch, scan.states);
   for (int64_t unit = begin; unit < end; unit++) {

@@ -99,6 +99,29 @@ describe('native matmul', { skip }, () => {
     }
   });
 
+  // Without fused multiply-adds every bit is that of the reference, and tiny numbers are as slow as the processor makes them.
+  const isExact = nativeAvailability().variant === 'x86_64';
+  it('takes about as long where products are too small for normal numbers', { skip: isExact }, async () => {
+    const n = 192;
+    const x = prepareMatmul(device, { ...plain, m: n, n, k: n });
+    const fastest = async (scale: number) => {
+      const some = Float32Array.from({ length: n * n }, (_, i) => scale * (((i * 7) % 13) - 6));
+      for (const block of x.blocks.slice(0, 2)) device.upload(block, 0, new Uint8Array(some.buffer));
+      let least = Number.POSITIVE_INFINITY;
+      for (let round = 0; round < 20; round++) {
+        await device.sync();
+        const began = performance.now();
+        device.launch(x.command);
+        await device.sync();
+        least = Math.min(least, performance.now() - began);
+      }
+      return least;
+    };
+    const [ordinary, tiny] = [await fastest(1), await fastest(1e-20)];
+    for (const block of x.blocks) device.free(block);
+    assert.ok(tiny < 8 * ordinary, `${tiny.toFixed(2)} ms against ${ordinary.toFixed(2)} ms`); // 20 to 200 times before
+  });
+
   it('multiplies a few rows by int8 weights as f32 does: large beside small values, tiny ones, infinity and NaN', async () => {
     const [n, k] = [5, 70];
     const weights = Int8Array.from({ length: n * k }, (_, i) => ((i * 37) % 255) - 127);
