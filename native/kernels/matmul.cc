@@ -1,7 +1,7 @@
 // matmul: c[i] = alpha * op(a[i]) op(b[i]) + beta * c[i] + bias, in any mix of f32, bf16 and f16, summed in f32 and
 // rounded once. b may be I8 with a scale for each of its columns (rows of a stored weight). Three ways, chosen by shape alone: thin (matmul-thin.h), small (each product of the batch by itself,
 // on one thread), blocked (matmul-blocked.h).
-#define KRAIT_FUSE  // as the compiler may here
+#define KRAIT_FUSE  // this file is compiled so: sums of products are fused, and bits are the variant's own
 #include "matmul-peak.h"
 #include "matmul-thin.h"
 #include "tiny-is-zero.h"

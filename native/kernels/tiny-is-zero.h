@@ -13,7 +13,7 @@ namespace {
 
 /**
  * While one lives, such results of this thread are 0: a processor may take more than a hundred cycles for one (Cascade Lake:
- * a scan's gradient with strong decays 13 times as long). Without fused multiply-adds it does nothing.
+ * a scan's gradient with strong decays 13 times as long). It does nothing but on x86 with fused multiply-adds.
  */
 class TinyIsZero {
  public:
