@@ -28,6 +28,7 @@ struct ByFloats {
   typedef Floats Sum;
   static constexpr int WIDTH = LANES, BYTES = WIDTH * bytesOf(T);  // elements of a step, and what the wide ones take
   static constexpr int CHAINS = 4, TURN = 768;                     // steps in flight, which hide the latency of one
+  static constexpr int64_t LONGEST = DOT_WORDS;                    // run of elements that may be summed in one go
   static constexpr bool TAKES_PARTS = false;  // of a step, at the end of a row
   static inline Floats wide(const char* row, int64_t k) { return loadFloats<T, LANES>(row, k); }
   static inline void add(Sum& sum, const char* thin, int64_t k, Floats y) { sum += loadAs<Floats>(thin + 4 * k) * y; }
@@ -40,6 +41,7 @@ struct ByFloats {
 struct ByPairs {
   typedef Floats Sum;
   static constexpr int WIDTH = 2 * LANES, BYTES = 4 * LANES, CHAINS = 4, TURN = 768;
+  static constexpr int64_t LONGEST = DOT_WORDS;
   static constexpr bool TAKES_PARTS = false;
   static inline Floats wide(const char* row, int64_t k) { return loadAs<Floats>(row + 2 * k); }
   static inline void add(Sum& sum, const char* thin, int64_t k, Floats y) {
@@ -71,6 +73,9 @@ struct ByFixed {
     }
   };
   static constexpr int WIDTH = sizeof(Ints) / 2, BYTES = WIDTH, CHAINS = 2, TURN = 512;
+  // Elements that sums hold whatever they are: a lane gets two products of each step, of at most 32,767 by 128.
+  static constexpr int64_t LONGEST = 256 * WIDTH;
+  static_assert(LONGEST / WIDTH * 2 * 32767 * 128 <= INT32_MAX, "sums of whole numbers are exact");
   static constexpr int HEAD = 64;  // bytes before the numbers: what they are multiples of
   static constexpr float SMALL = 1.0f / 32767.0f;  // of low against high
   static int64_t rowBytes(int64_t k) { return HEAD + ceilDiv(k, WIDTH) * WIDTH * 4; }
@@ -116,6 +121,22 @@ struct ByFixed {
     const Floats low = __builtin_convertvector(bitsAs<I>(sum.low), Floats);
     return (high + low * SMALL) * loadAs<float>(thin);
   }
+  static inline Floats rounded(Floats x) {
+#if defined(__AVX512F__)
+    return bitsAs<Floats>(_mm512_roundscale_ps(bitsAs<__m512>(x), _MM_FROUND_TO_NEAREST_INT));
+#else
+    return bitsAs<Floats>(_mm256_round_ps(bitsAs<__m256>(x), _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC));
+#endif
+  }
+  /** Whole numbers as int16. */
+  static inline void storeWords(void* to, Floats x) {
+#if defined(__AVX512F__)
+    storeAs(to, _mm512_cvtepi32_epi16(_mm512_cvtps_epi32(bitsAs<__m512>(x))));
+#else
+    const __m256i wide = _mm256_cvtps_epi32(bitsAs<__m256>(x));
+    storeAs(to, _mm_packs_epi32(_mm256_castsi256_si128(wide), _mm256_extracti128_si256(wide, 1)));
+#endif
+  }
   static float one(const char* thin, const char* row, int64_t k) {
     const char* step = thin + HEAD + k / WIDTH * WIDTH * 4 + k % WIDTH * 2;
     const float x = float(loadAs<int16_t>(step)) + float(loadAs<int16_t>(step + 2 * WIDTH)) * SMALL;
@@ -128,21 +149,31 @@ struct ByFixed {
  * do not serve: for values that are not finite, or all so small that their unit is no normal number.
  */
 bool fixRow(const float* x, int64_t n, char* to) {
-  float largest = 0.0f;
-  bool finite = true;
-  for (int64_t k = 0; k < n; k++) {
-    const float size = __builtin_fabsf(x[k]);
-    finite &= size <= 3.0e38f;
-    largest = size > largest ? size : largest;
+  typedef Vectors<LANES>::I I;
+  const auto valuesAt = [&](int64_t k) __attribute__((always_inline)) {  // 0 beyond the end
+    if (k + LANES <= n) return loadAs<Floats>(x + k);
+    Floats rest = {};
+    for (int i = 0; k + i < n; i++) rest[i] = x[k + i];
+    return rest;
+  };
+  I most = {};  // bits of the sizes, whose order is that of the sizes; NaN comes last
+  for (int64_t k = 0; k < n; k += LANES) {
+    const I size = bitsAs<I>(valuesAt(k)) & 0x7fffffff;
+    most = size > most ? size : most;
   }
-  if (!finite || (largest > 0.0f && largest < 1.0e-32f)) return false;
+  int32_t bits = 0;
+  for (int i = 0; i < LANES; i++) bits = most[i] > bits ? most[i] : bits;
+  const float largest = bitsAs<float>(bits);
+  if (!(largest <= 3.0e38f) || (largest > 0.0f && largest < 1.0e-32f)) return false;
   const float unit = largest / 32767.0f, inverse = unit > 0.0f ? 1.0f / unit : 0.0f;
   storeAs(to, unit);
-  for (int64_t k = 0; k < ceilDiv(n, ByFixed::WIDTH) * ByFixed::WIDTH; k++) {
-    const float scaled = k < n ? x[k] * inverse : 0.0f, high = __builtin_rintf(scaled);
-    char* step = to + ByFixed::HEAD + k / ByFixed::WIDTH * ByFixed::WIDTH * 4 + k % ByFixed::WIDTH * 2;
-    storeAs(step, int16_t(high));
-    storeAs(step + 2 * ByFixed::WIDTH, int16_t(__builtin_rintf((scaled - high) * 32767.0f)));
+  to += ByFixed::HEAD;
+  for (int64_t k = 0; k < n; k += ByFixed::WIDTH, to += 4 * ByFixed::WIDTH) {
+    for (int i = 0; i < ByFixed::WIDTH; i += LANES) {
+      const Floats scaled = valuesAt(k + i) * inverse, high = ByFixed::rounded(scaled);
+      ByFixed::storeWords(to + 2 * i, high);
+      ByFixed::storeWords(to + 2 * (i + ByFixed::WIDTH), ByFixed::rounded((scaled - high) * 32767.0f));
+    }
   }
   return true;
 }
@@ -224,7 +255,7 @@ void dots(const char* thin, int64_t thinPitch, const char* memory, int64_t pitch
 template <class Step>
 void dotsOfGroup(const char* thin, int64_t pitch, int64_t t, const Operand& wide, int64_t row, int64_t rows, int64_t k0,
                  int64_t k1, float* sums) {
-  const int64_t steps = DOT_WORDS / t / 64 * 64;
+  const int64_t steps = smaller(DOT_WORDS / t / 64 * 64, Step::LONGEST);
   for (int64_t k = k0; k < k1; k += steps) {
     const int64_t end = smaller(k + steps, k1);
     for (int64_t r = 0; r < rows; r += 4) {

@@ -122,16 +122,43 @@ describe('native matmul', { skip }, () => {
     assert.ok(tiny < 8 * ordinary, `${tiny.toFixed(2)} ms against ${ordinary.toFixed(2)} ms`); // 20 to 200 times before
   });
 
-  it('multiplies a few rows by int8 weights as f32 does: large beside small values, tiny ones, infinity and NaN', async () => {
-    const [n, k] = [5, 70];
-    const weights = Int8Array.from({ length: n * k }, (_, i) => ((i * 37) % 255) - 127);
-    weights[k] = 0; // of row 1, before the value that is not finite
+  /** Rows of values by int8 weights, scaled row by row, against sums in f64. */
+  async function checkInt8(
+    name: string,
+    [m, n, k]: number[],
+    value: (i: number) => number,
+    weight: (i: number) => number,
+  ) {
+    const weights = Int8Array.from({ length: n * k }, (_, i) => weight(i));
     const scales = Float32Array.from({ length: n }, (_, i) => (i + 1) / 64);
-    const upload = (data: Int8Array | Float32Array) => {
+    const x = Float32Array.from({ length: m * k }, (_, i) => value(i % k));
+    const blocks = [x, weights, new Float32Array(m * n), scales].map((data) => {
       const block = device.alloc(data.byteLength);
       device.upload(block, 0, new Uint8Array(data.buffer));
       return block;
-    };
+    });
+    const arg = (at: number, ld: number, dtype: DType): TensorArg => ({ block: blocks[at], offset: 0, ld, dtype });
+    const tensors = { a: arg(0, k, 'f32'), b: arg(1, k, 'i8'), c: arg(2, n, 'f32'), scale: arg(3, 1, 'f32') };
+    const dims = { batch: 1, m, n, k, transA: 0, transB: 1, strideA: 0, strideB: 0, strideC: 0 };
+    device.launch(command('matmul', tensors, dims, { alpha: 1, beta: 0 }));
+    const got = new Float32Array((await device.download(blocks[2], 0, 4 * m * n)).buffer);
+    for (const block of blocks) device.free(block);
+    for (let i = 0; i < m * n; i++) {
+      const row = i % n;
+      let [sum, size] = [0, 0];
+      for (let j = 0; j < k; j++) {
+        const term = x[j] * weights[row * k + j] * scales[row];
+        sum += term;
+        size += Math.abs(term);
+      }
+      if (Number.isFinite(sum)) assert.ok(Math.abs(got[i] - sum) <= 2e-6 * size, `${name}: ${got[i]} for ${sum}`);
+      else assert.equal(got[i], sum, `${name}, row ${row}`);
+    }
+  }
+
+  it('multiplies a few rows by int8 weights as f32 does: large beside small values, tiny ones, infinity and NaN', async () => {
+    const [n, k] = [5, 70];
+    const weight = (i: number) => (i === k ? 0 : ((i * 37) % 255) - 127); // 0 before a value that is not finite
     const rows: Record<string, (i: number) => number> = {
       ordinary: (i) => Math.sin(i),
       'one large': (i) => (i === 9 ? 1000 : Math.cos(i)),
@@ -140,35 +167,21 @@ describe('native matmul', { skip }, () => {
       infinity: (i) => (i === 0 ? Number.POSITIVE_INFINITY : 1),
       NaN: (i) => (i === 3 ? Number.NaN : 1),
     };
-    const [b, scale] = [upload(weights), upload(scales)];
     for (const [name, value] of Object.entries(rows)) {
-      for (const m of [1, 3]) {
-        const x = Float32Array.from({ length: m * k }, (_, i) => value(i % k));
-        const [a, c] = [upload(x), device.alloc(4 * m * n)];
-        const arg = (block: TensorArg['block'], ld: number, dtype: DType): TensorArg => ({
-          block,
-          offset: 0,
-          ld,
-          dtype,
-        });
-        const tensors = { a: arg(a, k, 'f32'), b: arg(b, k, 'i8'), c: arg(c, n, 'f32'), scale: arg(scale, 1, 'f32') };
-        const dims = { batch: 1, m, n, k, transA: 0, transB: 1, strideA: 0, strideB: 0, strideC: 0 };
-        device.launch(command('matmul', tensors, dims, { alpha: 1, beta: 0 }));
-        const got = new Float32Array((await device.download(c, 0, 4 * m * n)).buffer);
-        for (let i = 0; i < m * n; i++) {
-          const row = i % n;
-          let [sum, size] = [0, 0];
-          for (let j = 0; j < k; j++) {
-            const term = x[j] * weights[row * k + j] * scales[row];
-            sum += term;
-            size += Math.abs(term);
-          }
-          if (Number.isFinite(sum)) assert.ok(Math.abs(got[i] - sum) <= 2e-6 * size, `${name}: ${got[i]} for ${sum}`);
-          else assert.equal(got[i], sum, `${name}, row ${row}`);
-        }
-        for (const block of [a, c]) device.free(block);
+      for (const m of [1, 3]) await checkInt8(name, [m, n, k], value, weight);
+    }
+  });
+
+  it('sums long rows of the largest int8 weights and values', async () => {
+    for (const k of [4_160, 9_000]) {
+      for (const m of [1, 2, 4, 7]) {
+        await checkInt8(
+          `all the largest, k ${k}`,
+          [m, 132, k], // so many rows that no one is cut
+          () => 1,
+          (i) => (i % k === k - 1 ? 127 : -128),
+        );
       }
     }
-    for (const block of [b, scale]) device.free(block);
   });
 });
