@@ -8,7 +8,8 @@
  * Prints a table (with --json the document), writes the results to --out (bench/results.json) after every
  * measurement and the report to --docs (docs/benchmarks.md; a quick run writes none unless told). --resume goes on
  * with a run that was killed; --only replaces those results and keeps the others. The Python of --python or
- * KRAIT_ORACLE_PYTHON needs torch, transformers and safetensors. Exit codes: 0 done, 1 a measurement failed, 2 wrong usage.
+ * KRAIT_ORACLE_PYTHON needs torch, transformers and safetensors. Exit codes: 0 done, 1 a measurement failed or contestants
+ * do not compute the same, 2 wrong usage.
  */
 import { existsSync, mkdirSync, readFileSync } from 'node:fs';
 import { loadavg, tmpdir } from 'node:os';
@@ -19,7 +20,16 @@ import { MEASUREMENTS } from './measurements/index.ts';
 import { describeMachine, kraitVersion } from './suite/machine.ts';
 import type { Context, Measurement } from './suite/measurement.ts';
 import { figuresTable, type Notes, reportText } from './suite/report.ts';
-import { planRun, type Result, type Results, readResults, writeResults, writeWhole } from './suite/store.ts';
+import {
+  failuresOf,
+  METHOD,
+  planRun,
+  type Result,
+  type Results,
+  readResults,
+  writeResults,
+  writeWhole,
+} from './suite/store.ts';
 
 const at = (path: string): string => fileURLToPath(new URL(path, import.meta.url));
 const NAMES = MEASUREMENTS.map(({ name }) => name);
@@ -60,10 +70,12 @@ const say = (line: string): void => void process.stderr.write(`${line}\n`);
 
 async function measure(measurement: Measurement, context: Context): Promise<Result> {
   const startedMs = performance.now();
+  const krait = kraitVersion();
   const found = await measurement.measure(context);
   const seconds = Math.round((performance.now() - startedMs) / 1000);
   const about = {
-    krait: kraitVersion(),
+    method: METHOD,
+    krait,
     finished: new Date().toISOString(),
     isQuick: context.isQuick,
     load: loadavg()[0],
@@ -99,6 +111,7 @@ async function main(): Promise<number> {
   const plan = planRun(readResults(out), { machine, wanted, isPartial, isResumed, isQuick });
   const context: Context = { work, threads, isQuick, rounds, python, say };
   const { results, isWhole } = await runAll(plan, context, out);
+  const failures = failuresOf(results, wanted);
   writeResults(out, results);
   const docs = options.docs ?? (isQuick ? null : at('../docs/benchmarks.md'));
   if (docs) {
@@ -106,7 +119,8 @@ async function main(): Promise<number> {
     say(`wrote ${docs}`);
   }
   console.log(options.json ? JSON.stringify(results) : figuresTable(results));
-  return isWhole ? 0 : 1;
+  failures.forEach(say);
+  return isWhole && failures.length === 0 ? 0 : 1;
 }
 
 process.exitCode = await main().catch((error: Error & { code?: string }) => {

@@ -43,7 +43,7 @@ async function open(options: EvaluationOptions): Promise<Contestant> {
     return { ...total, tokensPerSecond: total.tokens / total.seconds };
   };
   return {
-    about: { program: `Krait ${device.name}, ${threads} threads`, requests: batches.flat().length },
+    about: { program: `Krait ${backend.name} ${backend.variant}, ${threads} threads`, requests: batches.flat().length },
     requests: { round, memory: async () => ({ peakRss: peakRss() }) },
     close() {
       model.dispose();

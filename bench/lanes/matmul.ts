@@ -1,5 +1,5 @@
 /** Krait's matrix product as a contestant: each round the peak of the vector units and then every shape. */
-import type { Backend, DeviceName } from '../../src/backend/index.ts';
+import { type DeviceName, peakFactor } from '../../src/backend/index.ts';
 import { openBackend } from '../../src/backend/select.ts';
 import type { DType } from '../../src/core/index.ts';
 import { type Contestant, serve } from '../suite/serve.ts';
@@ -14,12 +14,9 @@ export interface MatmulOptions {
   readonly seconds: number;
 }
 
-/** Dot products of pairs of bf16 do twice what multiply-adds of f32 do, by instructions of the same rate. */
-const peakFactor = (device: Backend, dtype: DType): number => (dtype === 'bf16' && /bf16/.test(device.variant) ? 2 : 1);
-
 async function open({ device: name, threads, dtype, shapes, seconds }: MatmulOptions): Promise<Contestant> {
   const { backend: device } = await openBackend({ device: name, threads });
-  const factor = peakFactor(device, dtype);
+  const factor = peakFactor(device, dtype, dtype);
   const launches = shapes.map((shape) => productLaunch(device, dtype, shape));
   const peakOf = async () => (device.measurePeak ? factor * (await device.measurePeak(3)) : null);
   const repeats: number[] = [];

@@ -4,9 +4,10 @@ import { copyFile, link, mkdir, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import type { EvaluationOptions } from '../lanes/evaluation.ts';
+import { sameSums } from '../suite/checks.ts';
 import { figure, programsOf, rateText } from '../suite/figures.ts';
 import { type LaneSpec, script } from '../suite/lane.ts';
-import type { Context, Figure, Measurement } from '../suite/measurement.ts';
+import type { Check, Context, Figure, Measurement } from '../suite/measurement.ts';
 import { type Entry, race, roundsOf } from '../suite/race.ts';
 import { median, medianRatio } from '../suite/statistics.ts';
 import { modelFolder } from '../suite/weights.ts';
@@ -47,17 +48,9 @@ const kraitLane = (context: Context, model: string, work: Work, reusePrefixes = 
 const ratesOf = (entry: Entry, tokens: number): number[] =>
   roundsOf(entry, 'seconds').map((seconds) => tokens / seconds);
 
-/** The sum of all log-likelihoods: both score the same, or the figures mean nothing. */
-const sumsRemark = (what: string, entries: Readonly<Record<string, Entry>>): string => {
-  const sums = Object.entries(entries).map(
-    ([name, entry]) => `${name} ${median(roundsOf(entry, 'logprob')).toFixed(2)}`,
-  );
-  return `${what}: sum of all log-likelihoods ${sums.join(', ')}`;
-};
-
 interface Found {
   readonly figure: Figure;
-  readonly remark: string | null;
+  readonly check: Check;
   readonly entries: Readonly<Record<string, Entry>>;
 }
 
@@ -84,7 +77,7 @@ async function againstHarness(
     const [a, b] = [ratesOf(entries.Krait, tokens), ratesOf(entries[rival], tokens)];
     return { value: medianRatio(a, b), from: `Krait ${rateText(a, 'tok/s')}, ${rival} ${rateText(b, 'tok/s')}` };
   });
-  return { figure: found, remark: found.value === null ? null : sumsRemark(what, entries), entries };
+  return { figure: found, check: sameSums(what, entries), entries };
 }
 
 async function againstItself(
@@ -103,7 +96,7 @@ async function againstItself(
     const from = `with ${rateText(a, 'tok/s')}, without ${rateText(b, 'tok/s')}; ${(100 * share).toFixed(0)} % of the tokens`;
     return { value: medianRatio(a, b), from };
   });
-  return { figure: found, remark: found.value === null ? null : sumsRemark(what, entries), entries };
+  return { figure: found, check: sameSums(what, entries), entries };
 }
 
 const MMLU = { tasks: ['mmlu_anatomy'], shots: 5 };
@@ -118,7 +111,7 @@ async function measured(row: 'scoring' | 'prefixes', problem: string | null, fin
   const found = await find();
   return {
     figures: found.map((one) => one.figure),
-    remarks: found.flatMap(({ remark }) => remark ?? []),
+    checks: found.map(({ check }) => check),
     programs: [...new Set(found.flatMap(({ entries }) => programsOf(entries)))],
     raw: found.map(({ entries }) => entries),
   };

@@ -3,11 +3,12 @@ import { existsSync } from 'node:fs';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import type { ForecastOptions } from '../lanes/forecast.ts';
+import { sameLosses } from '../suite/checks.ts';
 import { figure, programsOf, rateText } from '../suite/figures.ts';
 import { script } from '../suite/lane.ts';
 import type { Context, Figure, Measurement } from '../suite/measurement.ts';
 import { type Entry, race, roundsOf } from '../suite/race.ts';
-import { median } from '../suite/statistics.ts';
+import { medianRatio } from '../suite/statistics.ts';
 
 const ROOT = fileURLToPath(new URL('../..', import.meta.url));
 const FOLDER = join(process.env['KRAIT_SHARED_DATA'] ?? join(ROOT, '../shared/data'), 'ett');
@@ -32,13 +33,6 @@ const missing = (): string | null => (existsSync(FILE) ? null : `no ${FILE}; set
 function epochs(entry: Entry, stepsPerEpoch: number): number[] {
   const [seconds, steps] = [roundsOf(entry, 'seconds'), roundsOf(entry, 'steps')];
   return seconds.map((value, i) => (value / steps[i]) * stepsPerEpoch);
-}
-
-/** On the first weights both have the same error, or they are not the same model. @throws Error with both */
-function checkLosses(sides: Readonly<Record<string, Entry>>): void {
-  const losses = Object.values(sides).flatMap((entry) => ('about' in entry ? [Number(entry.about.loss)] : []));
-  if (Math.max(...losses) - Math.min(...losses) <= 1e-4 * Math.max(...losses)) return;
-  throw new Error(`the first windows have other errors: ${losses.join(' and ')}; they are not the same model`);
 }
 
 export const forecast: Measurement = {
@@ -66,7 +60,7 @@ export const forecast: Measurement = {
     figures.push(
       figure(growth, () => {
         const [a, b] = [lengths.long, lengths.short].map((entry) => roundsOf(entry, 'seconds').map((s) => s / steps));
-        return { value: median(a) / median(b), from: `a step ${rateText(a, 's')} against ${rateText(b, 's')}` };
+        return { value: medianRatio(a, b), from: `a step ${rateText(a, 's')} against ${rateText(b, 's')}` };
       }),
     );
     const start = join(context.work, 'forecast-start.safetensors');
@@ -83,19 +77,16 @@ export const forecast: Measurement = {
       { Krait: lane(context, { lookback: LOOKBACK, steps, start }), PyTorch: rival },
       { rounds },
     );
+    const check = sameLosses('forecasting, squared error of the first windows on the first weights', sides);
     figures.push(
       figure(epoch, () => {
+        if (check.isOk === false) throw new Error('the contestants do not compute the same');
         const [stepsPerEpoch] = roundsOf(sides.Krait, 'stepsPerEpoch');
-        checkLosses(sides);
         const [a, b] = [sides.PyTorch, sides.Krait].map((entry) => epochs(entry, stepsPerEpoch));
         const from = `PyTorch ${rateText(a, 's')}, Krait ${rateText(b, 's')}, from ${steps} of ${stepsPerEpoch} steps`;
-        return { value: median(a) / median(b), from };
+        return { value: medianRatio(a, b), from };
       }),
     );
-    const losses = Object.entries(sides).flatMap(([name, entry]) =>
-      'about' in entry ? [`${name} ${Number(entry.about.loss).toFixed(6)}`] : [],
-    );
-    const remarks = [`forecasting, squared error of the first windows on the first weights: ${losses.join(', ')}`];
-    return { figures, remarks, programs: programsOf({ ...sides, ...lengths }), raw: { lengths, sides } };
+    return { figures, checks: [check], programs: programsOf({ ...sides, ...lengths }), raw: { lengths, sides } };
   },
 };

@@ -1,13 +1,11 @@
 /** Reading and writing against node-llama-cpp, in the same types, on the same weights. */
 import type { DType } from '../../src/core/index.ts';
 import type { GgufType } from '../../src/io/index.ts';
-import type { BenchCommandOptions } from '../lanes/krait-command.ts';
 import type { LlamaLaneOptions } from '../lanes/llama.ts';
-import { figure, krait, profileOf, programsOf, roofShare, speedRatio } from '../suite/figures.ts';
+import { krait, profileOf, programsOf, roofShare, speedRatio } from '../suite/figures.ts';
 import { script } from '../suite/lane.ts';
 import type { Context, Figure, Measurement, ProfileLine } from '../suite/measurement.ts';
-import { type Entry, race, roundsOf } from '../suite/race.ts';
-import { median } from '../suite/statistics.ts';
+import { type Entry, race } from '../suite/race.ts';
 import { ggufFile, modelFolder } from '../suite/weights.ts';
 
 const NAMES = ['Krait', 'node-llama-cpp'] as const;
@@ -60,33 +58,18 @@ export const prefill: Measurement = {
   },
 };
 
-const TYPES: readonly { readonly dtype: DType | 'int8'; readonly type: GgufType; readonly least: number }[] = [
-  { dtype: 'f32', type: 'f32', least: 1.9 },
-  { dtype: 'bf16', type: 'bf16', least: 2.5 },
-  { dtype: 'int8', type: 'q8_0', least: 2.0 },
+interface Written {
+  readonly name: string;
+  /** What Krait's weights are stored in. */
+  readonly dtype: DType;
+  readonly type: GgufType;
+  readonly least: number;
+}
+const TYPES: readonly Written[] = [
+  { name: 'f32', dtype: 'f32', type: 'f32', least: 1.9 },
+  { name: 'bf16', dtype: 'bf16', type: 'bf16', least: 2.5 },
+  { name: 'int8', dtype: 'i8', type: 'q8_0', least: 2.0 },
 ];
-
-/** Krait writing in a type. Int8 is a matter of the command, which finds its own weights. */
-function writer(context: Context, model: string, dtype: DType | 'int8') {
-  if (dtype !== 'int8') return krait(context, { model, dtype, work: 'decode', tokens: NEW_TOKENS, hasRoofs: true });
-  const { threads } = context;
-  return script('lanes/krait-command.ts', {
-    model,
-    dtype,
-    threads,
-    what: 'decode',
-    tokens: NEW_TOKENS,
-  } satisfies BenchCommandOptions);
-}
-
-function bandwidth(dtype: DType | 'int8', entry: Entry): Figure {
-  const subject = { row: 'decode-bandwidth', what: dtype, least: 0.8 } as const;
-  if (dtype !== 'int8') return roofShare(subject, entry, 'bytesPerSecond');
-  return figure({ ...subject, unit: '%' }, () => ({
-    value: median(roundsOf(entry, 'bandwidthShare')),
-    from: 'as `krait bench` says',
-  }));
-}
 
 export const decode: Measurement = {
   name: 'decode',
@@ -96,23 +79,26 @@ export const decode: Measurement = {
     const figures: Figure[] = [];
     const profiles: Record<string, ProfileLine[]> = {};
     const raw: Record<string, Record<string, Entry>> = {};
-    for (const { dtype, type, least } of TYPES) {
-      context.say(dtype);
+    for (const { name, dtype, type, least } of TYPES) {
+      context.say(name);
       const entries = await race(
         context,
-        { krait: writer(context, model, dtype), llama: await llama(context, type, 'decode', NEW_TOKENS) },
+        {
+          krait: krait(context, { model, dtype, work: 'decode', tokens: NEW_TOKENS, hasRoofs: true }),
+          llama: await llama(context, type, 'decode', NEW_TOKENS),
+        },
         {
           rounds: context.isQuick ? 2 : context.rounds,
-          after: { krait: dtype === 'int8' ? [] : ['profile', 'memory'], llama: ['memory'] },
+          after: { krait: ['profile', 'memory'], llama: ['memory'] },
         },
       );
-      const what = type === dtype ? dtype : `${dtype} against ${type}`;
+      const what = type === name ? name : `${name} against ${type}`;
       figures.push(
         speedRatio({ row: 'decode', what, least }, { over: entries.krait, under: entries.llama, names: NAMES }),
       );
-      figures.push(bandwidth(dtype, entries.krait));
-      if (dtype !== 'int8') profiles[`decode, ${dtype}`] = profileOf(entries.krait);
-      raw[dtype] = entries;
+      figures.push(roofShare({ row: 'decode-bandwidth', what: name, least: 0.8 }, entries.krait, 'bytesPerSecond'));
+      profiles[`decode, ${name}`] = profileOf(entries.krait);
+      raw[name] = entries;
     }
     return { figures, profiles, programs: Object.values(raw).flatMap(programsOf), raw };
   },

@@ -1,8 +1,8 @@
 /** Long sequences: whether time and memory grow with their length and no faster. */
 import { formatBytes } from '../../src/cli/output.ts';
-import { figure, krait, lastNumber, speedRatio } from '../suite/figures.ts';
+import { betweenRatio, figure, krait, lastNumber, speedRatio } from '../suite/figures.ts';
 import type { Context, Figure, Measurement } from '../suite/measurement.ts';
-import { race } from '../suite/race.ts';
+import { between, race } from '../suite/race.ts';
 import { modelFolder } from '../suite/weights.ts';
 
 const SHORT = 1024;
@@ -10,6 +10,9 @@ const MIDDLE = 4096;
 const LONG = 16_384;
 /** Takes a quick run's minutes; its figures say how long theirs were. */
 const QUICK_LONG = 4096;
+
+/** Short steps before the long one, and as many after it. */
+const SHORT_ROUNDS = 2;
 
 /** The longest sequence of a run, and its name. */
 const longest = ({ isQuick }: Context): number => (isQuick ? QUICK_LONG : LONG);
@@ -47,11 +50,17 @@ export const longStep: Measurement = {
   async measure(context) {
     const model = await modelFolder(context);
     const [long, middle] = context.isQuick ? [QUICK_LONG, SHORT] : [LONG, MIDDLE];
-    // One round, and none before: it takes minutes, of which nothing of a first time is a part worth mention.
+    // One round of the long ones, and none before: it takes minutes, of which nothing of a first time is worth mention.
     const lane = (tokens: number) =>
       krait(context, { model, dtype: 'f32', work: 'train', tokens, checkpointing: true, isCold: tokens >= MIDDLE });
-    const options = { rounds: 1, after: { long: ['memory'], middle: ['memory'], short: ['memory'] } };
-    const entries = await race(context, { long: lane(long), middle: lane(middle), short: lane(SHORT) }, options);
+    const entries = await race(
+      context,
+      { long: lane(long), middle: lane(middle), short: lane(SHORT) },
+      {
+        rounds: [...between('short', 'long', 1, context.isQuick ? 1 : SHORT_ROUNDS), 'middle'],
+        after: { long: ['memory'], middle: ['memory'], short: ['memory'] },
+      },
+    );
     const sides = { over: entries.long, under: entries.short, names: [named(long), named(SHORT)] } as const;
     const memory = (what: string, key: string): Figure =>
       figure(
@@ -63,7 +72,7 @@ export const longStep: Measurement = {
       );
     const what = `full fine-tuning with checkpointing, f32, ${named(long)} over ${named(SHORT)}`;
     const figures = [
-      speedRatio({ row: 'long-speed', what, least: 0.9 }, sides),
+      betweenRatio({ row: 'long-speed', what, least: 0.9 }, sides, 'tokensPerSecond'),
       memory('device memory', 'peakBytes'),
       memory('resident memory of the process', 'peakRss'),
     ];

@@ -7,7 +7,7 @@ import { script } from '../suite/lane.ts';
 import type { Figure, Measurement } from '../suite/measurement.ts';
 import { type Entry, race } from '../suite/race.ts';
 import type { RowId } from '../suite/rows.ts';
-import { median, medianRatio } from '../suite/statistics.ts';
+import { medianRatio } from '../suite/statistics.ts';
 
 /** As a layer has them: the weights are n x k. */
 const SHAPES = [
@@ -71,7 +71,7 @@ export const wasmMatmul: Measurement = {
       figure({ row: 'wasm-matmul', what, unit: 'x' }, () => {
         const [ours, theirs] = [ratesOf(entries.krait, i), ratesOf(entries.onnx, i)];
         const from = `Krait ${rateText(ours, 'GFLOP/s')}, onnxruntime-web ${rateText(theirs, 'GFLOP/s')}`;
-        return { value: median(ours) / median(theirs), from };
+        return { value: medianRatio(ours, theirs), from };
       }),
     );
     return { figures, programs: programsOf(entries), raw: entries };

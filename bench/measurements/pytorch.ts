@@ -2,11 +2,11 @@
 import { readModelConfig } from '../../src/models/index.ts';
 import { NodeFileSystem } from '../../src/platform/node/index.ts';
 import { randomRows } from '../../src/study/index.ts';
-import { figure, krait, lastNumber, programsOf, rateText } from '../suite/figures.ts';
+import { sameLosses } from '../suite/checks.ts';
+import { betweenRatio, krait, programsOf } from '../suite/figures.ts';
 import type { LaneSpec } from '../suite/lane.ts';
-import type { Context, Figure, Measurement } from '../suite/measurement.ts';
-import { type Entry, race, roundsOf } from '../suite/race.ts';
-import { median } from '../suite/statistics.ts';
+import type { Check, Context, Figure, Measurement } from '../suite/measurement.ts';
+import { between, race } from '../suite/race.ts';
 import { modelFolder } from '../suite/weights.ts';
 
 /** Of the model that all train: Hugging Face takes minutes for each step of four, and its time grows with their number. */
@@ -28,20 +28,12 @@ async function torch(context: Context, model: string, kind: Kind, tokens: number
   return { command: [context.python!, 'bench/rivals/torch_mamba.py'], options };
 }
 
-/** The loss on the first weights: all compute the same, or the figures mean nothing. */
-function lossRemark(entries: Readonly<Record<string, Entry>>): string {
-  const losses = Object.entries(entries).flatMap(([name, entry]) =>
-    'about' in entry ? [`${name} ${Number(entry.about.loss).toFixed(5)}`] : [],
-  );
-  return `loss before the first step, same weights and tokens: ${losses.join(', ')}`;
-}
-
 export const pytorch: Measurement = {
   name: 'pytorch',
   about: 'training against Hugging Face and a chunked scan in PyTorch',
   async measure(context) {
     const figures: Figure[] = [];
-    const remarks: string[] = [];
+    const checks: Check[] = [];
     const programs: string[] = [];
     const raw: Record<string, unknown> = {};
     const model = await modelFolder(context, LAYERS);
@@ -57,28 +49,20 @@ export const pytorch: Measurement = {
         context,
         {
           Krait: krait(context, { model, dtype: 'f32', work: 'train', tokens }),
-          [kind]: await torch(context, model, kind, tokens),
+          rival: await torch(context, model, kind, tokens),
         },
         {
-          rounds: isOnce(kind) ? 1 : context.isQuick ? 2 : 3,
-          after: { Krait: ['round', 'memory'], [kind]: ['memory'] },
+          rounds: between('Krait', 'rival', isOnce(kind) ? 1 : context.isQuick ? 2 : 3),
+          after: { Krait: ['memory'], rival: ['memory'] },
         },
       );
-      figures.push(
-        figure(subject, () => {
-          const b = roundsOf(entries[kind], 'seconds');
-          // Once more after the other's last: a round among minutes of theirs says little.
-          const a = [...roundsOf(entries.Krait, 'seconds'), lastNumber(entries.Krait, 'round', 'seconds')];
-          return {
-            value: median(b) / median(a),
-            from: `Krait ${rateText(a, 's')}, ${NAMES[kind]} ${rateText(b, 's')}`,
-          };
-        }),
-      );
-      remarks.push(lossRemark(entries));
+      const sides = { over: entries.rival, under: entries.Krait, names: [NAMES[kind], 'Krait'] } as const;
+      figures.push(betweenRatio(subject, sides, 'seconds'));
+      const same = 'loss before the first step, same weights and tokens';
+      checks.push(sameLosses(same, { Krait: entries.Krait, [NAMES[kind]]: entries.rival }));
       programs.push(...programsOf(entries));
       raw[kind] = entries;
     }
-    return { figures, remarks, programs, raw };
+    return { figures, checks, programs, raw };
   },
 };

@@ -58,7 +58,7 @@ def main(options):
         "memory": lambda: {"peakRss": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024},
         "end": dict,
     }
-    print(json.dumps({"program": f"{versions}, {options['threads']} threads, batches of {options['batch']}"}), flush=True)
+    print(json.dumps({"program": f"{versions}, {options['threads']} threads"}), flush=True)
     for line in sys.stdin:
         print(json.dumps(requests[line.strip()]()), flush=True)
         if line.strip() == "end":

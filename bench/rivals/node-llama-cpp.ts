@@ -81,7 +81,12 @@ export class LlamaRival {
       threads: { ideal: threads, min: threads },
     });
     const version = `node-llama-cpp ${await library.getModuleVersion()} (llama.cpp ${llama.llamaCppRelease.release})`;
-    return new LlamaRival(`${version}, ${threads} threads; ${llama.systemInfo}`, llama, model, context.getSequence());
+    return new LlamaRival(
+      `${version}, ${threads} threads; ${llama.systemInfo.replace(/[ |]+$/, '')}`,
+      llama,
+      model,
+      context.getSequence(),
+    );
   }
 
   /** Ids of a text, special tokens in it included; nothing is put around it. */

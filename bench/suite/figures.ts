@@ -3,7 +3,7 @@ import type { KraitOptions } from '../lanes/krait.ts';
 import { type LaneSpec, script } from './lane.ts';
 import type { Context, Figure, ProfileLine } from './measurement.ts';
 import { type Entry, roundsOf } from './race.ts';
-import { median, medianRatio, spread } from './statistics.ts';
+import { around, median, medianRatio, spread } from './statistics.ts';
 
 /** Krait on the native device with all threads, unless told otherwise. */
 export const krait = (
@@ -25,9 +25,11 @@ export function figure(subject: Subject, compute: () => { value: number; from: s
 
 const digits = (value: number): string => value.toPrecision(value >= 1000 ? 4 : 3);
 
-/** `905 tok/s (+-2 %)` */
-export const rateText = (values: readonly number[], unit: string): string =>
-  `${Number(digits(median(values)))} ${unit} (+-${(100 * spread(values)).toFixed(0)} %)`;
+/** `905 tok/s (+-2 %)`; one round says nothing of how far rounds differ. */
+export function rateText(values: readonly number[], unit: string): string {
+  const aside = values.length === 1 ? 'one round' : `+-${(100 * spread(values)).toFixed(0)} %`;
+  return `${Number(digits(median(values)))} ${unit} (${aside})`;
+}
 
 export interface Sides {
   readonly over: Entry;
@@ -44,27 +46,38 @@ export const speedRatio = (subject: Omit<Subject, 'unit'>, { over, under, names 
     return { value: medianRatio(a, b), from };
   });
 
-/** The highest of a roof that was measured between rounds: a disturbed moment lowers it, nothing raises it. */
-export function roofOf(entry: Entry, key: 'flopsPerSecond' | 'bytesPerSecond'): number {
+/** Rounds of `over`, which take long, over those of `under` just before and after each. */
+export const betweenRatio = (
+  subject: Omit<Subject, 'unit'>,
+  { over, under, names }: Sides,
+  key: 'seconds' | 'tokensPerSecond',
+): Figure =>
+  figure({ ...subject, unit: 'x' }, () => {
+    const [a, b] = [over, under].map((entry) => roundsOf(entry, key));
+    const unit = key === 'seconds' ? 's' : 'tok/s';
+    const from = `${names[0]} ${rateText(a, unit)}, ${names[1]} ${rateText(b, unit)}`;
+    return { value: medianRatio(a, around(b, a.length)), from };
+  });
+
+type Roof = 'flopsPerSecond' | 'bytesPerSecond';
+
+/** Of each round the mean of a roof before and after it. */
+function roofsOf(entry: Entry, key: Roof): number[] {
   if ('problem' in entry) throw new Error(entry.problem);
-  return Math.max(...entry.rounds.map(({ roofs }) => (roofs as Record<string, number>)[key]));
+  return entry.rounds.map(({ roofs }) => {
+    const [before, after] = roofs as Readonly<Record<Roof, number>>[];
+    return (before[key] + after[key]) / 2;
+  });
 }
 
-/** Share of a roof that rounds reach. */
-export const roofShare = (
-  subject: Omit<Subject, 'unit'>,
-  entry: Entry,
-  key: 'flopsPerSecond' | 'bytesPerSecond',
-): Figure =>
+const GIGA: Readonly<Record<Roof, string>> = { flopsPerSecond: 'GFLOP/s', bytesPerSecond: 'GB/s' };
+
+/** Share of a roof that rounds reach, each by what was measured next to it. */
+export const roofShare = (subject: Omit<Subject, 'unit'>, entry: Entry, key: Roof): Figure =>
   figure({ ...subject, unit: '%' }, () => {
-    const roof = roofOf(entry, key);
-    const reached = roundsOf(entry, key);
-    const unit = key === 'flopsPerSecond' ? 'GFLOP/s' : 'GB/s';
-    const from = `${rateText(
-      reached.map((value) => value / 1e9),
-      unit,
-    )} of ${digits(roof / 1e9)}`;
-    return { value: median(reached) / roof, from };
+    const [reached, roofs] = [roundsOf(entry, key), roofsOf(entry, key)];
+    const [a, b] = [reached, roofs].map((values) => values.map((value) => value / 1e9));
+    return { value: medianRatio(reached, roofs), from: `${rateText(a, GIGA[key])} of ${rateText(b, GIGA[key])}` };
   });
 
 /** Programs of entries, each once. */

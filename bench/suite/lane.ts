@@ -9,6 +9,8 @@ export type Answer = Readonly<Record<string, unknown>>;
 export interface LaneSpec {
   readonly command: readonly string[];
   readonly options: unknown;
+  /** For an answer; `TIMEOUT_MS` unless given. */
+  readonly timeoutMs?: number;
 }
 
 const ROOT = fileURLToPath(new URL('../..', import.meta.url));
@@ -25,9 +27,14 @@ export const script = (path: string, options: unknown): LaneSpec => ({
 export class Lane {
   private errors = '';
   private ended: string | null = null;
+  /** Why it is being ended. */
+  private reason: string | null = null;
   private waiting: { resolve(answer: Answer): void; reject(error: Error): void } | null = null;
 
-  private constructor(private readonly child: ChildProcess) {
+  private constructor(
+    private readonly child: ChildProcess,
+    private readonly timeoutMs: number,
+  ) {
     child.stdin!.on('error', () => {}); // a child that is gone is noticed by its end
     createInterface({ input: child.stdout! }).on('line', (line) => {
       if (line.startsWith('{')) this.settle((waiting) => waiting.resolve(JSON.parse(line)));
@@ -40,14 +47,16 @@ export class Lane {
       this.settle((waiting) => waiting.reject(new Error(why)));
     };
     child.on('error', (error) => end(error.message));
-    child.on('close', (code, signal) => end(lastLine(this.errors) || `it ended with ${signal ?? `exit code ${code}`}`));
+    child.on('close', (code, signal) =>
+      end(this.reason ?? (lastLine(this.errors) || `it ended with ${signal ?? `exit code ${code}`}`)),
+    );
   }
 
   /** @throws Error in one line if it ends before it is ready */
-  static async open({ command, options }: LaneSpec): Promise<{ lane: Lane; about: Answer }> {
+  static async open({ command, options, timeoutMs = TIMEOUT_MS }: LaneSpec): Promise<{ lane: Lane; about: Answer }> {
     const [program, ...rest] = command;
     const child = spawn(program, [...rest, JSON.stringify(options)], { cwd: ROOT, stdio: ['pipe', 'pipe', 'pipe'] });
-    const lane = new Lane(child);
+    const lane = new Lane(child, timeoutMs);
     return { lane, about: await lane.answer() };
   }
 
@@ -80,7 +89,10 @@ export class Lane {
   private answer(): Promise<Answer> {
     if (this.ended !== null) return Promise.reject(new Error(this.ended));
     return new Promise((resolve, reject) => {
-      const timer = setTimeout(() => this.child.kill('SIGKILL'), TIMEOUT_MS);
+      const timer = setTimeout(() => {
+        this.reason = `no answer in ${this.timeoutMs / 60_000} minutes`;
+        this.child.kill('SIGKILL');
+      }, this.timeoutMs);
       const settled =
         <T>(act: (value: T) => void) =>
         (value: T) => {

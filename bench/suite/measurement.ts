@@ -21,6 +21,13 @@ export interface Figure {
   readonly problem?: string;
 }
 
+/** Whether contestants compute the same. */
+export interface Check {
+  /** Null if they could not be compared; `text` says why. */
+  readonly isOk: boolean | null;
+  readonly text: string;
+}
+
 /** A line of a profile: a kernel's share of the time, and of what the roofline allows. */
 export interface ProfileLine {
   readonly kernel: string;
@@ -29,14 +36,15 @@ export interface ProfileLine {
   readonly gflops: number;
   readonly gigabytesPerSecond: number;
   readonly roofShare: number;
+  /** The same with a transcendental as one operation; of scans. */
+  readonly plainShare?: number;
 }
 
 export interface Measured {
   readonly figures: readonly Figure[];
   /** What the kernels did, by name of the work. */
   readonly profiles?: Readonly<Record<string, readonly ProfileLine[]>>;
-  /** Lines for the report that are no figures: whether the contestants compute the same. */
-  readonly remarks?: readonly string[];
+  readonly checks?: readonly Check[];
   /** Programs that took part, with their versions. */
   readonly programs?: readonly string[];
   /** Everything that was read off, for whoever doubts a figure. */

@@ -12,8 +12,9 @@ export type Entry =
     }
   | { readonly problem: string };
 
-export interface RaceOptions {
-  readonly rounds: number;
+export interface RaceOptions<Name extends string> {
+  /** Of each, all in turn; or whose round comes after whose. */
+  readonly rounds: number | readonly Name[];
   /** What is asked for in a round; `round` unless given. */
   readonly request?: string;
   /** Requests after the rounds, by entrant; `end` needs no mention. */
@@ -46,21 +47,26 @@ async function attempt(
   }
 }
 
-/** Opens all, lets them take turns A B A B ..., ends them. */
+/** Rounds of one that takes long between groups of another's: A A B A A B A A. */
+export function between<Name extends string>(outer: Name, inner: Name, rounds: number, group = 1): Name[] {
+  const short = Array.from({ length: group }, () => outer);
+  return [...short, ...Array.from({ length: rounds }, () => [inner, ...short]).flat()];
+}
+
+/** Opens all, lets them take turns A B A B ... unless told otherwise, ends them. */
 export async function race<Name extends string>(
   context: Pick<Context, 'say'>,
   specs: Readonly<Record<Name, LaneSpec>>,
-  { rounds, request = 'round', after }: RaceOptions,
+  { rounds, request = 'round', after }: RaceOptions<Name>,
 ): Promise<Record<Name, Entry>> {
   const names = Object.keys(specs) as Name[];
+  const turns = typeof rounds === 'number' ? Array.from({ length: rounds }, () => names).flat() : rounds;
   const started = new Map<string, Started>();
   try {
     for (const name of names) started.set(name, await open(specs[name]));
-    for (let round = 0; round < rounds; round++) {
-      for (const name of names) {
-        context.say(`round ${round + 1} of ${rounds}: ${name}`);
-        await attempt(started, name, async ({ lane, rounds: done }) => void done.push(await lane.ask(request)));
-      }
+    for (const [i, name] of turns.entries()) {
+      context.say(`turn ${i + 1} of ${turns.length}: ${name}`);
+      await attempt(started, name, async ({ lane, rounds: done }) => void done.push(await lane.ask(request)));
     }
     for (const name of names) {
       await attempt(started, name, async ({ lane, last }) => {

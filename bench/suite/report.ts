@@ -1,8 +1,8 @@
 /** Results as text: the table for a terminal, and docs/benchmarks.md. Pure: results and notes in, text out. */
 import { table } from '../../src/cli/output.ts';
-import { type Figure, holds, type ProfileLine, type Unit } from './measurement.ts';
+import { type Check, type Figure, holds, type ProfileLine, type Unit } from './measurement.ts';
 import { ROW_IDS, ROWS, type RowId } from './rows.ts';
-import type { Result, Results } from './store.ts';
+import { isNow, type Result, type Results } from './store.ts';
 
 /** What people wrote about a row. */
 export interface Note {
@@ -35,17 +35,38 @@ function verdict(figure: Figure): string {
   return is === null ? '-' : is ? 'yes' : 'NO';
 }
 
-const figuresOf = (results: Results): Figure[] => Object.values(results.results).flatMap(({ figures }) => figures);
+/** Day and commit: `2026-11-27, 12364ffd8d`. */
+const stamp = ({ finished, krait }: Result): string =>
+  `${finished.slice(0, 10)}, ${/\((.*)\)/.exec(krait)?.[1] ?? krait}`;
+
+/** A figure, and when and of what it was measured. */
+interface Dated {
+  readonly figure: Figure;
+  readonly measured: string;
+}
+
+const figuresOf = (results: Results): Dated[] =>
+  Object.values(results.results).flatMap((result) =>
+    result.figures.map((figure) => ({ figure, measured: isNow(result) ? stamp(result) : `${stamp(result)}, OLDER` })),
+  );
+
+const HEAD = ['case', 'asked', 'reached', 'holds', 'measured', 'from'];
+const cellsOf = ({ figure, measured }: Dated): string[] => [
+  figure.what,
+  askedText(figure),
+  valueText(figure),
+  verdict(figure),
+  measured,
+  fromText(figure),
+];
 
 /** For a terminal: a line for each figure, in the order of the rows. */
 export function figuresTable(results: Results): string {
   const figures = figuresOf(results);
   const lines = ROW_IDS.flatMap((id) =>
-    figures
-      .filter(({ row }) => row === id)
-      .map((figure) => [id, figure.what, askedText(figure), valueText(figure), verdict(figure), fromText(figure)]),
+    figures.filter(({ figure }) => figure.row === id).map((dated) => [id, ...cellsOf(dated)]),
   );
-  return table([['row', 'what', 'asked', 'reached', 'holds', 'from'], ...lines]);
+  return table([['row', ...HEAD], ...lines]);
 }
 
 /** Text in a cell of a Markdown table. */
@@ -56,20 +77,11 @@ function markdownTable(head: readonly string[], rows: readonly (readonly string[
   return [line(head), `|${head.map(() => '---').join('|')}|`, ...rows.map(line)].join('\n');
 }
 
-function rowSection(id: RowId, figures: readonly Figure[], notes: Notes): string {
+function rowSection(id: RowId, figures: readonly Dated[], notes: Notes): string {
   const { what, asked, limit } = ROWS[id];
-  const rows = figures.map((figure) => [
-    figure.what,
-    askedText(figure),
-    valueText(figure),
-    verdict(figure),
-    fromText(figure),
-  ]);
-  const reached = rows.length
-    ? markdownTable(['case', 'asked', 'reached', 'holds', 'from'], rows)
-    : 'Not measured in this run.';
+  const reached = figures.length ? markdownTable(HEAD, figures.map(cellsOf)) : 'Not measured in this run.';
   const { about, why } = notes[id] ?? {};
-  const isShort = figures.some((figure) => holds(figure) === false);
+  const isShort = figures.some(({ figure }) => holds(figure) === false);
   const missing = isShort && 'What holds it: not written yet (bench/notes.json).';
   const sentences = [asked !== '-' && `Asked: ${asked}.`, limit !== '-' && `What the hardware allows: ${limit}.`]
     .filter(Boolean)
@@ -78,7 +90,21 @@ function rowSection(id: RowId, figures: readonly Figure[], notes: Notes): string
   return [head, sentences, about, reached, why ?? missing].filter(Boolean).join('\n\n');
 }
 
-function profileSection(name: string, lines: readonly ProfileLine[]): string {
+interface DatedProfile {
+  readonly name: string;
+  readonly lines: readonly ProfileLine[];
+  readonly measured: string;
+}
+
+const profilesOf = (results: Results): DatedProfile[] =>
+  Object.values(results.results)
+    .filter(isNow)
+    .flatMap((result) =>
+      Object.entries(result.profiles ?? {}).map(([name, lines]) => ({ name, lines, measured: stamp(result) })),
+    )
+    .filter(({ lines }) => lines.length > 0);
+
+function profileSection({ name, lines, measured }: DatedProfile): string {
   const rows = lines.map(({ kernel, calls, share, gflops, gigabytesPerSecond, roofShare }) => [
     kernel,
     String(calls),
@@ -88,7 +114,20 @@ function profileSection(name: string, lines: readonly ProfileLine[]): string {
     (100 * roofShare).toFixed(0),
   ]);
   const head = ['kernel', 'calls', '% of time', 'GFLOP/s', 'GB/s', '% of roofline'];
-  return `### ${name[0].toUpperCase()}${name.slice(1)}\n\n${markdownTable(head, rows)}`;
+  return `### ${name[0].toUpperCase()}${name.slice(1)}\n\nMeasured ${measured}.\n\n${markdownTable(head, rows)}`;
+}
+
+const CHECK_MARKS = { true: 'ok', false: '**FAIL**', null: 'not compared' } as const;
+const checkLine = ({ isOk, text }: Check, result: Result): string =>
+  `- ${CHECK_MARKS[`${isOk}`]}: ${text} (${stamp(result)})`;
+
+/** What contestants compute alike; what the older suite printed of it, which nothing compared. */
+function checksSection(results: Results): string | false {
+  const lines = Object.values(results.results).flatMap((result) => {
+    const remarks = (result.remarks ?? []).map((text) => `- OLDER: ${text} (${stamp(result)})`);
+    return [...(result.checks ?? []).map((check) => checkLine(check, result)), ...remarks];
+  });
+  return lines.length > 0 && `## Whether the contestants compute the same\n\n${lines.join('\n')}`;
 }
 
 /** Days, commits and time; quick results are named, since they are not for the record. */
@@ -101,12 +140,18 @@ function aboutRun(results: Results): string[] {
   const disturbed = all
     .filter(([, result]) => isDisturbed(result))
     .map(([name, { load }]) => `${name} (${load.toFixed(1)})`);
+  const older = all.filter(([, result]) => !isNow(result)).map(([name]) => name);
   const minutes = all.reduce((sum, [, { seconds }]) => sum + seconds, 0) / 60;
   return [
     `- Date: ${unique(({ finished }) => finished.slice(0, 10))}; ${minutes.toFixed(0)} minutes in all`,
-    `- Krait ${unique(({ krait }) => krait)}`,
+    `- Krait ${unique(({ krait }) => krait.split(' ')[0])}; its commit stands beside each figure (+: files differed from it)`,
     ...(quick.length ? [`- QUICK, fewer rounds and cases, not for the record: ${quick.join(', ')}`] : []),
     ...(disturbed.length ? [`- DISTURBED by other work on the machine (load): ${disturbed.join(', ')}`] : []),
+    ...(older.length
+      ? [
+          `- OLDER, ratios of medians, shares of the highest roof of a run, profiles left out: ${older.join(', ')}; measure again`,
+        ]
+      : []),
   ];
 }
 
@@ -116,24 +161,24 @@ export function reportText(results: Results, notes: Notes): string {
   const all = Object.values(results.results);
   const figures = figuresOf(results);
   const programs = [...new Set(all.flatMap(({ programs: names }) => names ?? []))].sort();
-  const remarks = all.flatMap(({ remarks: lines }) => lines ?? []);
-  const asked = figures.filter((figure) => holds(figure) !== null);
-  const held = asked.filter((figure) => holds(figure));
-  const profiles = all.flatMap(({ profiles: own }) => Object.entries(own ?? {})).filter(([, rows]) => rows.length > 0);
+  const asked = figures.filter(({ figure }) => holds(figure) !== null);
+  const held = asked.filter(({ figure }) => holds(figure));
+  const profiles = profilesOf(results);
   const sections = [
     `# Benchmarks
 
 Written by \`npx tsx bench/run.ts\`; edit bench/notes.json instead, where the explanations stand.
 Shapes of Mamba-130M (24 layers, d_model 768, vocabulary 50,280), random weights that all contestants read. Krait and
-its rivals take turns, round by round; a figure is a median over rounds, a ratio the median of ratios of rounds that
-followed one another, and +- half of the distance between the least and the greatest round.`,
+its rivals take turns, round by round. A figure is a median over rounds, +- half of the distance between the least and the
+greatest; a ratio the median of the ratios of rounds that followed one another, or, of rounds that take long, over the
+other's just before and after; a share that of each round by the peak measured next to it. Memory is the most that one
+process had, so it has no +-.`,
     `## Machine and versions
 
 - ${cpu}, ${cores} cores, ${(memoryBytes / 2 ** 30).toFixed(0)} GiB; ${system}, Node ${node}; kernels: ${isa}
 ${aboutRun(results).join('\n')}
 ${programs.map((program) => `- ${program}`).join('\n')}`,
-    remarks.length > 0 &&
-      `## Whether the contestants compute the same\n\n${remarks.map((text) => `- ${text}`).join('\n')}`,
+    checksSection(results),
     `## What was asked, and what was reached
 
 ${held.length} of ${asked.length} figures hold what was asked.
@@ -141,14 +186,18 @@ ${held.length} of ${asked.length} figures hold what was asked.
 ${ROW_IDS.map((id) =>
   rowSection(
     id,
-    figures.filter(({ row }) => row === id),
+    figures.filter(({ figure }) => figure.row === id),
     notes,
   ),
 ).join('\n\n')}`,
     profiles.length > 0 &&
-      `## What the profiler says\n\nThe longest kernels; the share of the roofline is by the costs of the kernel table.
+      `## What the profiler says
 
-${profiles.map(([name, rows]) => profileSection(name, rows)).join('\n\n')}`,
+The longest kernels. Roofline: launch by launch the longer of operations at the peak of multiply-adds and bytes at the speed
+of memory, by the costs of the kernel table; products of two bf16 operands at twice that peak where the processor has dot
+products of bf16 pairs. Above 100 % where operands come from caches; low, whatever is done, where transcendentals count.
+
+${profiles.map(profileSection).join('\n\n')}`,
   ];
   return `${sections.filter(Boolean).join('\n\n')}\n`;
 }

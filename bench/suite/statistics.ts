@@ -19,3 +19,16 @@ export function medianRatio(over: readonly number[], under: readonly number[]): 
   }
   return median(over.map((value, i) => value / under[i]));
 }
+
+/**
+ * What stands around each of `count` long rounds, which lie between groups of equally many short ones: the median of the
+ * group before it and the one after it.
+ * @throws RangeError if there are no such groups
+ */
+export function around(outer: readonly number[], count: number): number[] {
+  const size = outer.length / (count + 1);
+  if (!Number.isInteger(size) || size === 0) {
+    throw new RangeError(`${outer.length} rounds around ${count}: each needs as many before as after it`);
+  }
+  return Array.from({ length: count }, (_, i) => median(outer.slice(i * size, (i + 2) * size)));
+}

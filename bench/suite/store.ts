@@ -8,8 +8,15 @@ import type { Machine } from './machine.ts';
 import type { Measured } from './measurement.ts';
 
 const FORMAT = 1;
+/**
+ * How figures are made of what was read off. Results without it are of the suite before: ratios of medians, shares of the
+ * highest roof of a run, products of bf16 against the peak of f32, `remarks` that nothing compared.
+ */
+export const METHOD = 2;
 
 export interface Result extends Measured {
+  readonly method?: number;
+  readonly remarks?: readonly string[];
   readonly krait: string;
   /** ISO 8601. */
   readonly finished: string;
@@ -57,6 +64,15 @@ export function writeWhole(file: string, text: string): void {
 export const writeResults = (file: string, results: Results): void =>
   writeWhole(file, `${JSON.stringify(results, null, 1)}\n`);
 
+export const isNow = ({ method }: Result): boolean => method === METHOD;
+
+/** Of the measurements that are named, what contestants do not compute alike. */
+export const failuresOf = ({ results }: Results, names: readonly string[]): string[] =>
+  names.flatMap((name) => {
+    const failed = results[name]?.checks?.filter(({ isOk }) => isOk === false) ?? [];
+    return failed.map(({ text }) => `${name}: FAIL ${text}`);
+  });
+
 const sameMachine = (a: Machine, b: Machine): boolean => a.cpu === b.cpu && a.cores === b.cores && a.isa === b.isa;
 
 /** What is to be kept of results that stand there, and what is to be measured. */
@@ -76,12 +92,15 @@ export interface PlanOptions {
   readonly isQuick: boolean;
 }
 
-/** Results of another machine are never mixed with those of this one; quick ones do not stand for whole ones. */
+/**
+ * Results of another machine are never mixed with those of this one; neither quick ones nor those of another method stand
+ * for whole ones.
+ */
 export function planRun(before: Results | null, options: PlanOptions): Plan {
   const { machine, wanted, isPartial, isResumed, isQuick } = options;
   const old = before && sameMachine(before.machine, machine) ? Object.entries(before.results) : [];
   const stays = ([name, result]: [string, Result]) =>
-    wanted.includes(name) ? isResumed && (isQuick || !result.isQuick) : isPartial || isResumed;
+    wanted.includes(name) ? isResumed && isNow(result) && (isQuick || !result.isQuick) : isPartial || isResumed;
   const kept = { ...noResults(machine), results: Object.fromEntries(old.filter(stays)) };
   return { kept, names: wanted.filter((name) => !(name in kept.results)) };
 }

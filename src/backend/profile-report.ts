@@ -1,4 +1,6 @@
 /** A profile for people and programs: rows by kernel, held against the roofline, and a trace for a viewer. */
+import type { DType } from '../core/index.ts';
+import type { Backend } from './backend.ts';
 import type { KernelName } from './kernels.ts';
 import type { Profile, ShapeTimes } from './profile.ts';
 import type { LaunchShape } from './profile-cost.ts';
@@ -12,8 +14,9 @@ export interface ProfileRow {
   readonly gflops: number;
   readonly gigabytesPerSecond: number;
   /**
-   * What the roofline allows over the time that it took: the longer of operations at the peak and bytes at the speed of
-   * memory, launch by launch. Above 1 where operands come from caches; low, whatever is done, where transcendentals count.
+   * What the roofline allows over the time that it took: the longer of operations at the peak (for products of bf16 that
+   * of `peakFactor`) and bytes at the speed of memory, launch by launch. Above 1 where operands come from caches; low,
+   * whatever is done, where transcendentals count.
    */
   readonly roofShare: number;
 }
@@ -28,11 +31,29 @@ export interface ShapeRow extends ProfileRow {
   readonly dtypes: LaunchShape['dtypes'];
 }
 
-function rowOf(shapes: readonly ShapeTimes[], wallSeconds: number, roofs: Roofs): ProfileRow {
+/** What of a device tells how its products are computed. */
+type Kind = Pick<Backend, 'variant'>;
+
+/**
+ * How many times the peak of f32 multiply-adds a product of these types can reach: dot products of bf16 pairs, where a
+ * processor has them, do twice the operations, by instructions of the same rate.
+ */
+export const peakFactor = ({ variant }: Kind, a: DType, b: DType): number =>
+  a === 'bf16' && b === 'bf16' && variant.includes('bf16') ? 2 : 1;
+
+/** Whether a profile has products that may take dot products of pairs. */
+export const hasPairs = (device: Kind, { shapes }: Profile): boolean =>
+  shapes.some((shape) => factorOf(device, shape) > 1);
+
+const factorOf = (device: Kind, { kernel, dtypes }: LaunchShape): number =>
+  kernel === 'matmul' ? peakFactor(device, dtypes['a'], dtypes['b']) : 1;
+
+function rowOf(shapes: readonly ShapeTimes[], wallSeconds: number, roofs: Roofs, device: Kind): ProfileRow {
   const total = (value: (shape: ShapeTimes) => number) => shapes.reduce((sum, shape) => sum + value(shape), 0);
   const seconds = total((shape) => shape.seconds);
   const over = (amount: number, time: number) => (time > 0 ? amount / time : 0);
-  const least = ({ flops, bytes }: ShapeTimes) => Math.max(flops / roofs.flopsPerSecond, bytes / roofs.bytesPerSecond);
+  const least = (shape: ShapeTimes) =>
+    Math.max(shape.flops / (factorOf(device, shape) * roofs.flopsPerSecond), shape.bytes / roofs.bytesPerSecond);
   return {
     calls: total(({ calls }) => calls),
     seconds,
@@ -49,20 +70,20 @@ function rowOf(shapes: readonly ShapeTimes[], wallSeconds: number, roofs: Roofs)
 const longestFirst = (a: ProfileRow, b: ProfileRow) => b.seconds - a.seconds;
 
 /** Launches added up by kernel, the longest first. */
-export function kernelRows({ shapes, wallSeconds }: Profile, roofs: Roofs): KernelRow[] {
+export function kernelRows({ shapes, wallSeconds }: Profile, roofs: Roofs, device: Kind): KernelRow[] {
   const kernels = [...new Set(shapes.map(({ kernel }) => kernel))];
   const rows = kernels.map((kernel) => {
     const own = shapes.filter((shape) => shape.kernel === kernel);
-    return { kernel, ...rowOf(own, wallSeconds, roofs) };
+    return { kernel, ...rowOf(own, wallSeconds, roofs, device) };
   });
   return rows.sort(longestFirst);
 }
 
 /** Launches added up by kernel, sizes and types, the longest first. */
-export function shapeRows({ shapes, wallSeconds }: Profile, roofs: Roofs): ShapeRow[] {
+export function shapeRows({ shapes, wallSeconds }: Profile, roofs: Roofs, device: Kind): ShapeRow[] {
   const rows = shapes.map((shape) => {
     const { kernel, dims, dtypes } = shape;
-    return { kernel, dims, dtypes, ...rowOf([shape], wallSeconds, roofs) };
+    return { kernel, dims, dtypes, ...rowOf([shape], wallSeconds, roofs, device) };
   });
   return rows.sort(longestFirst);
 }

@@ -3,15 +3,15 @@ import assert from 'node:assert/strict';
 import { describe, it } from 'node:test';
 import { type Command, command, type TensorArg } from './command.ts';
 import { type Profile, Profiler } from './profile.ts';
-import { chromeTrace, kernelRows, kernelSeconds, shapeRows } from './profile-report.ts';
+import { chromeTrace, hasPairs, kernelRows, kernelSeconds, shapeRows } from './profile-report.ts';
 import { measureRoofs } from './profile-roofs.ts';
 import { createReferenceBackend } from './reference/index.ts';
 
 const y: TensorArg = { block: { address: 64, bytes: 1e6 }, offset: 0, ld: 8, dtype: 'f32' };
 const fill = (cols: number): Command => command('fill', { y }, { rows: 1, cols }, { value: 0 });
-const product = (n: number): Command => {
+const product = (n: number, a = y, b = y): Command => {
   const dims = { batch: 1, m: n, n, k: n, transA: 0, transB: 0, strideA: 0, strideB: 0, strideC: 0 };
-  return command('matmul', { a: y, b: y, c: y }, dims, { alpha: 1, beta: 0 });
+  return command('matmul', { a, b, c: y }, dims, { alpha: 1, beta: 0 });
 };
 
 /** A profile of launches with these durations in nanoseconds, 10 apart. */
@@ -71,6 +71,7 @@ describe('Profiler', () => {
 
 describe('rows of a profile', () => {
   const roofs = { flopsPerSecond: 1e12, bytesPerSecond: 1e10 };
+  const device = { variant: 'avx512' };
 
   it('hold launches against the longer of operations and bytes', async () => {
     // 2 * 100^3 operations take 2000 ns at the peak, 3 * 4 * 100^2 bytes 12000 ns at the speed of memory.
@@ -80,7 +81,7 @@ describe('rows of a profile', () => {
       [product(2000), 32e6],
       [fill(1000), 200],
     );
-    const rows = kernelRows(profile, roofs);
+    const rows = kernelRows(profile, roofs, device);
     assert.deepEqual(
       rows.map(({ kernel, calls }) => [kernel, calls]),
       [
@@ -95,7 +96,7 @@ describe('rows of a profile', () => {
     close(rows[1].gigabytesPerSecond, 8000 / 1000);
     close(rows[1].roofShare, 0.8);
     close(rows[1].share, 1e-6 / profile.wallSeconds);
-    const shapes = shapeRows(profile, roofs);
+    const shapes = shapeRows(profile, roofs, device);
     assert.deepEqual(
       shapes.map(({ kernel, dims }) => [kernel, dims.n ?? dims.cols]),
       [
@@ -108,9 +109,30 @@ describe('rows of a profile', () => {
     close(kernelSeconds(profile), 32.025e-3);
   });
 
+  it('hold products of bf16 against dot products of pairs where a processor has them', async () => {
+    const half: TensorArg = { ...y, dtype: 'bf16' };
+    // 2 * 2000^3 operations: 16 ms at the peak, 8 ms by pairs; bytes take 3.2 ms or less.
+    const both = await profileOf([product(2000, half, half), 16e6]);
+    const mixed = await profileOf([product(2000, half), 16e6]);
+    const share = (profile: Profile, variant: string) => [
+      kernelRows(profile, roofs, { variant })[0].roofShare.toFixed(3),
+      shapeRows(profile, roofs, { variant })[0].roofShare.toFixed(3),
+    ];
+    assert.deepEqual(share(both, 'avx512bf16'), ['0.500', '0.500']);
+    assert.deepEqual(share(both, 'avx512'), ['1.000', '1.000']);
+    assert.deepEqual(share(mixed, 'avx512bf16'), ['1.000', '1.000']);
+    assert.deepEqual(
+      [both, mixed].map((profile) => hasPairs({ variant: 'avx512bf16' }, profile)),
+      [true, false],
+    );
+  });
+
   it('are none where nothing was launched', async () => {
     const profile = await profileOf();
-    assert.deepEqual([kernelRows(profile, roofs), shapeRows(profile, roofs), kernelSeconds(profile)], [[], [], 0]);
+    assert.deepEqual(
+      [kernelRows(profile, roofs, device), shapeRows(profile, roofs, device), kernelSeconds(profile)],
+      [[], [], 0],
+    );
   });
 });
 

@@ -4,6 +4,7 @@ import type { Command } from 'commander';
 import {
   type Backend,
   chromeTrace,
+  hasPairs,
   kernelRows,
   kernelSeconds,
   measureRoofs,
@@ -63,22 +64,25 @@ const cells = (name: string, { calls, seconds, share, ...row }: ProfileRow): (st
 export const roofsText = ({ flopsPerSecond, bytesPerSecond }: Roofs): string =>
   `at most ${giga(flopsPerSecond)} GFLOP/s of multiply-adds, ${giga(bytesPerSecond)} GB/s read from memory, measured in this run`;
 
-function profileText(name: string, profile: Profile, roofs: Roofs): string {
+function profileText(name: string, profile: Profile, roofs: Roofs, device: Backend): string {
   const { wallSeconds, launches, clock } = profile;
   const idle = Math.max(0, wallSeconds - kernelSeconds(profile));
   return [
     `${name}: ${launches.toLocaleString('en')} launches in ${wallSeconds.toFixed(3)} s, timed ${clock}`,
     table([
       ['kernel', 'calls', 'ms', '% time', 'GFLOP/s', 'GB/s', '% roof'],
-      ...kernelRows(profile, roofs).map((row) => cells(row.kernel, row)),
+      ...kernelRows(profile, roofs, device).map((row) => cells(row.kernel, row)),
       ['(no kernel)', '', (1000 * idle).toFixed(1), percent(idle / wallSeconds), '', '', ''],
     ]),
-  ].join('\n');
+    hasPairs(device, profile) && '% roof of products of bf16: of twice the multiply-adds, by dot products of pairs',
+  ]
+    .filter(Boolean)
+    .join('\n');
 }
 
-function profileJson(profile: Profile, roofs: Roofs) {
+function profileJson(profile: Profile, roofs: Roofs, device: Backend) {
   const { clock, wallSeconds, launches } = profile;
-  const [kernels, shapes] = [kernelRows(profile, roofs), shapeRows(profile, roofs)];
+  const [kernels, shapes] = [kernelRows(profile, roofs, device), shapeRows(profile, roofs, device)];
   return { clock, wallSeconds, kernelSeconds: kernelSeconds(profile), launches, kernels, shapes };
 }
 
@@ -90,13 +94,14 @@ export interface ProfileReport {
 
 /** Tables of profiles, and the trace file if the flag names one. */
 export async function reportProfiles(
-  { name, variant, threads }: Backend,
+  device: Backend,
   profiles: Readonly<Record<string, Profile>>,
   roofs: Roofs,
   flag: ProfileFlag,
 ): Promise<ProfileReport> {
+  const { name, variant, threads } = device;
   const entries = Object.entries(profiles);
-  const lines = entries.map(([title, profile]) => profileText(title, profile, roofs));
+  const lines = entries.map(([title, profile]) => profileText(title, profile, roofs, device));
   if (typeof flag === 'string') {
     await nodeFiles.writeAtomic(flag, chromeTrace(profiles, `krait ${name} ${variant}, ${threads} threads`));
     const [kept, all] = [0, 1].map((i) =>
@@ -105,7 +110,7 @@ export async function reportProfiles(
     const part = kept < all ? `the first ${kept.toLocaleString('en')} of them ` : '';
     lines.push(`trace: ${part}in ${flag}; open it in ui.perfetto.dev or chrome://tracing`);
   }
-  const json = Object.fromEntries(entries.map(([title, profile]) => [title, profileJson(profile, roofs)]));
+  const json = Object.fromEntries(entries.map(([title, profile]) => [title, profileJson(profile, roofs, device)]));
   return { json, text: lines.join('\n\n') };
 }
 
