@@ -31,9 +31,30 @@ void writeOutputs(const Conv& conv, const Stretch& stretch, const Matrix& y, int
   }
 }
 
+/** One position, as decoding has it: its window is the state and the input, without copies of them. */
+void stepUnit(const Conv& conv, const Matrix& y, const Matrix& stateOut, int64_t batch, bool isReset, Block block,
+              const Rooms& room) {
+  const int64_t past = conv.k - 1;
+  for (int64_t j = 0; j < past; j++) {
+    const bool isThere = conv.stateIn && !isReset;
+    room.list[j] = isThere ? readBlock(conv.stateIn, batch * past + j, block, room.spare + j * CHANNELS) : room.zeros;
+  }
+  room.list[past] = readBlock(conv.x, batch, block, room.inputs);
+  room.place[0] = past;
+  room.row[0] = batch;
+  const Stretch stretch = {conv.k, 1};
+  sumWindows(conv, stretch, room);
+  writeOutputs(conv, stretch, y, batch + 1, block, room);
+  for (int64_t j = 0; stateOut && j < past; j++) {
+    fromFloats(stateOut.type, room.list[j + 1], block.count, stateOut.at(batch * past + j, block.first));
+  }
+}
+
 void convUnit(const Conv& conv, const Matrix& y, const Matrix& stateOut, int64_t batch, Block block, Rooms room) {
   const int64_t k = conv.k, past = k - 1;
   loadParameters(conv, block, room);
+  const int flag = conv.l == 1 && conv.flags ? *conv.flags.ints(batch, 0) : 0;
+  if (conv.l == 1 && !(flag & PAD)) return stepUnit(conv, y, stateOut, batch, flag & RESET, block, room);
   for (int64_t j = 0; j < past; j++) {
     float* to = room.history + j * CHANNELS;
     copyBlock(to, conv.stateIn ? readBlock(conv.stateIn, batch * past + j, block, room.outputs) : room.zeros);
@@ -58,7 +79,8 @@ void convUnit(const Conv& conv, const Matrix& y, const Matrix& stateOut, int64_t
 int planCausalConv(const Command& cmd, Plan* plan) {
   const Conv conv(cmd);
   *plan = Plan();
-  planUnits(plan, 0, conv.batches * conv.blocks, conv.l * CHANNELS * (conv.k + 4));
+  const int64_t positions = conv.l + 3;  // parameters take as long as three
+  planUnits(plan, 0, conv.batches * conv.blocks, positions * CHANNELS * (conv.k + 4));
   plan->thread_scratch = Rooms::bytes(conv.k);
   return checkTypes(cmd, "hfhihhh");
 }
@@ -85,6 +107,8 @@ struct ConvBackward : Conv {
     const auto m = [&](int i) { return matrix(cmd, i); };
     dy = m(5), dstateOut = m(6), dx = m(7), dweight = m(8), dbias = m(9), dstateIn = m(10);
   }
+  /** Whether anybody asks for sums over positions: not for weights that are frozen. */
+  bool hasSums() const { return dweight || dbias; }
 };
 
 /** Puts the k-1 inputs before a position into the list: earlier positions of its document, then stateIn, then zeros. */
@@ -179,7 +203,7 @@ void convUnitBwd(const ConvBackward& conv, int64_t batch, Block block, Rooms roo
     if (stretch.count == 0) continue;
     listHistory(conv, batch, from, block, room);
     differentiate(conv, stretch, batch * conv.l + from - STRETCH, block, room);
-    sumGradients(k, stretch, room);
+    if (conv.hasSums()) sumGradients(k, stretch, room);
     for (int64_t p = past; p < stretch.length; p++) room.dlist[p] = room.zeros;
     for (int64_t i = 0; i < stretch.count; i++) room.dlist[room.place[i]] = room.sum + i * CHANNELS;
     for (int64_t j = 0; j < past; j++) room.dlist[stretch.length + j] = carry + j * CHANNELS;
@@ -199,7 +223,7 @@ void convUnitBwd(const ConvBackward& conv, int64_t batch, Block block, Rooms roo
     eachChannelVector([&](Whole c) { store(room.outputs, c, gathered(room, k, room.dlist, c) + load(more, c)); });
     fromFloats(conv.dstateIn.type, room.outputs, block.count, conv.dstateIn.at(batch * past + j, block.first));
   }
-  for (int64_t j = 0; j <= k; j++) {
+  for (int64_t j = 0; j <= k && conv.hasSums(); j++) {
     float* to = sums + (batch * (k + 1) + j) * conv.d + block.first;
     __builtin_memcpy(to, room.gradients + j * CHANNELS, size_t(block.count) * 4);
   }
@@ -209,7 +233,7 @@ int planCausalConvBwd(const Command& cmd, Plan* plan) {
   const ConvBackward conv(cmd);
   *plan = Plan();
   planUnits(plan, 0, conv.batches * conv.blocks, conv.l * CHANNELS * (conv.k + 4) * 2);
-  planUnits(plan, 1, conv.blocks, conv.batches * conv.k * CHANNELS);
+  if (conv.hasSums()) planUnits(plan, 1, conv.blocks, conv.batches * conv.k * CHANNELS);
   plan->thread_scratch = Rooms::bytes(conv.k);
   plan->shared_scratch = size_t(conv.batches * (conv.k + 1) * conv.d) * 4;  // sums over positions, [b, k+1, d]
   return checkTypes(cmd, "hfhihhhhffh");
@@ -226,7 +250,7 @@ void runCausalConvBwd(const Command& cmd, int phase, int64_t begin, int64_t end,
     }
     for (int64_t c = block.first; c < block.first + block.count; c++) {
       for (int64_t j = 0; j <= conv.k; j++) {
-        if (j == conv.k && !conv.dbias) continue;
+        if (!(j < conv.k ? conv.dweight : conv.dbias)) continue;
         float* gradient = j < conv.k ? conv.dweight.floats(c, j) : conv.dbias.floats(0, c);
         for (int64_t batch = 0; batch < conv.batches; batch++) {
           *gradient += sums[(batch * (conv.k + 1) + j) * conv.d + c];

@@ -90,15 +90,12 @@ inline void loadParameters(const Conv& conv, Block block, const Rooms& room) {
   for (int64_t j = 0; j < conv.k; j++) {
     for (int64_t c = block.count; c < CHANNELS; c++) room.weight[j * CHANNELS + c] = 0;
   }
-  for (int64_t c = 0; c < block.count; c += 4) {
-    const float* taps = conv.weight.floats(block.first + c, 0);
-    if (conv.k == 4 && block.count - c >= 4) {
-      transposeFour(taps, conv.weight.ld, room.weight + c, CHANNELS);
-      continue;
-    }
-    for (int64_t i = 0; i < 4 && c + i < block.count; i++) {
-      for (int64_t j = 0; j < conv.k; j++) room.weight[j * CHANNELS + c + i] = taps[i * conv.weight.ld + j];
-    }
+  const float* taps = conv.weight.floats(block.first, 0);
+  const int64_t step = conv.weight.ld;
+  int64_t c = 0;
+  for (; conv.k == 4 && c + 4 <= block.count; c += 4) transposeFour(taps + c * step, step, room.weight + c, CHANNELS);
+  for (; c < block.count; c++) {
+    for (int64_t j = 0; j < conv.k; j++) room.weight[j * CHANNELS + c] = taps[c * step + j];
   }
   __builtin_memset(room.zeros, 0, CHANNELS * 4);
   copyBlock(room.bias, conv.bias ? readBlock(conv.bias, 0, block, room.inputs) : room.zeros);

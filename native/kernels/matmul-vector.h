@@ -24,8 +24,7 @@ constexpr int LANES = 4, TILE_ROWS = 4, TILE_VECTORS = 2;
 #endif
 constexpr int TILE_COLS = LANES * TILE_VECTORS;
 
-// Define KRAIT_NO_DOT to build avx512bf16 without its dot product.
-#if defined(__AVX512BF16__) && !defined(KRAIT_NO_DOT)
+#if defined(__AVX512BF16__)
 #define KRAIT_DOT 1
 #else
 #define KRAIT_DOT 0

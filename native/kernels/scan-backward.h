@@ -173,7 +173,8 @@ inline void chunkBack(const BackwardScan& scan, const Positions& positions, int6
         const Lines lines = linesOf(*ahead[walk & 3], next, groupOf(scan, firstGroup + walk / 4 % count));
         const auto recompute = isNear ? recomputeBlock<true> : recomputeBlock<false>;
         recompute(positions, block, room.rates + at, room.state + at, steps, q, room.kept, room.channelSums, lines);
-        walkBlock(positions, block, room.slopes + at, room.kept, steps, q, room.dh + at, room.da + at, room.channelSums);
+        const auto back = scan.da ? walkBlock<true> : walkBlock<false>;
+        back(positions, block, room.slopes + at, room.kept, steps, q, room.dh + at, room.da + at, room.channelSums);
       }
     }
     writeBlockSums(positions, block, scan.n, room.channelSums, sums);
@@ -218,7 +219,7 @@ inline void setBack(const BackwardScan& scan, int64_t batch, int64_t set, const 
   const Matrix da = {reinterpret_cast<char*>(sums), scan.d, F32};
   for (int64_t g = 0; g < count; g++) {
     const Group group = groupOf(scan, firstGroup + g);
-    storeRows(da, 0, n, group, room.da + g * size);
+    if (scan.da) storeRows(da, 0, n, group, room.da + g * size);
     storeRows(da, n, 1, group, room.dskip + g * WIDTH);
     storeRows(da, n + 1, 1, group, room.dbias + g * WIDTH);
     if (scan.dstateIn) storeRows(scan.dstateIn, batch * n, n, group, room.dh + g * size);
@@ -259,7 +260,7 @@ inline void runSelectiveScanBwd(const Command& cmd, int phase, int64_t begin, in
   const float* sums = shared + scan.channelSums();
   for (int64_t unit = begin; unit < end; unit++) {
     if (unit < scan.n) {
-      addBatches(scan, sums, unit, scan.da.floats(unit, 0));
+      if (scan.da) addBatches(scan, sums, unit, scan.da.floats(unit, 0));
     } else if (unit < scan.n + 2) {
       const Matrix& gradient = unit == scan.n ? scan.dskip : scan.dbias;
       if (gradient) addBatches(scan, sums, unit, gradient.floats(0, 0));

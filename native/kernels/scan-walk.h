@@ -89,9 +89,10 @@ void recomputeBlock(const Positions& positions, int64_t block, const float* rate
 
 /**
  * dh from the last position to the first, and what follows from it: da, on top of the sums over states ddelta and dinput,
- * and on top of the sums over channels those of db, which come first.
+ * and on top of the sums over channels those of db, which come first. Without `hasRates` no da: nobody asks where a is frozen.
  */
-inline void walkBlock(const Positions& positions, int64_t block, const float* slopes, const float* kept,
+template <bool hasRates>
+void walkBlock(const Positions& positions, int64_t block, const float* slopes, const float* kept,
                       const Steps& steps, int q, float* dhAt, float* daAt, float* channelSums) {
   F dh[BLOCK], da[BLOCK];
   for (int s = 0; s < BLOCK; s++) {
@@ -115,7 +116,7 @@ inline void walkBlock(const Positions& positions, int64_t block, const float* sl
       dh[s] = gradient * load(entry, lower);
       const F weighted = dh[s] * load(entry, upper);
       ddelta = multiplyAdd(weighted, load(slopes, Whole{s * WIDTH}), ddelta);
-      da[s] = multiplyAdd(weighted, step, da[s]);
+      if (hasRates) da[s] = multiplyAdd(weighted, step, da[s]);
     }
     store(ddeltas, where, ddelta);
     store(dinputs, where, dinput);
@@ -124,7 +125,7 @@ inline void walkBlock(const Positions& positions, int64_t block, const float* sl
   for (int s = 0; s < BLOCK; s++) {
     const Whole where = {s * WIDTH};
     store(dhAt, where, dh[s]);
-    store(daAt, where, load(daAt, where) + da[s]);
+    if (hasRates) store(daAt, where, load(daAt, where) + da[s]);
   }
 }
 

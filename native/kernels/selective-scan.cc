@@ -127,47 +127,87 @@ void recur(const Positions& positions, const float* rates, float* state, const F
   }
 }
 
+/** Sums times silu(z): z and e^-|z| stand in place of steps and inputs. */
+void gateSums(const ForwardRoom& room, int64_t count) {
+  eachVector(count, [&](auto where) {
+    store(room.sum, where, load(room.sum, where) * silu(load(room.delta, where), load(room.input, where)));
+  });
+}
+
 /** y of every position. Steps and inputs are not needed any more: their memory serves as room. */
 void finishOutputs(const ForwardScan& scan, const Positions& positions, Group group, const ForwardRoom& room) {
   if (scan.z) {
     loadPositions(scan.z, positions, group, room.delta);
     decaySizes(room.delta, positions.count * WIDTH, room.input);
-    eachVector(positions.count * WIDTH, [&](auto where) {
-      store(room.sum, where, load(room.sum, where) * silu(load(room.delta, where), load(room.input, where)));
-    });
+    gateSums(room, positions.count * WIDTH);
   }
   storePositions(scan.y, positions, group, room.sum);
 }
 
-/**
- * One position of `count` whole groups without copies of a and the state: for decoding, token by token. Steps, inputs
- * and sums are [count, 16].
- */
-void stepOnce(const ForwardScan& scan, const Positions& positions, int64_t batch, int64_t firstGroup, int64_t count,
-              const ForwardRoom& room) {
-  const int64_t first = firstGroup * WIDTH, channels = count * WIDTH;
-  for (int64_t j = 0; j < scan.n; j++) {
+/** Rates and states of one row of the state for one position: the row's place in each, null where it is absent. */
+struct StateRow {
+  const float *a, *before;
+  float* after;
+
+  StateRow(const ForwardScan& scan, const Positions& positions, int64_t batch, int64_t j, Group group, float* room) {
     const int64_t row = batch * scan.n + j;
-    const float *a = scan.a.floats(j, first), b = positions.b[j], c = positions.c[j];
-    const float* before = positions.isReset[0] || !scan.stateIn ? nullptr : scan.stateIn.floats(row, first);
-    float* after = scan.stateOut ? scan.stateOut.floats(row, first) : room.state;
-    const bool hasNext = j + 1 < scan.n;
-    const int64_t aNext = hasNext ? scan.a.ld : 0, beforeNext = hasNext ? scan.stateIn.ld : 0;
-    const int64_t afterNext = hasNext && scan.stateOut ? scan.stateOut.ld : 0;
-    for (int64_t at = 0; at < channels; at += LANES) {
+    a = scan.a.floats(j, group.first);
+    before = positions.isReset[0] || !scan.stateIn ? nullptr : scan.stateIn.floats(row, group.first);
+    after = scan.stateOut ? scan.stateOut.floats(row, group.first) : room;
+  }
+  void fetch(int64_t at) const {
+    __builtin_prefetch(a + at);
+    if (before) __builtin_prefetch(before + at);
+    __builtin_prefetch(after + at, 1);
+  }
+};
+
+/** Steps, inputs and what u adds to the sums, of whole groups together. `spare`: room for their channels. */
+void prepareStep(const ForwardScan& scan, int64_t row, Group group, const ForwardRoom& room, float* spare) {
+  loadRow(scan.dt, row, group, room.delta);
+  loadRow(scan.u, row, group, room.input);
+  loadRows(scan.skip, 0, 1, group, room.sum);
+  if (scan.bias) {
+    loadRow(scan.bias, 0, group, spare);
+    eachVector(group.count, [&](auto where) { store(room.delta, where, load(room.delta, where) + load(spare, where)); });
+  }
+  if (scan.hasSoftplus) decaySizes(room.delta, group.count, spare);
+  eachVector(group.count, [&](auto where) {
+    const F raw = load(room.delta, where), u = load(room.input, where);
+    const F delta = scan.hasSoftplus ? softplus(raw, load(spare, where)) : raw;
+    store(room.delta, where, delta);
+    store(room.input, where, u * delta);
+    store(room.sum, where, u * load(room.sum, where));
+  });
+}
+
+/** One position, which is not padding, of whole groups without copies of a and the state: for decoding, token by token. */
+void stepUnit(const ForwardScan& scan, const Positions& positions, int64_t batch, Group group, const ForwardRoom& room) {
+  const int64_t position = positions.at[0];
+  const auto rowAt = [&](int64_t j) { return StateRow(scan, positions, batch, j, group, room.state); };
+  for (int64_t at = 0; at < group.count; at += LANES) rowAt(0).fetch(at);
+  prepareStep(scan, position, group, room, room.rates);
+  for (int64_t j = 0; j < scan.n; j++) {
+    const StateRow row = rowAt(j), next = rowAt(j + 1 < scan.n ? j + 1 : j);
+    const float b = positions.b[j], c = positions.c[j];
+    for (int64_t at = 0; at < group.count; at += LANES) {
       const Whole where = {at};
-      __builtin_prefetch(a + aNext + at);
-      if (before) __builtin_prefetch(before + beforeNext + at);
-      __builtin_prefetch(after + afterNext + at, 1);
-      F next = load(room.input, where) * b;
-      if (before) {
-        const F decay = powerOf2(load(room.delta, where) * rateOf(load(a, where)));
-        next = multiplyAdd(decay, load(before, where), next);
+      next.fetch(at);
+      F state = load(room.input, where) * b;
+      if (row.before) {
+        const F decay = powerOf2(load(room.delta, where) * rateOf(load(row.a, where)));
+        state = multiplyAdd(decay, load(row.before, where), state);
       }
-      store(after, where, next);
-      store(room.sum, where, multiplyAdd(next, splat(c), load(room.sum, where)));
+      store(row.after, where, state);
+      store(room.sum, where, multiplyAdd(state, splat(c), load(room.sum, where)));
     }
   }
+  if (scan.z) {
+    loadRow(scan.z, position, group, room.delta);
+    decaySizes(room.delta, group.count, room.input);
+    gateSums(room, group.count);
+  }
+  storeRow(scan.y, position, group, room.sum);
 }
 
 /** The positions of one group; `next` is the row after the stretch. */
@@ -183,19 +223,6 @@ void scanStretch(const ForwardScan& scan, const Positions& positions, int64_t ne
   finishOutputs(scan, positions, group, room);
 }
 
-/** A unit of one position, which is not padding, and whole groups. */
-void stepUnit(const ForwardScan& scan, const Positions& positions, int64_t batch, int64_t firstGroup, int64_t count,
-              const ForwardRoom& room) {
-  const auto roomOf = [&](int64_t g) {
-    ForwardRoom own = room;
-    own.delta += g * WIDTH, own.input += g * WIDTH, own.sum += g * WIDTH;
-    return own;
-  };
-  for (int64_t g = 0; g < count; g++) prepareSteps(scan, positions, groupOf(scan, firstGroup + g), roomOf(g));
-  stepOnce(scan, positions, batch, firstGroup, count, room);
-  for (int64_t g = 0; g < count; g++) finishOutputs(scan, positions, groupOf(scan, firstGroup + g), roomOf(g));
-}
-
 void scanUnit(const ForwardScan& scan, int64_t batch, int64_t firstGroup, const ForwardRoom& room) {
   const int64_t n = scan.n, size = scan.states * WIDTH;
   const int64_t left = scan.groups - firstGroup, count = left < scan.unitGroups ? left : scan.unitGroups;
@@ -204,7 +231,7 @@ void scanUnit(const ForwardScan& scan, int64_t batch, int64_t firstGroup, const 
   const auto groupAt = [&](int64_t g) { return groupOf(scan, firstGroup + g); };
   if (scan.l == 1 && !scan.checkpoints && groupAt(count - 1).count == WIDTH) {
     positions.find(scan, batch, 0, 1);
-    if (positions.count == 1) return stepUnit(scan, positions, batch, firstGroup, count, room);
+    if (positions.count == 1) return stepUnit(scan, positions, batch, {firstGroup * WIDTH, int(count * WIDTH)}, room);
   }
   for (int64_t g = 0; g < count; g++) {
     loadRates(scan, groupAt(g), room.rates + g * size);

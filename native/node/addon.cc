@@ -105,11 +105,7 @@ napi_value jsOpen(napi_env env, napi_callback_info info) {
   if (!catalogue) return fail(env, "native device: no such variant on this machine");
   if (threads < 1 || threads > 1024) return fail(env, "native device: threads must be from 1 to 1024");
 
-  try {
-    return openSession(env, *catalogue, int(threads));
-  } catch (const std::exception& error) {
-    return fail(env, error.what());
-  }
+  return openSession(env, *catalogue, int(threads));
 }
 
 /** commandBuffer(device): Float64Array whose contents launch() takes */
@@ -313,11 +309,23 @@ napi_value jsClose(napi_env env, napi_callback_info info) {
   return undefined(env);
 }
 
+struct Row {
+  const char* name;
+  napi_callback function;
+};
+/** Calls a row's function: what the system refuses it (memory, threads) becomes an error of JavaScript. */
+napi_value call(napi_env env, napi_callback_info info) {
+  void* row = nullptr;
+  napi_get_cb_info(env, info, nullptr, nullptr, nullptr, &row);
+  try {
+    return static_cast<const Row*>(row)->function(env, info);
+  } catch (const std::exception& error) {
+    return fail(env, error.what());
+  }
+}
+
 napi_value exportAll(napi_env env, napi_value exports) {
-  const struct {
-    const char* name;
-    napi_callback function;
-  } table[] = {
+  static const Row table[] = {
       {"variants", jsVariants}, {"kernels", jsKernels},
       {"open", jsOpen},         {"commandBuffer", jsCommandBuffer},
       {"threads", jsThreads},   {"alloc", jsAlloc},
@@ -328,9 +336,9 @@ napi_value exportAll(napi_env env, napi_value exports) {
       {"launchList", jsLaunchList}, {"dropList", jsDropList},
       {"load", jsLoad},
   };
-  for (const auto& row : table) {
+  for (const Row& row : table) {
     napi_value function;
-    napi_create_function(env, row.name, NAPI_AUTO_LENGTH, row.function, nullptr, &function);
+    napi_create_function(env, row.name, NAPI_AUTO_LENGTH, call, const_cast<Row*>(&row), &function);
     napi_set_named_property(env, exports, row.name, function);
   }
   return exports;

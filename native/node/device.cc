@@ -41,7 +41,7 @@ void runPart(void* context, int part) {
 
 constexpr int kChunks = 4;  // of each thread's stretch
 
-const char* const kNoMemory = "out of memory for the scratch space of a kernel; use a smaller batch or sequence";
+const char* const kNoMemory = "out of memory for the scratch space of a kernel; create another device, and use a smaller batch or sequence";
 const char* const kClosed = "the device was closed before this could be read";
 
 }  // namespace

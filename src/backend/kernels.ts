@@ -256,7 +256,7 @@ export const KERNELS = {
     (d) => [...convInputs(d), bld(d), convState(d)],
   ),
   causal_conv_bwd: row(
-    'x weight bias? flags? stateIn? dy dstateOut? dx dweight+= dbias+=? dstateIn?',
+    'x weight bias? flags? stateIn? dy dstateOut? dx dweight+=? dbias+=? dstateIn?',
     'b l d k silu',
     '',
     'gradient of causal_conv; the activation is recomputed; dweight f32 [d, k], dbias f32 [d]',
@@ -278,7 +278,7 @@ export const KERNELS = {
     },
   ),
   selective_scan_bwd: row(
-    'u dt a b c d? z? dtBias? flags? checkpoints dy dstateOut? du ddt da+= db dc dd+=? dz? ddtBias+=? dstateIn?',
+    'u dt a b c d? z? dtBias? flags? checkpoints dy dstateOut? du ddt da+=? db dc dd+=? dz? ddtBias+=? dstateIn?',
     'b l d n chunk softplus',
     '',
     'gradient of selective_scan; h is recomputed chunk by chunk from the checkpoints; ddt is with respect to dt before bias and softplus; ' +

@@ -71,8 +71,8 @@ export function causalConv(
 
 export function causalConvBwd(
   t: Tensors<
-    'x' | 'weight' | 'dy' | 'dx' | 'dweight',
-    'bias' | 'flags' | 'stateIn' | 'dstateOut' | 'dbias' | 'dstateIn'
+    'x' | 'weight' | 'dy' | 'dx',
+    'bias' | 'flags' | 'stateIn' | 'dstateOut' | 'dweight' | 'dbias' | 'dstateIn'
   >,
   dims: Numbers,
 ): void {
@@ -100,7 +100,7 @@ export function causalConvBwd(
       for (let j = 0; j < k - 1; j++) t.dstateIn?.set(batch * (k - 1) + j, channel, dinputs[j]);
       for (let i = 0; i < l; i++) t.dx.set(batch * l + i, channel, dinputs[k - 1 + i]);
     }
-    dweight.forEach((value, j) => void t.dweight.add(channel, j, value));
+    dweight.forEach((value, j) => void t.dweight?.add(channel, j, value));
     t.dbias?.add(0, channel, dbias);
   }
 }

@@ -79,7 +79,7 @@ export function selectiveScan(t: Inputs & Tensors<'y', 'stateIn' | 'stateOut' | 
   }
 }
 
-type Gradients = Tensors<'du' | 'ddt' | 'da' | 'db' | 'dc', 'dd' | 'dz' | 'ddtBias' | 'dstateIn'>;
+type Gradients = Tensors<'du' | 'ddt' | 'db' | 'dc', 'da' | 'dd' | 'dz' | 'ddtBias' | 'dstateIn'>;
 type BwdTensors = Inputs & Tensors<'checkpoints' | 'dy', 'dstateOut'> & Gradients;
 
 /** What is summed over channels or positions before it is written. */
@@ -166,7 +166,7 @@ export function selectiveScanBwd(t: BwdTensors, dims: Numbers): void {
     for (let channel = 0; channel < d; channel++) channelBack(t, dims, batch, channel, sums);
   }
   for (let channel = 0; channel < d; channel++) {
-    for (let i = 0; i < n; i++) t.da.add(i, channel, sums.da[i * d + channel]);
+    for (let i = 0; i < n; i++) t.da?.add(i, channel, sums.da[i * d + channel]);
     t.dd?.add(0, channel, sums.dd[channel]);
     t.ddtBias?.add(0, channel, sums.ddtBias[channel]);
   }

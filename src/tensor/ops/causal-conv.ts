@@ -91,7 +91,7 @@ export function causalConv(x: Tensor, weight: Tensor, options: ConvOptions = {})
     ([dy, dstateOut], [input, w, ...rest], needs) => {
       const [bs, fl, st] = optional.map((t) => (t ? rest.shift()! : null));
       const dx = device.empty(input.shape, input.dtype);
-      const dweight = device.zeros(w.shape, w.dtype);
+      const dweight = needs[1] ? device.zeros(w.shape, w.dtype) : null;
       const dbias = needs[2] ? device.zeros(bs!.shape, bs!.dtype) : null;
       const dstateIn = needs[3] ? device.empty(st!.shape, st!.dtype) : null;
       const gradient = dy ?? device.zeros(input.shape, input.dtype);
@@ -112,7 +112,7 @@ export function causalConv(x: Tensor, weight: Tensor, options: ConvOptions = {})
         },
         dims,
       );
-      return [needs[0] ? dx : null, needs[1] ? dweight : null, dbias, dstateIn];
+      return [needs[0] ? dx : null, dweight, dbias, dstateIn];
     },
   );
   return { y, state: stateOut };

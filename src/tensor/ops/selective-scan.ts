@@ -117,7 +117,7 @@ export function selectiveScan(inputs: ScanInputs, options: ScanOptions = {}): { 
     const [sD, sz, sBias, sFlags] = optional.map((t) => (t ? rest.shift()! : null));
     const like = (t: Tensor) => device.empty(t.shape, t.dtype);
     const [du, ddt, dB, dC] = [like(su), like(sdt), like(sB), like(sC)];
-    const da = device.zeros(sA.shape, sA.dtype);
+    const da = needs[2] ? device.zeros(sA.shape, sA.dtype) : null;
     const dd = needs[5] ? device.zeros(sD!.shape, sD!.dtype) : null;
     const dz = needs[6] ? like(sz!) : null;
     const ddtBias = needs[7] ? device.zeros(sBias!.shape, sBias!.dtype) : null;

@@ -1,5 +1,6 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
+import { argumentName, KERNELS, type KernelName } from '../../backend/index.ts';
 import { ConfigError, RandomSource } from '../../core/index.ts';
 import type { LoraConfig } from '../../io/index.ts';
 import type { LanguageModel } from '../../models/index.ts';
@@ -37,6 +38,12 @@ function disturb(adapter: LoraAdapter): void {
   });
 }
 
+/** Gradients of parameters, by kernel. */
+const FROZEN: Partial<Record<KernelName, readonly string[]>> = {
+  causal_conv_bwd: ['dweight', 'dbias'],
+  selective_scan_bwd: ['da', 'dd', 'ddtBias'],
+  rms_norm_bwd: ['dweight'],
+};
 const MODULES = ['in_proj', 'x_proj', 'dt_proj', 'out_proj', 'conv1d', 'embeddings', 'lm_head'];
 
 for (const target of MODULES) {
@@ -65,6 +72,26 @@ for (const target of MODULES) {
     assert.deepEqual(await logitsOf(model), base);
   });
 }
+
+test('kernels are not asked for gradients of what is frozen', () => {
+  const model = tinyModel(referenceDevice());
+  attachLora(model, { r: 3, targetModules: ['in_proj', 'x_proj'] });
+  const { backend } = model.device;
+  const launch = backend.launch.bind(backend);
+  const asked: string[] = [];
+  backend.launch = (command) => {
+    launch(command);
+    const frozen = FROZEN[command.kernel] ?? [];
+    const names = KERNELS[command.kernel].tensors.map(argumentName);
+    asked.push(command.kernel, ...frozen.filter((name) => command.tensors[names.indexOf(name)]));
+  };
+  differentiate(model);
+  for (const [kernel, names] of Object.entries(FROZEN)) {
+    assert.ok(asked.includes(kernel), kernel);
+    for (const name of names) assert.ok(!asked.includes(name), `${name} of ${kernel}`);
+  }
+  assert.ok(!asked.includes('embedding_bwd'));
+});
 
 test('gradients reach every factor, the ones next to the input too', async () => {
   const model = tinyModel(referenceDevice());

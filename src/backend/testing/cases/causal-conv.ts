@@ -18,6 +18,8 @@ export interface ConvOptions {
   readonly bias: boolean;
   readonly stateIn: boolean;
   readonly stateOut: boolean;
+  /** Parameters that want no gradient. */
+  readonly frozen?: readonly ('weight' | 'bias')[];
 }
 
 const TOLERANCE: Tolerance = { rel: 1e-5, floor: 'largest' };
@@ -42,8 +44,8 @@ export function convForward(draw: Draw, shape: ConvShape, options: ConvOptions):
   };
 }
 
-/** The backward launch for a forward one; gradients of what the forward launch does not have are left out. */
-export function convBackward(draw: Draw, forward: Launch): Launch {
+/** The backward launch for a forward one; gradients of what that does not have, or is frozen, are left out. */
+export function convBackward(draw: Draw, forward: Launch, frozen: ConvOptions['frozen'] = []): Launch {
   const { b, l, d, k } = forward.dims;
   const { x, weight, bias, flags, stateIn, stateOut } = forward.tensors;
   return {
@@ -57,8 +59,8 @@ export function convBackward(draw: Draw, forward: Launch): Launch {
       dy: draw.normal(b * l, d),
       dstateOut: stateOut && draw.normal(b * (k - 1), d),
       dx: draw.output(b * l, d),
-      dweight: draw.normal(d, k, draw.fixed()),
-      dbias: bias && draw.normal(1, d, draw.fixed()),
+      dweight: frozen.includes('weight') ? null : draw.normal(d, k, draw.fixed()),
+      dbias: frozen.includes('bias') ? null : bias && draw.normal(1, d, draw.fixed()),
       dstateIn: stateIn && draw.output(b * (k - 1), d),
     },
     dims: forward.dims,
@@ -87,11 +89,17 @@ const OPTIONS: readonly (readonly [label: string, options: ConvOptions])[] = [
   ['state out', { ...BARE, stateOut: true }],
   ['everything', CONV_EVERYTHING],
 ];
+const FROZEN: typeof OPTIONS = [
+  ['frozen weight', { ...CONV_EVERYTHING, frozen: ['weight'] }],
+  ['frozen', { ...CONV_EVERYTHING, frozen: ['weight', 'bias'] }],
+];
 
-function casesOf(make: (draw: Draw, shape: ConvShape, options: ConvOptions) => Launch): ContractCase[] {
+type Make = (draw: Draw, shape: ConvShape, options: ConvOptions) => Launch;
+
+function casesOf(make: Make, all: typeof OPTIONS): ContractCase[] {
   const shapes = SHAPES.flatMap(([b, l, d, k]) =>
     ([0, 1] as const).flatMap((silu) =>
-      OPTIONS.flatMap(([label, options]) =>
+      all.flatMap(([label, options]) =>
         variants(
           `${label} b=${b} l=${l} d=${d} k=${k} silu=${silu}`,
           TOLERANCE,
@@ -114,6 +122,9 @@ function casesOf(make: (draw: Draw, shape: ConvShape, options: ConvOptions) => L
 }
 
 export const convCases: CaseTable<'causal_conv' | 'causal_conv_bwd'> = {
-  causal_conv: casesOf(convForward),
-  causal_conv_bwd: casesOf((draw, shape, options) => convBackward(draw, convForward(draw, shape, options))),
+  causal_conv: casesOf(convForward, OPTIONS),
+  causal_conv_bwd: casesOf(
+    (draw, shape, options) => convBackward(draw, convForward(draw, shape, options), options.frozen),
+    [...OPTIONS, ...FROZEN],
+  ),
 };

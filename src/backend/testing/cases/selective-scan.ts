@@ -25,6 +25,8 @@ export interface ScanOptions {
   readonly checkpoints: boolean;
   /** Steps beyond 20, where softplus is the identity and the state is forgotten at once. */
   readonly largeSteps?: boolean;
+  /** Whether a, d and dtBias want no gradient. */
+  readonly isFrozen?: boolean;
 }
 
 const TOLERANCE: Tolerance = { rel: 1e-5, floor: 'largest' };
@@ -81,9 +83,9 @@ export function scanForward(draw: Draw, shape: ScanShape, options: ScanOptions):
 
 /**
  * The backward launch for a forward one, with checkpoints by the law. Gradients of what the forward launch does
- * not have are left out.
+ * not have, or is frozen, are left out.
  */
-export async function scanBackward(draw: Draw, forward: Launch): Promise<Launch> {
+export async function scanBackward(draw: Draw, forward: Launch, isFrozen = false): Promise<Launch> {
   const { b, l, d, n, chunk } = forward.dims;
   const { u, dt, a, b: bMatrix, c, d: skip, z, dtBias, flags, stateIn, stateOut } = forward.tensors;
   const fixed = draw.fixed();
@@ -99,12 +101,12 @@ export async function scanBackward(draw: Draw, forward: Launch): Promise<Launch>
       dstateOut: stateOut && draw.normal(b * n, d, fixed),
       du: draw.output(b * l, d),
       ddt: draw.output(b * l, d),
-      da: draw.normal(n, d, fixed),
+      da: isFrozen ? null : draw.normal(n, d, fixed),
       db: draw.output(b * l, n),
       dc: draw.output(b * l, n),
-      dd: skip && draw.normal(1, d, fixed),
+      dd: isFrozen ? null : skip && draw.normal(1, d, fixed),
       dz: z && draw.output(b * l, d),
-      ddtBias: dtBias && draw.normal(1, d, fixed),
+      ddtBias: isFrozen ? null : dtBias && draw.normal(1, d, fixed),
       dstateIn: stateIn && draw.output(b * n, d, fixed),
     },
     dims: forward.dims,
@@ -136,13 +138,14 @@ const OPTIONS: readonly (readonly [label: string, options: ScanOptions])[] = [
   ['model', { ...SCAN_EVERYTHING, flags: 'none', stateIn: false, stateOut: false }],
   ['everything', SCAN_EVERYTHING],
 ];
+const FROZEN: typeof OPTIONS = [['frozen', { ...SCAN_EVERYTHING, isFrozen: true }]];
 
 type Make = (draw: Draw, shape: ScanShape, options: ScanOptions) => Launch | Promise<Launch>;
 
-function casesOf(make: Make): ContractCase[] {
+function casesOf(make: Make, all: typeof OPTIONS): ContractCase[] {
   const shapes = SHAPES.flatMap(([b, l, d, n]) =>
     ([0, 1] as const).flatMap((softplus) =>
-      OPTIONS.flatMap(([label, options]) =>
+      all.flatMap(([label, options]) =>
         variants(
           `${label} b=${b} l=${l} d=${d} n=${n} softplus=${softplus}`,
           TOLERANCE,
@@ -171,6 +174,9 @@ function casesOf(make: Make): ContractCase[] {
 }
 
 export const scanCases: CaseTable<'selective_scan' | 'selective_scan_bwd'> = {
-  selective_scan: casesOf(scanForward),
-  selective_scan_bwd: casesOf(async (draw, shape, options) => scanBackward(draw, scanForward(draw, shape, options))),
+  selective_scan: casesOf(scanForward, OPTIONS),
+  selective_scan_bwd: casesOf(
+    async (draw, shape, options) => scanBackward(draw, scanForward(draw, shape, options), options.isFrozen),
+    [...OPTIONS, ...FROZEN],
+  ),
 };
