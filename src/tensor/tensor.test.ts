@@ -320,6 +320,13 @@ describe('fused operations and their composed twins', () => {
     };
     for (const hasDocuments of [false, true]) await same(await run(true, hasDocuments), await run(false, hasDocuments));
   });
+
+  it('linearCrossEntropy of no rows is 0', async () => {
+    const [x, w] = [device.zeros([0, 3]).trainable(), device.zeros([5, 3])];
+    const loss = T.linearCrossEntropy(x, w, device.empty([0], 'i32'), { normalizer: 1 });
+    assert.equal(await loss.item(), 0);
+  });
+
   it('linearCrossEntropy equals crossEntropy of the logits, over several blocks of rows', async () => {
     const [x, w] = [normal([40, 8]).trainable(), normal([300_000 / 8, 8], 2).trainable()];
     const targets = device.from(

@@ -22,19 +22,29 @@ export function carriedState({ memoryLength }: CausalLM, state: ModelState, leng
   return memoryLength === null ? detachState(state) : keepLast(state, Math.max(0, memoryLength - length));
 }
 
-/** The positions of a block that carry loss: hidden states [n, d], and the token that is right at each. */
+/**
+ * The positions of a block that carry loss, or the first where none does: hidden states [n, d], and the token that is right
+ * at each.
+ */
 function pickTargets(hidden: Tensor, { targets }: Pick<TokenBatch, 'targets'>): { hidden: Tensor; ids: Int32Array } {
   const { device } = hidden;
-  const positions = Int32Array.from(targets.keys()).filter((i) => targets[i] !== IGNORE_INDEX);
+  const carrying = Int32Array.from(targets.keys()).filter((i) => targets[i] !== IGNORE_INDEX);
+  const positions = carrying.length > 0 ? carrying : Int32Array.of(0);
   const rows = reshape(hidden, [targets.length, hidden.shape[hidden.rank - 1]]);
   const picked = embedding(rows, device.from(positions, [positions.length], 'i32'));
   return { hidden: picked, ids: positions.map((i) => targets[i]) };
 }
 
 /**
- * Loss of a block; hidden [rows, length, d], targets i32 [rows, length], the same as the block's. Where few positions
- * carry loss (answers after long prompts), the output head, a large share of a small model's work, is computed for them
- * alone. With `choices`, token ids, the loss is that of choosing among them.
+ * Most of the positions that are picked out. Of 512, 55, 75 and 95 % took a head of 4,096 or 50,280 tokens 0.6, 0.8 and 0.9 to
+ * 1.0 of the time that all take. Picking itself takes what 2 % of a head of 4,096 do, and 6 % of one of 1,024 (Cascade Lake).
+ */
+const MOST_PICKED = 0.9;
+
+/**
+ * Loss of a block; hidden [rows, length, d], targets i32 [rows, length], the same as the block's. Where some positions
+ * carry none (prompts before answers, padding), the output head, a large share of a small model's work, is computed for
+ * the others alone. With `choices`, token ids, the loss is that of choosing among them.
  * @throws KraitError if a target is not among the choices
  */
 export function blockLoss(
@@ -44,9 +54,9 @@ export function blockLoss(
   batch: TokenBatch,
   { choices, ...options }: HeadLossOptions & { choices?: readonly number[] },
 ): Tensor {
-  if (!choices && 2 * batch.targetCount > batch.targets.length) return model.loss(hidden, targets, options);
+  if (!choices && batch.targetCount > MOST_PICKED * batch.targets.length) return model.loss(hidden, targets, options);
   const picked = pickTargets(hidden, batch);
-  const right = picked.ids.map((id) => (choices ? choices.indexOf(id) : id));
+  const right = picked.ids.map((id) => (choices && id !== IGNORE_INDEX ? choices.indexOf(id) : id));
   const missing = right.indexOf(-1);
   if (missing >= 0) throw new KraitError(`choices: ${choices} lack the target ${picked.ids[missing]}; add it`);
   const wanted = model.device.from(right, [right.length], 'i32');
@@ -118,7 +128,8 @@ export async function evaluateLanguage(
         device.scope(() => {
           const { ids, targets: wanted, flags } = batchTensors(device, piece);
           const { hidden, state: next } = model.forward(ids, { flags, state: from, wantState: true });
-          return { loss: model.loss(hidden, wanted, { normalizer: 1 }), next: carriedState(model, next!, maxLength) };
+          const loss = blockLoss(model, hidden, wanted, piece, { normalizer: 1 });
+          return { loss, next: carriedState(model, next!, maxLength) };
         }),
       );
       state?.dispose();

@@ -195,39 +195,67 @@ for (const family of ['mamba', 'gpt_neox'] as const satisfies TinyFamily[]) {
       });
     }
 
-    test('where few positions carry loss, the head is computed for them alone: the same loss and gradients', async () => {
+    test('the head is computed for the positions that carry loss alone, up to nine in ten: the same loss and gradients', async () => {
       const model = tinyModel(referenceDevice(), 1, family);
-      // The second token counts in five examples, nothing in the last: far fewer than half.
-      const examples = countingExamples(6, 12).map((example, i) => ({
-        ...example,
-        targets: (i < 5 ? [[1, 2]] : []) as [number, number][],
-      }));
-      const input = { model, parameters: allParameters(model), isShuffled: false, batchSize: 6, maxLength: 12 };
-      const few = new LanguageTask({ ...input, train: examples, batching: 'padding' });
       const widths: number[] = [];
       const { loss } = model;
       model.loss = (hidden, targets, options) => {
         widths.push(targets.size);
         return loss.call(model, hidden, targets, options);
       };
-      const picked = await stepLoss(few);
-      const gradients = await gradientsOf(model);
-      const { rows, length, ids, targets, flags } = new LanguageTask({
-        ...input,
-        train: examples,
-        batching: 'padding',
-      }).nextStep().microBatches[0];
       const { device } = model;
-      const whole = device.scope(() => {
-        const block = (values: Int32Array) => device.from(values, [rows, length], 'i32');
-        const { hidden } = model.forward(block(ids), { flags: flags && block(flags) });
-        const value = model.loss(hidden, block(targets), { normalizer: 5, gradScale: 1 });
-        backward(value);
-        return value;
-      });
-      assert.deepEqual(widths, [5, rows * length]);
-      assert.ok(Math.abs((await whole.item()) - picked) < 1e-12);
-      assertClose(gradients, await gradientsOf(model), 1e-9);
+      const ids = Array.from({ length: 12 }, (_, i) => 1 + i);
+      // Of 72 positions 5, 60 and 66 carry loss.
+      for (const [counting, to, width] of [
+        [5, 2, 5],
+        [6, 11, 60],
+        [6, 12, 72],
+      ]) {
+        const examples: TokenExample[] = Array.from({ length: 6 }, (_, i) => ({
+          ids,
+          targets: i < counting ? [[1, to]] : [],
+          bytes: 0,
+        }));
+        const input = { model, isShuffled: false, batchSize: 6, maxLength: 12, batching: 'padding' } as const;
+        const task = () => new LanguageTask({ ...input, train: examples });
+        const normalizer = counting * (to - 1);
+        widths.length = 0;
+        const found = await stepLoss(task());
+        const gradients = await gradientsOf(model);
+        const evaluated = await evaluateLanguage(model, examples, { batchSize: 6, maxLength: 12 });
+        assert.deepEqual(widths, [width, width]);
+        const { rows, length, ids: read, targets, flags } = task().nextStep().microBatches[0];
+        const whole = device.scope(() => {
+          const block = (values: Int32Array) => device.from(values, [rows, length], 'i32');
+          const { hidden } = model.forward(block(read), { flags: flags && block(flags) });
+          const value = loss.call(model, hidden, block(targets), { normalizer, gradScale: 1 });
+          backward(value);
+          return value;
+        });
+        const expected = await whole.item();
+        assert.ok(Math.abs(expected - found) < 1e-12, `${found}, expected ${expected}`);
+        assert.ok(Math.abs(expected - evaluated.loss) < 1e-6, `${evaluated.loss}, expected ${expected}`);
+        assertClose(gradients, await gradientsOf(model), 1e-9);
+      }
+    });
+
+    test('blocks without a position that carries loss add nothing', async () => {
+      const model = tinyModel(referenceDevice(), 1, family);
+      const ids = Array.from({ length: 8 }, (_, i) => 1 + i);
+      const answer = { ids, targets: [[5, 8] as const], bytes: 0 };
+      const input = { model, batchSize: 1, isShuffled: false, batching: 'padding' } as const;
+      const examples = [{ ...answer, targets: [] }, answer];
+      for (const choices of [undefined, [6, 7, 8]]) {
+        const alone = await stepLoss(new LanguageTask({ ...input, train: [answer], choices }));
+        const expected = await gradientsOf(model);
+        const both = await stepLoss(new LanguageTask({ ...input, train: examples, gradAccumulation: 2, choices }));
+        assert.equal(both, alone);
+        assertClose(await gradientsOf(model), expected, 1e-12);
+      }
+      const options = { batchSize: 1, maxLength: 4 }; // of the answer's first piece none counts
+      const { loss } = await evaluateLanguage(model, examples, options);
+      const scores = await scoreTokens(model, ids);
+      assert.ok(Math.abs(loss + scores.slice(5).reduce<number>((sum, score) => sum + score!, 0) / 3) < 1e-5);
     });
 
     test('a choice among label tokens costs the cross-entropy of their logits alone', async () => {

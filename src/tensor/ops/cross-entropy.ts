@@ -19,11 +19,17 @@ const BLOCK_BYTES = 32 * 2 ** 20;
 /** Blocks are whole tiles of the product on every instruction set. */
 const TILE_ROWS = 12;
 
-/** Rows of a block: as even as can be, because each block reads the whole weight. */
-function blockRows(rows: number, bytesPerRow: number): number {
+/**
+ * Rows of a block: as even as can be, because each block reads the whole weight. And rows that its memory holds: `most` or a half,
+ * a quarter, ... of that, so that steps with other numbers of rows find the memory of the last.
+ */
+function blockRows(rows: number, bytesPerRow: number): { block: number; held: number } {
   const most = Math.max(TILE_ROWS, Math.floor(BLOCK_BYTES / bytesPerRow));
-  const even = Math.ceil(rows / Math.ceil(rows / most));
-  return Math.min(rows, Math.ceil(even / TILE_ROWS) * TILE_ROWS);
+  const even = Math.ceil(rows / Math.max(1, Math.ceil(rows / most)));
+  const block = Math.max(1, Math.min(rows, Math.ceil(even / TILE_ROWS) * TILE_ROWS));
+  let held = Math.max(most, block);
+  while (held >= 2 * block) held = Math.floor(held / 2);
+  return { block, held };
 }
 
 function checkTargets(op: string, targets: Tensor, rows: number): void {
@@ -79,12 +85,15 @@ export function linearCrossEntropy(x: Tensor, weight: Tensor, targets: Tensor, o
   const losses = device.empty([rows, 1], x.dtype === 'f64' ? 'f64' : 'f32');
   const gradScale = (options.gradScale ?? 1) / options.normalizer;
   const half = x.dtype === 'bf16' || x.dtype === 'f16';
-  const block = blockRows(rows, v * (dtypeBytes(losses.dtype) + (half && recording ? dtypeBytes(x.dtype) : 0)));
+  const { block, held } = blockRows(
+    rows,
+    v * (dtypeBytes(losses.dtype) + (half && recording ? dtypeBytes(x.dtype) : 0)),
+  );
   device.noGrad(() =>
     device.scope(() => {
       const w = half && weight.dtype === 'f32' ? cast(weight, x.dtype) : weight;
-      const logits = device.empty([block, v], losses.dtype);
-      const dlogits = half && recording ? device.empty([block, v], x.dtype) : logits;
+      const logits = device.empty([held, v], losses.dtype);
+      const dlogits = half && recording ? device.empty([held, v], x.dtype) : logits;
       for (let at = 0; at < rows; at += block) {
         const m = Math.min(block, rows - at);
         const part = (t: Tensor, cols: number) => t.alias([m, cols], t.offset + at * t.ld, t.ld);
