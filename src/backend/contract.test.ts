@@ -7,7 +7,8 @@ import { after, describe, it } from 'node:test';
 import type { Backend, DeviceName } from './backend.ts';
 import { KERNEL_NAMES, type KernelName } from './kernels.ts';
 import { createReferenceBackend } from './reference/index.ts';
-import { describeBackend, describeEquality } from './testing/contract.ts';
+import { describeBackend, describeEquality, describeKernels } from './testing/contract.ts';
+import { createVariant, otherVariants } from './testing/variants.ts';
 
 interface Device {
   readonly available: boolean;
@@ -30,22 +31,19 @@ const DEVICES: Record<DeviceName, Device> = {
 const required = (process.env.REQUIRE_BACKENDS ?? '').split(',').filter((name) => name !== '');
 const ran: string[] = [];
 
+function noted(backend: Backend, share = ''): Backend {
+  const label = `${backend.name} (${backend.variant}, threads: ${backend.threads})${share}`;
+  if (!ran.includes(label)) ran.push(label);
+  return backend;
+}
+
 it('REQUIRE_BACKENDS names devices that exist', () => {
   for (const name of required) assert.ok(name in DEVICES, `REQUIRE_BACKENDS: there is no device ${name}`);
 });
 
 for (const [name, { available, reason, create }] of Object.entries(DEVICES)) {
   if (available) {
-    describeBackend(
-      name,
-      async () => {
-        const backend = await create(3);
-        const label = `${backend.name} (${backend.variant}, threads: ${backend.threads})`;
-        if (!ran.includes(label)) ran.push(label);
-        return backend;
-      },
-      name === 'reference' ? undefined : () => create(1),
-    );
+    describeBackend(name, async () => noted(await create(3)), name === 'reference' ? undefined : () => create(1));
   } else {
     describe(`${name} device`, () => {
       it('is there', { skip: required.includes(name) ? false : reason }, () => assert.fail(`required, but ${reason}`));
@@ -74,25 +72,19 @@ if (DEVICES.native.available && DEVICES.wasm.available) {
   it('native and wasm: the same bits', { skip: 'needs both devices' }, () => {});
 }
 
-/** A native device of one instruction set, which this machine must have. */
-function createVariant(variant: string): Backend {
-  const before = process.env.KRAIT_ISA;
-  process.env.KRAIT_ISA = variant;
-  try {
-    return native.createNativeBackend({ threads: 2 });
-  } finally {
-    if (before === undefined) delete process.env.KRAIT_ISA;
-    else process.env.KRAIT_ISA = before;
-  }
-}
-
-const { available, variant, variants } = native.nativeAvailability();
-for (const other of available ? variants.filter((name) => name !== variant) : []) {
+const { variant } = native.nativeAvailability();
+for (const other of otherVariants()) {
   describeEquality(
     `native ${variant} and ${other}`,
     SAME_BITS,
     () => DEVICES.native.create(2),
-    () => createVariant(other),
+    () => createVariant(other, 2),
+  );
+  describeKernels(
+    `native ${other}, kernels whose bits are its own`,
+    OTHER_BITS,
+    () => noted(createVariant(other, 3), ` in ${OTHER_BITS.length} kernels`),
+    () => createVariant(other, 1),
   );
 }
 

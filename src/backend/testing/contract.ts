@@ -77,6 +77,22 @@ export async function checkKernel(devices: readonly Backend[], kernel: KernelNam
   assert.deepEqual(devices.map(usedBy), inUse, 'memory is still in use');
 }
 
+/** The devices of a suite, open while its tests run. */
+function openDevices(creates: readonly CreateBackend[]): readonly Backend[] {
+  const devices: Backend[] = [];
+  before(async () => {
+    for (const create of creates) devices.push(await create());
+  });
+  after(() => devices.forEach((device) => void device.close()));
+  return devices;
+}
+
+function checkKernels(devices: readonly Backend[], kernels: readonly KernelName[]): void {
+  for (const kernel of kernels) {
+    it(`${kernel} agrees with the reference in ${CASES[kernel].length} cases`, () => checkKernel(devices, kernel));
+  }
+}
+
 /**
  * The contract suite, run against the device that `create` makes. Every case runs a second time on the device that
  * `createOther` makes, the same one with another number of threads, and must give the same bits. (A device without
@@ -84,21 +100,21 @@ export async function checkKernel(devices: readonly Backend[], kernel: KernelNam
  */
 export function describeBackend(name: string, create: CreateBackend, createOther?: CreateBackend): void {
   describe(`${name} device`, () => {
-    const devices: Backend[] = [];
-    before(async () => {
-      devices.push(await create());
-      if (createOther) devices.push(await createOther());
-    });
-    after(() => devices.forEach((device) => void device.close()));
-
-    describe('kernels', () => {
-      for (const kernel of KERNEL_NAMES) {
-        it(`${kernel} agrees with the reference in ${CASES[kernel].length} cases`, () => checkKernel(devices, kernel));
-      }
-    });
+    const devices = openDevices(createOther ? [create, createOther] : [create]);
+    describe('kernels', () => checkKernels(devices, KERNEL_NAMES));
     describeQueue(() => devices[0], create);
     describeProfiling(() => devices[0], oneOfEach);
   });
+}
+
+/** Of the contract suite the kernels named alone, on two devices that differ in the number of threads. */
+export function describeKernels(
+  name: string,
+  kernels: readonly KernelName[],
+  create: CreateBackend,
+  createOther: CreateBackend,
+): void {
+  describe(name, () => checkKernels(openDevices([create, createOther]), kernels));
 }
 
 const usedBy = (backend: Backend) => {
@@ -114,11 +130,7 @@ export function describeEquality(
   createSecond: CreateBackend,
 ): void {
   describe(`${name}: the same bits`, () => {
-    const open: Backend[] = [];
-    before(async () => {
-      open.push(await createFirst(), await createSecond());
-    });
-    after(() => open.forEach((backend) => void backend.close()));
+    const open = openDevices([createFirst, createSecond]);
     for (const kernel of kernels) {
       it(`${kernel} in ${CASES[kernel].length} cases`, async () => {
         const [first, second] = open;

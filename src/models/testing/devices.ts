@@ -1,10 +1,12 @@
 /** The devices that a test runs on. One that is not there is skipped with its reason, or fails if it is required. */
 import { type DeviceName, KERNEL_NAMES } from '../../backend/index.ts';
 import { DEVICE_NAMES, deviceCandidate } from '../../backend/select.ts';
+import { createVariant, otherVariants } from '../../backend/testing/variants.ts';
 import { Device } from '../../tensor/index.ts';
 
 export interface TestDevice {
-  readonly name: DeviceName;
+  /** Of a device of Krait; of a native one with another instruction set than the usual, that too. */
+  readonly name: string;
   /** Why it cannot be used; false if it can. */
   readonly skip: string | false;
   open(): Promise<Device>;
@@ -26,7 +28,7 @@ async function inspect(name: DeviceName): Promise<string | false> {
   }
 }
 
-/** Every device of Krait, the reference first. */
+/** Every device of Krait, the reference first; the native one with every instruction set that this machine runs. */
 export async function testDevices(): Promise<TestDevice[]> {
   const devices: TestDevice[] = [];
   for (const name of [...DEVICE_NAMES].reverse()) {
@@ -34,6 +36,10 @@ export async function testDevices(): Promise<TestDevice[]> {
     if (skip && required.includes(name)) throw new Error(`REQUIRE_BACKENDS names ${name}: ${skip}`);
     const open = async () => new Device(await (await deviceCandidate(name, 2)).open());
     devices.push({ name, skip, open });
+  }
+  for (const variant of otherVariants()) {
+    const open = async () => new Device(createVariant(variant, 2));
+    devices.push({ name: `native ${variant}`, skip: false, open });
   }
   return devices;
 }
