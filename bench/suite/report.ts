@@ -83,7 +83,10 @@ function rowSection(id: RowId, figures: readonly Dated[], notes: Notes): string 
   const { about, why } = notes[id] ?? {};
   const isShort = figures.some(({ figure }) => holds(figure) === false);
   const missing = isShort && 'What holds it: not written yet (bench/notes.json).';
-  const sentences = [asked !== '-' && `Asked: ${asked}.`, limit !== '-' && `What the hardware allows: ${limit}.`]
+  const sentences = [
+    asked !== '-' && `Asked: ${asked}.`,
+    limit !== '-' && `What a processor with dot products of bf16 pairs allows: ${limit}.`,
+  ]
     .filter(Boolean)
     .join(' ');
   const head = `### ${what[0].toUpperCase()}${what.slice(1)}`;
