@@ -43,7 +43,7 @@ export const agreement: Measurement = {
     for (const type of types) {
       await ggufFile(context, type);
       context.say(type);
-      const flags = { model, types: type, prompts: 2, tokens: 16, threads: context.threads, keep: context.work };
+      const flags = { model, types: type, prompts: 5, tokens: 40, threads: context.threads, keep: context.work };
       const args = Object.entries(flags).flatMap(([name, value]) => [`--${name}`, String(value)]);
       const command = ['--import', 'tsx', 'bench/rivals/llama-tokens.ts', ...args];
       const ended: Ended = await promisify(execFile)(process.execPath, command, { cwd: ROOT }).catch((error) => error);
