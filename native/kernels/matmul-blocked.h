@@ -16,7 +16,7 @@ namespace {
 // large as those of AVX-512 the second cache is fast enough for both panels: blocks are long and narrow, few sums wait aside.
 // Blocks are whole panels of every variant.
 constexpr int64_t STEPS = LANES == 16 ? 768 : LANES == 8 ? 256 : 384;
-constexpr int64_t BLOCK_ROWS = LANES == 16 ? 48 : 96, BLOCK_COLS = LANES == 16 ? 96 : 128;
+constexpr int64_t BLOCK_ROWS = LANES == 16 ? 48 : 96, BLOCK_COLS = TILE_COLS == 32 && LANES == 16 ? 96 : 128;
 static_assert(BLOCK_ROWS % TILE_ROWS == 0 && BLOCK_COLS % TILE_COLS == 0, "whole panels");
 constexpr int64_t ASIDE_WORDS = 131072;  // of sums that wait: half a MiB
 constexpr int64_t LINES = 64;            // of memory, of an operand packed whole that runs along its lanes, for a unit
@@ -139,6 +139,9 @@ inline TileRows tileFor(bool pairs, int64_t cols) {
   if (pairs) return cols <= LANES ? tileOf<ByPair, 1> : tileOf<ByPair, TILE_VECTORS>;
 #endif
   (void)pairs;
+  if constexpr (TILE_VECTORS == 4) {
+    if (cols > LANES && cols <= 3 * LANES) return cols <= 2 * LANES ? tileOf<ByElement, 2> : tileOf<ByElement, 3>;
+  }
   return cols <= LANES ? tileOf<ByElement, 1> : tileOf<ByElement, TILE_VECTORS>;
 }
 
