@@ -175,7 +175,8 @@ Shapes of Mamba-130M (24 layers, d_model 768, vocabulary 50,280), random weights
 its rivals take turns, round by round. A figure is a median over rounds, +- half of the distance between the least and the
 greatest; a ratio the median of the ratios of rounds that followed one another, or, of rounds that take long, over the
 other's just before and after; a share that of each round by the peak measured next to it. Memory is the most that one
-process had, so it has no +-.`,
+process had, so it has no +-. What an older program did on AMD Zen 4, which has dot products of bf16 pairs:
+[benchmarks-zen4.md](benchmarks-zen4.md).`,
     `## Machine and versions
 
 - ${cpu}, ${cores} cores, ${(memoryBytes / 2 ** 30).toFixed(0)} GiB; ${system}, Node ${node}; kernels: ${isa}
