@@ -6,7 +6,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { after, describe, it } from 'node:test';
 import { fileURLToPath } from 'node:url';
-import { EXP_FLOPS, plainFlops, SOFTPLUS_FLOPS } from '../bench/lanes/profile-lines.ts';
+import { plainFlops } from '../bench/lanes/profile-lines.ts';
 import { verdictOf } from '../bench/measurements/agreement.ts';
 import { MEASUREMENTS } from '../bench/measurements/index.ts';
 import { scanShare } from '../bench/measurements/training.ts';
@@ -29,7 +29,7 @@ import {
   readResults,
   writeResults,
 } from '../bench/suite/store.ts';
-import { KERNELS } from '../src/backend/index.ts';
+import { EXP_FLOPS, KERNELS, SOFTPLUS_FLOPS } from '../src/backend/index.ts';
 import { writeTinyModel } from './tiny-model.ts';
 
 const work = mkdtempSync(join(tmpdir(), 'krait-bench-suite-'));

@@ -1,10 +1,14 @@
 /** What a lane tells of a profile: the rows of its kernels, those of scans by two ways of counting. */
-import { type Backend, kernelRows, type LaunchShape, type Profile, type Roofs } from '../../src/backend/index.ts';
+import {
+  type Backend,
+  EXP_FLOPS,
+  kernelRows,
+  type LaunchShape,
+  type Profile,
+  type Roofs,
+  SOFTPLUS_FLOPS,
+} from '../../src/backend/index.ts';
 import type { ProfileLine } from '../suite/measurement.ts';
-
-/** What the kernel table counts for e^x and softplus in scans (`EXP`, `SOFTPLUS`), however they are computed. */
-export const EXP_FLOPS = 14;
-export const SOFTPLUS_FLOPS = 34;
 
 const isScan = (kernel: string): boolean => kernel === 'selective_scan' || kernel === 'selective_scan_bwd';
 

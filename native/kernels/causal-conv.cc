@@ -233,9 +233,11 @@ int planCausalConvBwd(const Command& cmd, Plan* plan) {
   const ConvBackward conv(cmd);
   *plan = Plan();
   planUnits(plan, 0, conv.batches * conv.blocks, conv.l * CHANNELS * (conv.k + 4) * 2);
-  if (conv.hasSums()) planUnits(plan, 1, conv.blocks, conv.batches * conv.k * CHANNELS);
   plan->thread_scratch = Rooms::bytes(conv.k);
-  plan->shared_scratch = size_t(conv.batches * (conv.k + 1) * conv.d) * 4;  // sums over positions, [b, k+1, d]
+  if (conv.hasSums()) {
+    planUnits(plan, 1, conv.blocks, conv.batches * conv.k * CHANNELS);
+    plan->shared_scratch = size_t(conv.batches * (conv.k + 1) * conv.d) * 4;  // sums over positions, [b, k+1, d]
+  }
   return checkTypes(cmd, "hfhihhhhffh");
 }
 

@@ -133,16 +133,20 @@ void loadScale(const Product& p, int64_t col, float* to) {
 }
 
 typedef void (*TileRows)(int64_t rows, int64_t steps, const float* a, const float* b, TileEnds ends);
-/** The tile for so many columns: of few, the vectors that have none are not computed. */
+/** The tile for so many columns: vectors that have none are not computed. */
+template <class Product, int VECTORS = 1>
+TileRows tileFor(int64_t cols) {
+  if constexpr (VECTORS < TILE_VECTORS) {
+    if (cols > VECTORS * LANES) return tileFor<Product, VECTORS + 1>(cols);
+  }
+  return tileOf<Product, VECTORS>;
+}
 inline TileRows tileFor(bool pairs, int64_t cols) {
 #if KRAIT_DOT
-  if (pairs) return cols <= LANES ? tileOf<ByPair, 1> : tileOf<ByPair, TILE_VECTORS>;
+  if (pairs) return tileFor<ByPair>(cols);
 #endif
   (void)pairs;
-  if constexpr (TILE_VECTORS == 4) {
-    if (cols > LANES && cols <= 3 * LANES) return cols <= 2 * LANES ? tileOf<ByElement, 2> : tileOf<ByElement, 3>;
-  }
-  return cols <= LANES ? tileOf<ByElement, 1> : tileOf<ByElement, TILE_VECTORS>;
+  return tileFor<ByElement>(cols);
 }
 
 /** Rows of c that are about to be written; a line that is fetched late holds up the tile after it. */

@@ -56,7 +56,7 @@ export interface KernelSpec {
   readonly doc: string;
   /**
    * Floating-point operations: a fused multiply-add counts as 2, a division or square root as 1, a transcendental as 1
-   * but in scans and convolutions (`EXP`).
+   * but in scans and convolutions (`EXP_FLOPS`).
    */
   readonly flops: (d: Dims) => number;
   /**
@@ -92,11 +92,11 @@ const convInputs = (d: Dims) => [bld(d), d.d * d.k, d.d, d.b * d.l, convState(d)
 
 /**
  * Operations of e^x where they are the work: 3 that split the argument, 5 fused multiply-adds of a polynomial that is
- * right to f32, 1 that scales. Those of softplus (e^x, log(1 + u) by a polynomial, a quotient) and of x/(1 + e^-x).
+ * right to f32, 1 that scales; a convention, some variants take others. Those of softplus (e^x, log(1 + u) by a polynomial, a quotient) and of x/(1 + e^-x).
  */
-const EXP = 14;
-const SOFTPLUS = EXP + 20;
-const SILU = EXP + 3;
+export const EXP_FLOPS = 14;
+export const SOFTPLUS_FLOPS = EXP_FLOPS + 20;
+const SILU = EXP_FLOPS + 3;
 
 /** Of attention: queries and the keys that each may see, over all heads; elements of queries and of keys. */
 const pairs = (d: Dims) => d.b * d.heads * d.lq * Math.max(0, d.lk - (d.lq - 1) / 2);
@@ -271,7 +271,7 @@ export const KERNELS = {
       'y = (sum_n c[t]*h[t] + d*u) * silu(z). u, dt, y, z [b*l, d]; a f32 [n, d] (negative; transposed against checkpoints of the hub); ' +
       'b, c [b*l, n]; d, dtBias f32 [d]; states f32 [b*n, d]; checkpoints f32 [b*ceil(l/chunk)*n, d]: h before the first position of each chunk',
     // A state: delta*a, e^x, decay*h + delta*u*b, its share of the sum. A position: bias, delta*u, d*u, the gate.
-    (d) => bld(d) * ((EXP + 6) * d.n + 5 + SOFTPLUS * d.softplus + SILU),
+    (d) => bld(d) * ((EXP_FLOPS + 6) * d.n + 5 + SOFTPLUS_FLOPS * d.softplus + SILU),
     (d) => {
       const { flow, select, state, kept } = scanSizes(d);
       return [flow, flow, d.n * d.d, select, select, d.d, flow, d.d, d.b * d.l, state, flow, state, kept];
@@ -284,7 +284,7 @@ export const KERNELS = {
     'gradient of selective_scan; h is recomputed chunk by chunk from the checkpoints; ddt is with respect to dt before bias and softplus; ' +
       'da f32 [n, d], dd, ddtBias f32 [d] are added to; db, dc [b*l, n], dstateIn f32 [b*n, d] are overwritten',
     // A state: all of selective_scan's again, then dh, db, dc, du, ddt and da, 2 operations each, and 2 products.
-    (d) => bld(d) * ((EXP + 20) * d.n + 25 + (SOFTPLUS + 3) * d.softplus + SILU),
+    (d) => bld(d) * ((EXP_FLOPS + 20) * d.n + 25 + (SOFTPLUS_FLOPS + 3) * d.softplus + SILU),
     (d) => {
       const { flow, select, state, kept } = scanSizes(d);
       const inputs = [flow, flow, d.n * d.d, select, select, d.d, flow, d.d, d.b * d.l, kept, flow, state];
@@ -320,7 +320,7 @@ export const KERNELS = {
       'head h reads k and v of head floor(h * kvHeads / heads). q, y [b*lq, heads*d]; k, v [b*lk, kvHeads*d]; documents f32 ' +
       '[b*lq, 1] and [b*lk, 1] (both or none), -1 is padding; a query that sees nothing gives zeros. lse f32 [b*lq, heads]: ' +
       'log sum_s e^(scale * q[t].k[s]), 0 where nothing is seen',
-    (d) => pairs(d) * (4 * d.d + EXP),
+    (d) => pairs(d) * (4 * d.d + EXP_FLOPS),
     (d) => {
       const { query, key } = attentionSizes(d);
       return [query, key, key, d.b * d.lq, d.b * d.lk, query, d.b * d.lq * d.heads];
@@ -331,7 +331,7 @@ export const KERNELS = {
     'b lq lk heads kvHeads d',
     'scale',
     'gradient of attention; the probabilities are recomputed from lse',
-    (d) => pairs(d) * (10 * d.d + EXP + 2),
+    (d) => pairs(d) * (10 * d.d + EXP_FLOPS + 2),
     (d) => {
       const { query, key } = attentionSizes(d);
       const inputs = [query, key, key, d.b * d.lq, d.b * d.lk, query, d.b * d.lq * d.heads, query];
