@@ -9,7 +9,8 @@ import { parseArgs } from 'node:util';
 import { HostRandom } from '../src/core/index.ts';
 import { openDevice } from '../src/index.ts';
 import { createModel, parseConfig } from '../src/models/index.ts';
-import { LanguageTask, train } from '../src/tune/index.ts';
+import { train } from '../src/train/index.ts';
+import { LanguageTask } from '../src/tune/index.ts';
 
 const SHAPE = { model_type: 'mamba', vocab_size: 50280, hidden_size: 768, num_hidden_layers: 24, eos_token_id: 0 };
 

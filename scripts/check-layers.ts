@@ -17,9 +17,10 @@ import { fileURLToPath } from 'node:url';
 import { type Import, type Module, readModules } from './import-graph.ts';
 import { listFiles, listFolders } from './source-files.ts';
 
-const BELOW_MODELS = ['nn', 'optim', 'io', 'tensor', 'backend', 'core'];
-const BELOW_STUDY = ['data', 'models', ...BELOW_MODELS];
-const BELOW_CLI = ['study', 'tune', 'eval', 'forecast', 'platform', ...BELOW_STUDY];
+const BELOW_MODELS = ['nn', 'io', 'tensor', 'backend', 'core'];
+const BELOW_TUNE = ['train', 'models', 'data', ...BELOW_MODELS];
+const BELOW_KRAIT = ['tune', 'eval', 'forecast', 'platform', ...BELOW_TUNE];
+const BELOW_CLI = ['krait', 'measure', 'report', ...BELOW_KRAIT];
 
 /** Top folder of `src`: what it may import. `index` stands for the files of `src` itself, the public entries. */
 export const LAYERS: Readonly<Record<string, readonly string[]>> = {
@@ -27,17 +28,20 @@ export const LAYERS: Readonly<Record<string, readonly string[]>> = {
   backend: ['core'],
   tensor: ['backend', 'core'],
   nn: ['tensor', 'core'],
-  optim: ['tensor', 'core'],
   io: ['tensor', 'core'],
   platform: ['io', 'core'],
   data: ['io', 'core'],
+  report: ['core'],
+  train: ['io', 'tensor', 'core'],
   models: ['nn', 'io', 'tensor', 'core'],
-  tune: ['eval/metrics', ...BELOW_STUDY],
-  eval: ['tune/trainer', ...BELOW_STUDY],
-  forecast: ['tune/trainer', 'eval/metrics', 'models', ...BELOW_MODELS],
-  study: BELOW_CLI.filter((folder) => folder !== 'study'),
-  server: BELOW_CLI.filter((folder) => folder !== 'data'),
-  cli: ['server', ...BELOW_CLI],
+  tune: BELOW_TUNE,
+  eval: ['models', 'data', ...BELOW_MODELS],
+  forecast: ['train', 'models', ...BELOW_MODELS],
+  measure: ['tune', ...BELOW_TUNE],
+  krait: BELOW_KRAIT,
+  study: BELOW_CLI,
+  server: ['krait', 'core'],
+  cli: ['study', 'server', ...BELOW_CLI],
   index: BELOW_CLI,
 };
 
@@ -45,9 +49,10 @@ export const LAYERS: Readonly<Record<string, readonly string[]>> = {
 const ENTRIES: Readonly<Record<string, readonly string[]>> = {
   platform: ['node', 'browser'],
   backend: ['select', 'reference', 'native', 'wasm', 'webgpu'],
+  core: ['statistics'],
   models: ['generate'],
-  tune: ['trainer'],
   eval: ['metrics'],
+  report: ['terminal'],
 };
 
 /** Folders whose subfolders never import one another. */

@@ -15,11 +15,46 @@ export {
   readRecords,
   type Tokenizer,
   type TrainingRecord,
+  tensorEntry,
 } from './io/index.ts';
-export { Krait, type OpenOptions, openDevice } from './krait.ts';
+export { Krait, type OpenOptions, openDevice, type TuneOptions, type TuneSettings } from './krait/index.ts';
 export * from './models/generate/index.ts';
 export * from './models/index.ts';
 export { NodeFileSystem } from './platform/node/index.ts';
 export { Device, Tensor } from './tensor/index.ts';
+export {
+  type Best,
+  CHECKPOINT_FOLDER,
+  type CheckpointContent,
+  CheckpointStore,
+  type Evaluation,
+  type LossOptions,
+  METRICS_FILE,
+  numberOf,
+  type Pointer,
+  PRECISIONS,
+  type Precision,
+  queueStep,
+  RunLog,
+  type RunPlace,
+  recordOf,
+  resolveOptions,
+  runSettings,
+  type Scalars,
+  type StepBatches,
+  type StepOutcome,
+  type StepReport,
+  type StepSettings,
+  scaleGradient,
+  stepsFor,
+  type TaskState,
+  TRAINER_DEFAULTS,
+  type TrainedParameter,
+  type TrainerOptions,
+  type TrainInput,
+  type TrainingCallbacks,
+  type TrainingResult,
+  type TrainingTask,
+  train,
+} from './train/index.ts';
 export * from './tune/index.ts';
-export type { TuneOptions, TuneSettings } from './tune-options.ts';

@@ -17,7 +17,7 @@ import {
   storedType,
   type Work,
   workRounds,
-} from '../src/study/index.ts';
+} from '../src/measure/index.ts';
 import { Device } from '../src/tensor/index.ts';
 
 const { available, reason } = nativeAvailability();

@@ -14,11 +14,10 @@ import {
   regularise,
   windowStarts,
 } from '../../src/forecast/index.ts';
-import { writeSafetensors } from '../../src/io/index.ts';
-import { tensorEntry } from '../../src/models/index.ts';
+import { tensorEntry, writeSafetensors } from '../../src/io/index.ts';
 import { NodeFileSystem } from '../../src/platform/node/index.ts';
 import { Device } from '../../src/tensor/index.ts';
-import { train } from '../../src/tune/trainer/index.ts';
+import { train } from '../../src/train/index.ts';
 import { type Contestant, serve, timed } from '../suite/serve.ts';
 
 export interface ForecastOptions {

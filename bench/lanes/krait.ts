@@ -2,9 +2,9 @@
 import { type DeviceName, measureRoofs, type Profile } from '../../src/backend/index.ts';
 import { openBackend } from '../../src/backend/select.ts';
 import type { DType } from '../../src/core/index.ts';
+import { decodeBytes, storedType, type Work, workFlops, workRounds } from '../../src/measure/index.ts';
 import { loadModel } from '../../src/models/index.ts';
 import { NodeFileSystem } from '../../src/platform/node/index.ts';
-import { decodeBytes, storedType, type Work, workFlops, workRounds } from '../../src/study/index.ts';
 import { Device } from '../../src/tensor/index.ts';
 import { type Contestant, peakRss, serve, timed } from '../suite/serve.ts';
 import { profileLines } from './profile-lines.ts';

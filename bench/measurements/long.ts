@@ -1,5 +1,5 @@
 /** Long sequences: whether time and memory grow with their length and no faster. */
-import { formatBytes } from '../../src/cli/output.ts';
+import { formatBytes } from '../../src/report/terminal.ts';
 import { betweenRatio, figure, krait, lastNumber, speedRatio } from '../suite/figures.ts';
 import type { Context, Figure, Measurement } from '../suite/measurement.ts';
 import { between, race } from '../suite/race.ts';

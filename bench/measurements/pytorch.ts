@@ -1,7 +1,8 @@
 /** A step of full fine-tuning against PyTorch on the CPU: Hugging Face's model, and one whose scan works in chunks. */
+
+import { randomRows } from '../../src/measure/index.ts';
 import { readModelConfig } from '../../src/models/index.ts';
 import { NodeFileSystem } from '../../src/platform/node/index.ts';
-import { randomRows } from '../../src/study/index.ts';
 import { sameLosses } from '../suite/checks.ts';
 import { betweenRatio, krait, programsOf } from '../suite/figures.ts';
 import type { LaneSpec } from '../suite/lane.ts';

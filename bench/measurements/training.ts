@@ -1,7 +1,7 @@
 /** Steps of training: how much of the machine a full one uses, what LoRA saves, what the scan reaches. */
 
 import { EXP_FLOPS, SOFTPLUS_FLOPS } from '../../src/backend/index.ts';
-import { formatBytes } from '../../src/cli/output.ts';
+import { formatBytes } from '../../src/report/terminal.ts';
 import { figure, krait, lastNumber, profileOf, roofShare, speedRatio } from '../suite/figures.ts';
 import type { Figure, Measurement, ProfileLine } from '../suite/measurement.ts';
 import { type Entry, race } from '../suite/race.ts';

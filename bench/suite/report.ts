@@ -1,5 +1,5 @@
 /** Results as text: the table for a terminal, and docs/benchmarks.md. Pure: results and notes in, text out. */
-import { table } from '../../src/cli/output.ts';
+import { table } from '../../src/report/terminal.ts';
 import { type Check, type Figure, holds, type ProfileLine, type Unit } from './measurement.ts';
 import { ROW_IDS, ROWS, type RowId } from './rows.ts';
 import { isNow, type Result, type Results } from './store.ts';

@@ -1,6 +1,6 @@
 /** The little arithmetic of the suite. */
 
-import { median } from '../../src/study/index.ts';
+import { median } from '../../src/measure/index.ts';
 
 export { median };
 

@@ -4,9 +4,9 @@ import { rename, rm } from 'node:fs/promises';
 import { join } from 'node:path';
 import { openBackend } from '../../src/backend/select.ts';
 import type { GgufType } from '../../src/io/index.ts';
+import { randomModel, shapeConfig } from '../../src/measure/index.ts';
 import { convertToGguf, saveModel } from '../../src/models/index.ts';
 import { NodeFileSystem } from '../../src/platform/node/index.ts';
-import { randomModel, shapeConfig } from '../../src/study/index.ts';
 import { Device } from '../../src/tensor/index.ts';
 import type { Context } from './measurement.ts';
 

@@ -2,7 +2,6 @@
 import { type Command, InvalidArgumentError, Option } from 'commander';
 import { measureRoofs, type Profile, type Roofs } from '../backend/index.ts';
 import { type DType, sizeOf, UsageError } from '../core/index.ts';
-import { type LanguageModel, loadModel } from '../models/index.ts';
 import {
   decodeBytes,
   measureSpeed,
@@ -14,10 +13,11 @@ import {
   WORKS,
   type Work,
   workFlops,
-} from '../study/index.ts';
+} from '../measure/index.ts';
+import { type LanguageModel, loadModel } from '../models/index.ts';
+import { formatBytes, table } from '../report/terminal.ts';
 import type { Device } from '../tensor/index.ts';
 import { withInterrupt } from './interrupt.ts';
-import { formatBytes, table } from './output.ts';
 import { checkProfileFile, type ProfileFlag, reportProfiles, roofsText, withProfileOption } from './profile.ts';
 import {
   activationsOf,

@@ -13,7 +13,7 @@ import {
   writeDataset,
 } from '../data/index.ts';
 import { NpmDataSource } from '../platform/node/index.ts';
-import { formatBytes, table } from './output.ts';
+import { formatBytes, table } from '../report/terminal.ts';
 import { type CommonOptions, checkOutputFolder, nodeFiles, Output, withCommonOptions } from './session.ts';
 
 interface ListOptions extends CommonOptions {

@@ -3,7 +3,7 @@ import { cpus, freemem, totalmem } from 'node:os';
 import type { Command } from 'commander';
 import { type Backend, command as kernelCommand, type TensorArg } from '../backend/index.ts';
 import { DEVICE_NAMES, deviceCandidate } from '../backend/select.ts';
-import { formatBytes, table } from './output.ts';
+import { formatBytes, table } from '../report/terminal.ts';
 import { type CommonOptions, Output, withCommonOptions } from './session.ts';
 
 interface DeviceReport {

@@ -8,8 +8,8 @@ import {
   scoreGroup,
   type TaskGroup,
 } from '../eval/index.ts';
+import { table } from '../report/terminal.ts';
 import type { EvalOptions } from './eval-run.ts';
-import { table } from './output.ts';
 
 const version = (): string =>
   (JSON.parse(readFileSync(new URL('../../package.json', import.meta.url), 'utf8')) as { version: string }).version;

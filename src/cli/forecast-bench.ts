@@ -24,10 +24,10 @@ import {
   windowStarts,
 } from '../forecast/index.ts';
 import { isRecord, parseJsonObject } from '../io/index.ts';
+import { table } from '../report/terminal.ts';
 import type { Device } from '../tensor/index.ts';
 import { list, type ModelFlags, modelName, recipeChanges, withModelFlags } from './forecast-options.ts';
 import { Interrupted, withInterrupt } from './interrupt.ts';
-import { table } from './output.ts';
 import {
   type CommonOptions,
   checkOutputFolder,

@@ -21,7 +21,7 @@ import {
   note,
   renderPage,
   section,
-} from '../study/index.ts';
+} from '../report/index.ts';
 
 export interface Outlook {
   readonly series: RegularSeries;

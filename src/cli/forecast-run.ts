@@ -23,6 +23,7 @@ import {
   selectVariables,
   TRAINED_MODELS,
 } from '../forecast/index.ts';
+import { table } from '../report/terminal.ts';
 import { list, type ModelFlags, modelName, recipeChanges, withModelFlags } from './forecast-options.ts';
 import {
   comparisonRows,
@@ -36,7 +37,7 @@ import {
   UNMEASURED,
 } from './forecast-report.ts';
 import { withInterrupt } from './interrupt.ts';
-import { type Progress, table } from './output.ts';
+import type { Progress } from './output.ts';
 import {
   type CommonOptions,
   checkOutputFolder,

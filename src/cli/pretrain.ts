@@ -1,9 +1,10 @@
 /** `krait pretrain`: trains a small model from nothing, by a recipe. */
 import type { Command } from 'commander';
 import { NpmDataSource } from '../platform/node/index.ts';
+import { formatBytes } from '../report/terminal.ts';
 import { parseRecipe, pretrain } from '../tune/index.ts';
 import { Interrupted, withInterrupt } from './interrupt.ts';
-import { formatBytes, lossText, type Progress } from './output.ts';
+import { lossText, type Progress } from './output.ts';
 import { type CommonOptions, checkOutputFolder, nodeFiles, Output, openDevice, withCommonOptions } from './session.ts';
 
 interface Options extends CommonOptions {

@@ -14,7 +14,7 @@ import {
   shapeRows,
 } from '../backend/index.ts';
 import { UsageError } from '../core/index.ts';
-import { table } from './output.ts';
+import { table } from '../report/terminal.ts';
 import { nodeFiles } from './session.ts';
 
 /** True without a file, undefined without the flag. */

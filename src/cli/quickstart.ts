@@ -10,17 +10,15 @@ import {
   dataTable,
   examples,
   type Html,
-  LABELS,
   linePlot,
   note,
   renderPage,
-  type SpamRow,
-  type SpamStudy,
   section,
-  studySpam,
-} from '../study/index.ts';
+} from '../report/index.ts';
+import { formatBytes, table } from '../report/terminal.ts';
+import { LABELS, type SpamRow, type SpamStudy, studySpam } from '../study/index.ts';
 import { withInterrupt } from './interrupt.ts';
-import { formatBytes, type Progress, table } from './output.ts';
+import type { Progress } from './output.ts';
 import { type CommonOptions, nodeFiles, Output, openDevice, withCommonOptions } from './session.ts';
 
 interface Options extends CommonOptions {

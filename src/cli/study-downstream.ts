@@ -2,6 +2,7 @@
 import { join } from 'node:path';
 import { type Command, InvalidArgumentError, Option } from 'commander';
 import { UsageError } from '../core/index.ts';
+import { table } from '../report/terminal.ts';
 import {
   checkDownstream,
   type DownstreamSettings,
@@ -17,9 +18,9 @@ import {
   STUDY_FOLDERS,
   studyDownstream,
 } from '../study/index.ts';
-import { PRECISIONS, type Precision } from '../tune/index.ts';
+import { PRECISIONS, type Precision } from '../train/index.ts';
 import { Interrupted, withInterrupt } from './interrupt.ts';
-import { type Progress, table } from './output.ts';
+import type { Progress } from './output.ts';
 import {
   type CommonOptions,
   checkOutputFolder,

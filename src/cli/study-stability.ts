@@ -6,6 +6,7 @@ import { loadCorpus } from '../data/index.ts';
 import { ADAPTER_CONFIG_FILE, baseName, parseAdapterConfig } from '../io/index.ts';
 import { readModelConfig } from '../models/index.ts';
 import { NpmDataSource } from '../platform/node/index.ts';
+import { table } from '../report/terminal.ts';
 import {
   CELLS_FOLDER,
   cellText,
@@ -26,7 +27,7 @@ import {
   summaryRow,
 } from '../study/index.ts';
 import { Interrupted, withInterrupt } from './interrupt.ts';
-import { type Progress, table } from './output.ts';
+import type { Progress } from './output.ts';
 import {
   type CommonOptions,
   checkOutputFolder,

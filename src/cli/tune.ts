@@ -2,6 +2,7 @@
 import { type Command, Option } from 'commander';
 import { UsageError } from '../core/index.ts';
 import { copySideFiles } from '../io/index.ts';
+import { formatBytes } from '../report/terminal.ts';
 import {
   type FineTunePlan,
   fineTune,
@@ -11,7 +12,7 @@ import {
   type TuneConfig,
 } from '../tune/index.ts';
 import { Interrupted, withInterrupt } from './interrupt.ts';
-import { formatBytes, lossText, type Progress } from './output.ts';
+import { lossText, type Progress } from './output.ts';
 import { checkProfileFile, type ProfileFlag, profiled, reportProfile, withProfileOption } from './profile.ts';
 import {
   type CommonOptions,

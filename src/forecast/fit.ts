@@ -1,12 +1,6 @@
 /** Training a forecaster by the papers' protocol, on the one trainer. */
 import type { Device } from '../tensor/index.ts';
-import {
-  type Evaluation,
-  type RunPlace,
-  type TrainingCallbacks,
-  type TrainingResult,
-  train,
-} from '../tune/trainer/index.ts';
+import { type Evaluation, type RunPlace, type TrainingCallbacks, type TrainingResult, train } from '../train/index.ts';
 import { type ScaledSeries, type Splits, type WindowSize, windowStarts } from './data/index.ts';
 import { type ForecastLoss, ForecastTask } from './forecast-task.ts';
 import type { ModelForecaster } from './forecaster.ts';

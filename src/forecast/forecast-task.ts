@@ -14,7 +14,7 @@ import {
   type TaskState,
   type TrainedParameter,
   type TrainingTask,
-} from '../tune/trainer/index.ts';
+} from '../train/index.ts';
 import {
   cutWindows,
   type ScaledSeries,

@@ -9,9 +9,9 @@ import {
   joinPath,
   openSafetensors,
   parseJsonObject,
+  tensorEntry,
   writeSafetensors,
 } from '../io/index.ts';
-import { tensorEntry } from '../models/index.ts';
 import type { Device } from '../tensor/index.ts';
 import type { Quantiles } from './conformal.ts';
 import {

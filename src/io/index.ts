@@ -23,5 +23,6 @@ export type { TensorInfo } from './safetensors-header.ts';
 export * from './safetensors-writer.ts';
 export * from './side-files.ts';
 export * from './stored-dtype.ts';
+export * from './tensor-entry.ts';
 export * from './tfevents.ts';
 export * from './tokenizer.ts';

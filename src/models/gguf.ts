@@ -20,6 +20,7 @@ import {
   ggufVocabulary,
   type StoredDType,
   type TensorSource,
+  tensorEntry,
   writeGguf,
 } from '../io/index.ts';
 import type { ModelConfig } from './config.ts';
@@ -27,7 +28,7 @@ import { ggufMetadata, ggufWarnings } from './gguf-metadata.ts';
 import type { MambaConfig } from './mamba-config.ts';
 import { EMBEDDING_NAME, HEAD_NAME, mambaNames, mambaWeights } from './mamba-weights.ts';
 import type { LanguageModel } from './registry.ts';
-import { checkSavable, tensorEntry } from './save.ts';
+import { checkSavable } from './save.ts';
 import { matchWeights, type WeightRow } from './weight-table.ts';
 import { openModel } from './weights.ts';
 

@@ -1,17 +1,14 @@
 /** Models to folders that Hugging Face's loaders read: `config.json` and safetensors, in shards where they are large. */
-import { ConfigError, type DType, dtypeBytes } from '../core/index.ts';
+import { ConfigError, type DType } from '../core/index.ts';
 import {
-  decodeStored,
   type FileSystem,
   joinPath,
-  STREAM_CHUNK_BYTES,
-  storedName,
   type TensorEntry,
+  tensorEntry,
   WEIGHTS_FILE,
   WEIGHTS_INDEX_FILE,
   writeSafetensors,
 } from '../io/index.ts';
-import type { Tensor } from '../tensor/index.ts';
 import { familyOf, type LanguageModel } from './registry.ts';
 import { storageType } from './weight-table.ts';
 import { CONFIG_FILE } from './weights.ts';
@@ -33,24 +30,6 @@ const TORCH_NAMES: Readonly<Record<DType, string>> = {
   i32: 'int32',
   i8: 'int8',
 };
-
-/** A tensor's bytes in another type, a piece at a time. */
-async function* bytesOf(tensor: Tensor, to: DType, name: string): AsyncGenerator<Uint8Array> {
-  const width = dtypeBytes(tensor.dtype);
-  const step = Math.floor(STREAM_CHUNK_BYTES / width);
-  for (let at = 0; at < tensor.size; at += step) {
-    const count = Math.min(step, tensor.size - at);
-    const block = tensor.storage.use();
-    const bytes = await tensor.device.backend.download(block, (tensor.offset + at) * width, count * width);
-    const raw = decodeStored(storedName(tensor.dtype), bytes, to, name);
-    yield new Uint8Array(raw.buffer, raw.byteOffset, raw.byteLength);
-  }
-}
-
-/** A tensor to be written in `dtype`. It must be dense, as weights are. */
-export function tensorEntry(name: string, tensor: Tensor, dtype: DType = tensor.dtype): TensorEntry {
-  return { name, dtype: storedName(dtype), shape: tensor.shape, data: () => bytesOf(tensor, dtype, name) };
-}
 
 /** @throws ConfigError for quantised weights: what was rounded away would be missing for good */
 export function checkSavable(model: LanguageModel, path: string, dtype?: DType): void {

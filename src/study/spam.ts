@@ -13,6 +13,7 @@ import { excerptMail, type SpamCorpus, type SpamRecord } from '../data/index.ts'
 import { type FileSystem, loadTokenizer, type Tokenizer } from '../io/index.ts';
 import { type LanguageModel, loadModel } from '../models/index.ts';
 import type { Device } from '../tensor/index.ts';
+import { type Precision, train } from '../train/index.ts';
 import {
   adapterParameters,
   allParameters,
@@ -24,8 +25,6 @@ import {
   type LabelledText,
   type LabelPrompt,
   LanguageTask,
-  type Precision,
-  train,
   truncate,
 } from '../tune/index.ts';
 

@@ -2,12 +2,12 @@ import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { ConfigError } from '../core/index.ts';
 import { scoreTokens } from '../models/index.ts';
+import { train } from '../train/index.ts';
 import { chooseShots, classify, evaluateLabels, type LabelledText, reportOf } from './classify.ts';
 import { LanguageTask } from './language.ts';
 import { type LabelPrompt, tokenizeRecord } from './records.ts';
 import { CharTokenizer } from './testing/char-tokenizer.ts';
 import { referenceDevice, tinyModel } from './testing/tiny-runs.ts';
-import { train } from './trainer/index.ts';
 
 const tokenizer = new CharTokenizer();
 const labelPrompt: LabelPrompt = { prompt: (text) => `${text}:`, completion: (label) => ` ${label}` };

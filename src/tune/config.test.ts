@@ -1,8 +1,8 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { ConfigError } from '../core/index.ts';
+import { resolveOptions } from '../train/index.ts';
 import { loraConfigOf, mergeTuneConfigs, parseTuneConfig, parseTuneYaml, trainerOptionsOf } from './config.ts';
-import { resolveOptions } from './trainer/index.ts';
 
 const fails = (work: () => unknown, message: RegExp) =>
   assert.throws(work, (error: Error) => {

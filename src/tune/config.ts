@@ -6,9 +6,8 @@ import { parse as parseYaml, YAMLParseError } from 'yaml';
 import { z } from 'zod';
 import { ConfigError } from '../core/index.ts';
 import { describe, isRecord, LORA_DEFAULTS, type LoraConfig, parseStrict } from '../io/index.ts';
-import { SCHEDULES } from '../optim/index.ts';
+import { PRECISIONS, SCHEDULES, type TrainerOptions } from '../train/index.ts';
 import { BATCHING } from './language.ts';
-import { PRECISIONS, type TrainerOptions } from './trainer/index.ts';
 
 export const TUNE_METHODS = ['lora', 'full'] as const;
 

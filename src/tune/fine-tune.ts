@@ -2,6 +2,7 @@
 import { ConfigError, FileFormatError } from '../core/index.ts';
 import { type FileSystem, joinPath, type Tokenizer } from '../io/index.ts';
 import { type LanguageModel, saveModel } from '../models/index.ts';
+import { stepsFor, type TrainInput, type TrainingResult, train } from '../train/index.ts';
 import { loraConfigOf, type TuneConfig, trainerOptionsOf } from './config.ts';
 import { allParameters, LanguageTask } from './language.ts';
 import {
@@ -14,7 +15,6 @@ import {
 } from './lora/index.ts';
 import { checkChangeable } from './quantised-model.ts';
 import { type TokenizedRecords, type TuneRecord, tokenizeFile, tokenizeValues } from './records.ts';
-import { stepsFor, type TrainInput, type TrainingResult, train } from './trainer/index.ts';
 
 export interface FineTuneInput extends Omit<TrainInput, 'options' | 'place'> {
   model: LanguageModel;

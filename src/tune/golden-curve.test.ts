@@ -3,9 +3,9 @@ import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import type { CausalLM } from '../models/index.ts';
 import { testDevices } from '../models/testing/devices.ts';
+import { type StepReport, type TrainedParameter, type TrainingTask, train } from '../train/index.ts';
 import { adapterParameters, attachLora } from './lora/index.ts';
 import { distance, loadFixtureModel, readFixture, readFixtureJson } from './testing/fixtures.ts';
-import { type StepReport, type TrainedParameter, type TrainingTask, train } from './trainer/index.ts';
 
 interface Golden {
   settings: { betas: [number, number]; clip_norm: number; eps: number; steps: number; weight_decay: number };

@@ -7,4 +7,3 @@ export * from './language-loss.ts';
 export * from './lora/index.ts';
 export * from './pretrain.ts';
 export * from './records.ts';
-export * from './trainer/index.ts';

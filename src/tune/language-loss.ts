@@ -2,8 +2,8 @@
 import { KraitError } from '../core/index.ts';
 import { type CausalLM, choiceLoss, detachState, FLAG_PAD, keepLast, type ModelState } from '../models/index.ts';
 import { type Device, embedding, type HeadLossOptions, IGNORE_INDEX, reshape, type Tensor } from '../tensor/index.ts';
+import type { Evaluation } from '../train/index.ts';
 import { isTarget, type TokenBatch, type TokenExample } from './batches/index.ts';
-import type { Evaluation } from './trainer/index.ts';
 
 /** The tensors of a block: ids, targets, flags i32 [rows, length]. */
 export function batchTensors(

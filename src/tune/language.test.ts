@@ -3,13 +3,13 @@ import { describe, test } from 'node:test';
 import { RandomSource } from '../core/index.ts';
 import { type CausalLM, scoreTokens } from '../models/index.ts';
 import { backward, type Device } from '../tensor/index.ts';
+import { type StepReport, train } from '../train/index.ts';
 import type { TokenExample } from './batches/index.ts';
 import { allParameters, type Batching, LanguageTask, type LanguageTaskInput } from './language.ts';
 import { evaluateLanguage } from './language-loss.ts';
 import { adapterParameters, attachLora } from './lora/index.ts';
 import { distance } from './testing/fixtures.ts';
 import { countingExamples, referenceDevice, type TinyFamily, tinyModel } from './testing/tiny-runs.ts';
-import { type StepReport, train } from './trainer/index.ts';
 
 /** Sum of the losses of a text in nats, by scoring it alone. */
 async function natsOf(model: CausalLM, { ids }: TokenExample): Promise<number> {

@@ -1,12 +1,18 @@
 /** Language modelling as a training task: blocks of tokens in, next-token loss out. */
 import { KraitError, type RandomSource } from '../core/index.ts';
 import { type CausalLM, type ModelState, stateOf } from '../models/index.ts';
-import type { TrainedParameter } from '../optim/index.ts';
 import type { Tensor } from '../tensor/index.ts';
+import type {
+  Evaluation,
+  LossOptions,
+  StepBatches,
+  TaskState,
+  TrainedParameter,
+  TrainingTask,
+} from '../train/index.ts';
 import { type BatchSource, PackedBatches, StreamBatches, type TokenBatch, type TokenExample } from './batches/index.ts';
 import { batchTensors, blockLoss, carriedState, evaluateLanguage } from './language-loss.ts';
 import { checkChangeable } from './quantised-model.ts';
-import type { Evaluation, LossOptions, StepBatches, TaskState, TrainingTask } from './trainer/index.ts';
 
 /**
  * How examples become blocks: `packing` several to a row with resets between; `padding` one a row; `stream` each row

@@ -33,12 +33,12 @@ import {
   saveModel,
 } from '../models/index.ts';
 import type { Device } from '../tensor/index.ts';
+import { resolveOptions, stepsFor, type TrainInput, type TrainingResult, train } from '../train/index.ts';
 import { parseTuneConfig, readYaml, type TuneConfig, trainerOptionsOf } from './config.ts';
 import { allParameters, LanguageTask } from './language.ts';
 import { evaluateLanguage } from './language-loss.ts';
 import { renderModelCard } from './model-card.ts';
 import { textExample } from './records.ts';
-import { resolveOptions, stepsFor, type TrainInput, type TrainingResult, train } from './trainer/index.ts';
 
 const RECIPE = z.strictObject({
   /** config.json of the model, without the vocabulary. */

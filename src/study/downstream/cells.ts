@@ -4,7 +4,7 @@
  */
 import { textHash } from '../../data/index.ts';
 import { type FileSystem, isRecord, joinPath } from '../../io/index.ts';
-import type { Precision } from '../../tune/index.ts';
+import type { Precision } from '../../train/index.ts';
 import type { Method } from './methods.ts';
 import type { Scores } from './scoring.ts';
 import type { TuningCost } from './tuning.ts';

@@ -1,6 +1,7 @@
 /** What was found beside what the paper reports: only figures that this run has, with their errors. */
-import { formatNumber } from '../report/index.ts';
-import { type Estimate, estimateOf, meanOf } from '../statistics.ts';
+
+import { type Estimate, estimateOf, meanOf } from '../../core/statistics.ts';
+import { formatNumber } from '../../report/index.ts';
 import { isLora, isMambaFamily, type Method } from './methods.ts';
 import { divergence, type Share, shareOf } from './quantities.ts';
 import {

@@ -7,7 +7,7 @@
 import { ConfigError } from '../../core/index.ts';
 import { ALL_LINEAR } from '../../io/index.ts';
 import type { LanguageModel } from '../../models/index.ts';
-import type { TrainedParameter } from '../../optim/index.ts';
+import type { TrainedParameter } from '../../train/index.ts';
 import { adapterParameters, allParameters, attachLora, type LoraAdapter, type PiecesOf } from '../../tune/index.ts';
 
 export const METHODS = ['meta', 'full', 'lora-all', 'lora-subset', 'lora-x', 'lora-x-untied'] as const;

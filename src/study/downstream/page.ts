@@ -1,4 +1,6 @@
 /** The study as a page: raw scores beside differences, errors over seeds, and what it can and cannot say. */
+
+import type { Estimate } from '../../core/statistics.ts';
 import {
   type Cell,
   callout,
@@ -15,8 +17,7 @@ import {
   renderPage,
   section,
   subsection,
-} from '../report/index.ts';
-import type { Estimate } from '../statistics.ts';
+} from '../../report/index.ts';
 import { estimateText, findingsOf } from './findings.ts';
 import { kindOf } from './methods.ts';
 import {

@@ -2,7 +2,7 @@
 import assert from 'node:assert/strict';
 import { describe, it } from 'node:test';
 import { HostRandom } from '../../core/index.ts';
-import { estimateOf, meanOf } from '../statistics.ts';
+import { estimateOf, meanOf } from '../../core/statistics.ts';
 import {
   type AskedPoint,
   aipss,

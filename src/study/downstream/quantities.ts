@@ -3,7 +3,7 @@
  * (AIPSS, shares of it) or percentage points (gains, divergences).
  * Source: Halloran, Gulati and Roysdon 2024, arXiv 2406.00209; the order of averaging is not stated there and is fixed here.
  */
-import { type Estimate, estimateOf, meanOf } from '../statistics.ts';
+import { type Estimate, estimateOf, meanOf } from '../../core/statistics.ts';
 
 /** A task's score with a number of examples in front of each question. */
 export interface ScorePoint {

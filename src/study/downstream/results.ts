@@ -1,6 +1,7 @@
 /** What the cells come to: each way of having a model, over its seeds, with what the paper asks of it. */
-import type { Precision } from '../../tune/index.ts';
-import { type Estimate, estimateOf, meanOf } from '../statistics.ts';
+
+import { type Estimate, estimateOf, meanOf } from '../../core/statistics.ts';
+import type { Precision } from '../../train/index.ts';
 import type { StudyCell } from './cells.ts';
 import { METHOD_INFO, METHODS, type Method } from './methods.ts';
 import {

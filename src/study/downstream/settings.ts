@@ -1,6 +1,6 @@
 /** What a run of the downstream study is asked for, and what its two presets ask for. */
 import { UsageError } from '../../core/index.ts';
-import type { Precision } from '../../tune/index.ts';
+import type { Precision } from '../../train/index.ts';
 import { METHODS, type Method, type MethodKind } from './methods.ts';
 
 export interface DownstreamSettings {

@@ -7,7 +7,8 @@ import type { Task } from '../../eval/index.ts';
 import { type CacheFileSystem, joinPath, loadTokenizer, TOKENIZER_FILES, type Tokenizer } from '../../io/index.ts';
 import { type LanguageModel, loadModel, readModelConfig, saveModel } from '../../models/index.ts';
 import type { Device } from '../../tensor/index.ts';
-import { detachLora, type Precision } from '../../tune/index.ts';
+import type { Precision } from '../../train/index.ts';
+import { detachLora } from '../../tune/index.ts';
 import {
   type CellResult,
   type CellSpec,

@@ -1,7 +1,8 @@
 /** The study's figures as rows: for the terminal, the report, CSV and JSON. */
+
+import type { Estimate } from '../../core/statistics.ts';
 import { type CsvValue, formatCsv } from '../../io/index.ts';
-import { formatNumber } from '../report/index.ts';
-import type { Estimate } from '../statistics.ts';
+import { formatNumber } from '../../report/index.ts';
 import { cellName } from './cells.ts';
 import { estimateText, findingsOf } from './findings.ts';
 import type { Share } from './quantities.ts';

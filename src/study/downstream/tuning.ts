@@ -2,7 +2,8 @@
 import { KraitError } from '../../core/index.ts';
 import { type FileSystem, isRecord, joinPath } from '../../io/index.ts';
 import type { LanguageModel } from '../../models/index.ts';
-import { LanguageTask, type LoraAdapter, type Precision, type TokenExample, train } from '../../tune/index.ts';
+import { type Precision, train } from '../../train/index.ts';
+import { LanguageTask, type LoraAdapter, type TokenExample } from '../../tune/index.ts';
 import { adapterOf, type Method, parametersOf } from './methods.ts';
 import type { DownstreamSettings } from './settings.ts';
 

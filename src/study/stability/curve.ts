@@ -1,5 +1,5 @@
 /** How a deviation goes along the positions after it was planted, over several texts and directions. */
-import { ascending, type Estimate, estimateOf, quantile, slopeOf } from '../statistics.ts';
+import { ascending, type Estimate, estimateOf, quantile, slopeOf } from '../../core/statistics.ts';
 
 /** Values at the times of one text and direction. */
 export type Series = readonly number[];

@@ -1,5 +1,5 @@
 /** Lyapunov exponents and frozen-gate decay of each layer, from what was seen of its recurrence. In nats a token. */
-import { type Estimate, estimateOf, meanOf, medianOf, type Spread, spreadOf } from '../statistics.ts';
+import { type Estimate, estimateOf, meanOf, medianOf, type Spread, spreadOf } from '../../core/statistics.ts';
 import { curveOf, type DeviationCurve, type Series } from './curve.ts';
 import type { LayerTrace } from './recurrence.ts';
 

@@ -1,4 +1,6 @@
 /** The study as a page. */
+
+import { spreadOf } from '../../core/statistics.ts';
 import {
   callout,
   dataTable,
@@ -13,8 +15,7 @@ import {
   renderPage,
   section,
   subsection,
-} from '../report/index.ts';
-import { spreadOf } from '../statistics.ts';
+} from '../../report/index.ts';
 import type { DeviationCurve } from './curve.ts';
 import { halfLife, type LayerExponents } from './exponents.ts';
 import type { StabilityCell, StabilityStudy } from './study.ts';

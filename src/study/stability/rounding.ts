@@ -2,8 +2,9 @@
  * What rounding does along real text: the same tokens read from a fresh start by the model in f32 and in a half type
  * (matrices and activations; recurrence, norms and the residual stream stay f32, as always in Krait).
  */
+
+import { type Estimate, estimateOf } from '../../core/statistics.ts';
 import type { LanguageModel, ModelState } from '../../models/index.ts';
-import { type Estimate, estimateOf } from '../statistics.ts';
 import { curveOf, type DeviationCurve } from './curve.ts';
 import { compareSides, type Distances, runStretch } from './paired-run.ts';
 import { type HalfType, sampleTimes } from './settings.ts';

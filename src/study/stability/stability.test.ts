@@ -2,6 +2,7 @@
 import assert from 'node:assert/strict';
 import { after, before, describe, it } from 'node:test';
 import { createReferenceBackend } from '../../backend/reference/index.ts';
+import { spreadOf } from '../../core/statistics.ts';
 import {
   createModel,
   type LanguageModel,
@@ -15,7 +16,6 @@ import {
 import { files, fixture } from '../../models/testing/fixtures.ts';
 import { randomIds } from '../../models/testing/model-runs.ts';
 import { Device } from '../../tensor/index.ts';
-import { spreadOf } from '../statistics.ts';
 import { frozenDecay, layerExponents } from './exponents.ts';
 import { measureStability, type OpenedModel } from './measure.ts';
 import { stabilityPage } from './page.ts';

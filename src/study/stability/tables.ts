@@ -1,7 +1,8 @@
 /** The study's figures as rows: for the terminal, the report and CSV. */
+
+import { type Estimate, spreadOf } from '../../core/statistics.ts';
 import { type CsvValue, formatCsv } from '../../io/index.ts';
-import { type AlertCell, type Cell, formatNumber } from '../report/index.ts';
-import { type Estimate, spreadOf } from '../statistics.ts';
+import { type AlertCell, type Cell, formatNumber } from '../../report/index.ts';
 import type { DeviationCurve } from './curve.ts';
 import type { RecurrenceStability } from './measure.ts';
 import type { PerturbationResult } from './perturbation.ts';

@@ -13,9 +13,10 @@ import {
   parseAdapterConfig,
   parseAdapterName,
   type SafetensorsFile,
+  tensorEntry,
   writeSafetensors,
 } from '../../io/index.ts';
-import { type CausalLM, tensorEntry } from '../../models/index.ts';
+import type { CausalLM } from '../../models/index.ts';
 import type { Tensor } from '../../tensor/index.ts';
 import { attachLora, detachLora, type LoraAdapter } from './attach.ts';
 

@@ -1,8 +1,8 @@
 /** A LoRA run in a process of its own, to be killed: `node --import tsx resumable-run.ts FOLDER`. Prints each step. */
 import { NodeFileSystem } from '../../platform/node/index.ts';
+import { train } from '../../train/index.ts';
 import { LanguageTask } from '../language.ts';
 import { adapterParameters, attachLora, saveAdapter } from '../lora/index.ts';
-import { train } from '../trainer/index.ts';
 import { countingExamples, referenceDevice, tinyModel } from './tiny-runs.ts';
 
 const [folder] = process.argv.slice(2);

@@ -6,7 +6,7 @@
  *   cosine    min + (lr - min) (1 + cos(pi p)) / 2
  * As in transformers, but for the warm-up: there the first step has rate 0 and changes nothing.
  */
-import { ConfigError } from '../core/index.ts';
+import { ConfigError } from '../../core/index.ts';
 
 export const SCHEDULES = ['constant', 'linear', 'cosine'] as const;
 export type ScheduleName = (typeof SCHEDULES)[number];

@@ -2,9 +2,9 @@
  * What the trainer needs to know of what is trained. Language models, classifiers and forecasters are tasks; the
  * trainer knows of none of them.
  */
-import type { RandomSource } from '../../core/index.ts';
-import type { TrainedParameter } from '../../optim/index.ts';
-import { type Device, record, scale, type Tensor } from '../../tensor/index.ts';
+import type { RandomSource } from '../core/index.ts';
+import { type Device, record, scale, type Tensor } from '../tensor/index.ts';
+import type { TrainedParameter } from './optim/index.ts';
 
 export type { TrainedParameter };
 

@@ -1,7 +1,8 @@
 /** Fine-tuning of a model that is loaded, as `Krait.tune` does it: options to a configuration, and `fineTune`. */
-import type { FileSystem, Tokenizer } from './io/index.ts';
-import type { LanguageModel } from './models/index.ts';
-import { type FineTuneResult, fineTune, type LoraAdapter, PRECISIONS } from './tune/index.ts';
+import type { FileSystem, Tokenizer } from '../io/index.ts';
+import type { LanguageModel } from '../models/index.ts';
+import { PRECISIONS } from '../train/index.ts';
+import { type FineTuneResult, fineTune, type LoraAdapter } from '../tune/index.ts';
 import { checkAdapter, checkUses, type TuneOptions, tuneConfigOf } from './tune-options.ts';
 
 /** What is tuned. */

@@ -1,6 +1,6 @@
 /** Settings of a training run, with their defaults and checks. */
-import { ConfigError } from '../../core/index.ts';
-import { ADAMW_DEFAULTS, checkSchedule, type ScheduleName } from '../../optim/index.ts';
+import { ConfigError } from '../core/index.ts';
+import { ADAMW_DEFAULTS, checkSchedule, type ScheduleName } from './optim/index.ts';
 
 export const PRECISIONS = ['f32', 'bf16', 'f16'] as const;
 export type Precision = (typeof PRECISIONS)[number];

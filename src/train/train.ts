@@ -6,10 +6,10 @@
  * A resumed run is bit-identical to one that never stopped: a checkpoint holds the trained weights, AdamW's moments,
  * masters and count, the loss scale, the position of the random numbers and of the data, and what the task carries.
  */
-import { KraitError } from '../../core/index.ts';
-import type { FileSystem } from '../../io/index.ts';
-import { learningRateAt } from '../../optim/index.ts';
+import { KraitError } from '../core/index.ts';
+import type { FileSystem } from '../io/index.ts';
 import { CheckpointStore } from './checkpoint-store.ts';
+import { learningRateAt } from './optim/index.ts';
 import { resolveOptions, type TrainerOptions } from './options.ts';
 import { RateMeter } from './rate.ts';
 import { RunLog } from './run-log.ts';

@@ -1,7 +1,7 @@
 /** A language model with its tokenizer and device: load, generate, score, fine-tune, adapt, merge, save. */
-import { type DeviceOptions, openBackend } from './backend/select.ts';
-import { type DType, KraitError } from './core/index.ts';
-import { copySideFiles, loadTokenizer, resolveModel, type Tokenizer } from './io/index.ts';
+import { type DeviceOptions, openBackend } from '../backend/select.ts';
+import { type DType, KraitError } from '../core/index.ts';
+import { copySideFiles, loadTokenizer, resolveModel, type Tokenizer } from '../io/index.ts';
 import {
   type Completion,
   complete,
@@ -9,10 +9,10 @@ import {
   type GenerateOptions,
   generate,
   type Prompt,
-} from './models/generate/index.ts';
-import { type LanguageModel, loadModel, saveModel, scoreTokens } from './models/index.ts';
-import { NodeFileSystem, readHubSettings } from './platform/node/index.ts';
-import { Device } from './tensor/index.ts';
+} from '../models/generate/index.ts';
+import { type LanguageModel, loadModel, saveModel, scoreTokens } from '../models/index.ts';
+import { NodeFileSystem, readHubSettings } from '../platform/node/index.ts';
+import { Device } from '../tensor/index.ts';
 import {
   detachLora,
   type FineTuneResult,
@@ -22,7 +22,7 @@ import {
   mergeLora,
   saveAdapter,
   unmergeLora,
-} from './tune/index.ts';
+} from '../tune/index.ts';
 import type { TuneOptions } from './tune-options.ts';
 import { tuneModel } from './tuning.ts';
 

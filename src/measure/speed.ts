@@ -14,15 +14,14 @@ import {
   scaleName,
   storageType,
 } from '../models/index.ts';
-import { AdamW, type TrainedParameter } from '../optim/index.ts';
 import type { Device, Tensor } from '../tensor/index.ts';
+import { AdamW, queueStep, type TrainedParameter } from '../train/index.ts';
 import {
   adapterParameters,
   allParameters,
   attachLora,
   detachLora,
   LanguageTask,
-  queueStep,
   type TrainingMode,
 } from '../tune/index.ts';
 import { LORA_RANK, PROMPT_TOKENS, type Work, type WorkSize } from './model-cost.ts';

@@ -1,4 +1,5 @@
 export * from './checkpoint-store.ts';
+export * from './optim/index.ts';
 export * from './options.ts';
 export * from './run-log.ts';
 export type { Best } from './run-state.ts';

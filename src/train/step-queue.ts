@@ -3,9 +3,9 @@
  * came out is a promise. The next forward pass is queued when the one before has run: its backward pass keeps the device
  * busy meanwhile, and the device's queue stays short enough for launches not to wait.
  */
-import type { RandomSource } from '../../core/index.ts';
-import { type AdamW, readReport, type UpdateReport } from '../../optim/index.ts';
-import { backward } from '../../tensor/index.ts';
+import type { RandomSource } from '../core/index.ts';
+import { backward } from '../tensor/index.ts';
+import { type AdamW, readReport, type UpdateReport } from './optim/index.ts';
 import type { StepBatches, TrainingTask } from './task.ts';
 
 export interface StepSettings {

@@ -1,9 +1,9 @@
 /** Everything a run needs to go on as if it had never stopped, to and from its checkpoints. */
-import { ConfigError, RandomSource } from '../../core/index.ts';
-import { isRecord } from '../../io/index.ts';
-import { AdamW, LossScale, type LossScaleState } from '../../optim/index.ts';
-import type { Tensor } from '../../tensor/index.ts';
+import { ConfigError, RandomSource } from '../core/index.ts';
+import { isRecord } from '../io/index.ts';
+import type { Tensor } from '../tensor/index.ts';
 import { type CheckpointContent, type CheckpointStore, numberOf, recordOf } from './checkpoint-store.ts';
+import { AdamW, LossScale, type LossScaleState } from './optim/index.ts';
 import { runSettings, type TrainerOptions } from './options.ts';
 import type { Evaluation, TrainingTask } from './task.ts';
 

@@ -8,9 +8,9 @@
  * Moments are f32. A parameter that is stored in a half type gets an f32 master copy here, which is what is updated;
  * the stored parameter is that, rounded.
  */
-import type { DType } from '../core/index.ts';
-import { KraitError } from '../core/index.ts';
-import { cast, type Device, type Tensor } from '../tensor/index.ts';
+import type { DType } from '../../core/index.ts';
+import { KraitError } from '../../core/index.ts';
+import { cast, type Device, type Tensor } from '../../tensor/index.ts';
 
 export interface TrainedParameter {
   readonly name: string;

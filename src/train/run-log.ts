@@ -2,7 +2,7 @@
  * What a run leaves to look at: `metrics.jsonl`, one line a step or evaluation, and TensorBoard events of the same
  * numbers. Both are appended to; a resumed run first cuts what lies beyond its checkpoint, so no step is there twice.
  */
-import { EventWriter, type FileSystem, joinPath, type WritableFile } from '../../io/index.ts';
+import { EventWriter, type FileSystem, joinPath, type WritableFile } from '../io/index.ts';
 
 export const METRICS_FILE = 'metrics.jsonl';
 /** Fixed, so that a resumed run goes on in the same file. */

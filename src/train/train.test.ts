@@ -3,10 +3,10 @@ import { mkdtemp, readdir, readFile, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { after, test } from 'node:test';
-import { FileFormatError, KraitError } from '../../core/index.ts';
-import { formatRecord } from '../../io/index.ts';
-import { NodeFileSystem } from '../../platform/node/index.ts';
-import { referenceDevice, TinyTask } from '../testing/tiny-runs.ts';
+import { FileFormatError, KraitError } from '../core/index.ts';
+import { formatRecord } from '../io/index.ts';
+import { NodeFileSystem } from '../platform/node/index.ts';
+import { referenceDevice, TinyTask } from '../tune/testing/tiny-runs.ts';
 import { type StepReport, type TrainerOptions, type TrainInput, train } from './index.ts';
 
 const files = new NodeFileSystem();

@@ -5,7 +5,7 @@
  * an atomic rename too. So a kill or a full disk at any moment leaves `last` at a whole checkpoint. What a killed save
  * left is removed at the next start.
  */
-import { FileFormatError } from '../../core/index.ts';
+import { FileFormatError } from '../core/index.ts';
 import {
   engineDType,
   type FileSystem,
@@ -13,10 +13,10 @@ import {
   joinPath,
   openSafetensors,
   parseJsonObject,
+  tensorEntry,
   writeSafetensors,
-} from '../../io/index.ts';
-import { tensorEntry } from '../../models/index.ts';
-import type { Device, Tensor } from '../../tensor/index.ts';
+} from '../io/index.ts';
+import type { Device, Tensor } from '../tensor/index.ts';
 
 export const CHECKPOINT_FOLDER = 'checkpoints';
 const STATE_FILE = 'state.json';

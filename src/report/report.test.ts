@@ -2,7 +2,7 @@
 import assert from 'node:assert/strict';
 import { describe, it } from 'node:test';
 import { parseHTML } from 'linkedom';
-import { formatCsv } from '../../io/index.ts';
+import { formatCsv } from '../io/index.ts';
 import { formatNumber, logTick, logTicks } from './figure.ts';
 import { html } from './html.ts';
 import { callout, examples, facts, paragraphs, renderPage, section } from './page.ts';

@@ -1,9 +1,9 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
-import { createReferenceBackend } from '../backend/reference/index.ts';
-import { ConfigError, fromBf16, HostRandom, toBf16 } from '../core/index.ts';
-import { Device, type Tensor } from '../tensor/index.ts';
-import { AdamW, checkSchedule, LossScale, learningRateAt, readReport, type ScheduleOptions } from './index.ts';
+import { createReferenceBackend } from '../../backend/reference/index.ts';
+import { ConfigError, fromBf16, HostRandom, toBf16 } from '../../core/index.ts';
+import { Device, type Tensor } from '../../tensor/index.ts';
+import { AdamW, checkSchedule, LossScale, learningRateAt, readReport, type ScheduleOptions } from '../index.ts';
 
 function near(got: number, expected: number, tolerance = 1e-6): void {
   assert.ok(Math.abs(got - expected) <= tolerance, `${got} is not ${expected}`);

@@ -2,16 +2,10 @@
  * Options of `Krait.tune`. Settings are those of the command line and of YAML files in camel case; their checks and
  * defaults are those of `tune/config`.
  */
-import { ConfigError } from './core/index.ts';
-import { suggestion } from './io/index.ts';
-import {
-  type FineTunePlan,
-  type LoraAdapter,
-  parseTuneConfig,
-  type TrainingCallbacks,
-  type TuneConfig,
-  type TuneData,
-} from './tune/index.ts';
+import { ConfigError } from '../core/index.ts';
+import { suggestion } from '../io/index.ts';
+import type { TrainingCallbacks } from '../train/index.ts';
+import { type FineTunePlan, type LoraAdapter, parseTuneConfig, type TuneConfig, type TuneData } from '../tune/index.ts';
 
 export interface TuneSettings {
   /** `lora` (the default) trains an adapter beside the frozen weights, `full` every weight. */

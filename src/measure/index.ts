@@ -1,0 +1,2 @@
+export * from './model-cost.ts';
+export * from './speed.ts';
