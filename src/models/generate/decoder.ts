@@ -7,7 +7,7 @@
 import { KraitError } from '../../core/index.ts';
 import { areExchangeable, argmax, type Recording, reshape, sum, type Tensor } from '../../tensor/index.ts';
 import type { CausalLM, ModelState } from '../model.ts';
-import { selectRows } from '../state.ts';
+import { selectRows } from '../state/state.ts';
 
 type Logits = Float32Array | Float64Array;
 

@@ -1,0 +1,82 @@
+/**
+ * The tensors of a checkpoint: name, shape, what each is for. Loading, saving and starting from scratch walk the one
+ * table that a family gives (mamba-weights.ts, gpt-neox-weights.ts).
+ */
+import { CheckpointError, type DType, type HostRandom, type Shape } from '../../core/index.ts';
+import type { TensorSource } from '../../io/index.ts';
+
+export interface WeightRow {
+  readonly name: string;
+  readonly shape: Shape;
+  /** Feeds a matrix product: kept in the requested storage type. The rest (recurrence, norms, taps) stays f32. */
+  readonly isMatrix: boolean;
+  /** Values of a model that starts from scratch, as in the authors' code. */
+  readonly initial: (random: HostRandom, size: number) => Float32Array;
+}
+
+/** The element type that a weight is stored in, where matrices are stored in `dtype`. */
+export const storageType = (row: WeightRow, dtype: DType): DType => (row.isMatrix || dtype === 'f64' ? dtype : 'f32');
+
+/** Values one by one. */
+export const fill = (size: number, value: (i: number) => number) =>
+  Float32Array.from({ length: size }, (_, i) => value(i));
+export const constant = (value: number) => (_: HostRandom, size: number) => fill(size, () => value);
+export const uniform = (bound: number) => (random: HostRandom, size: number) =>
+  fill(size, () => (2 * random.uniform() - 1) * bound);
+export const normal = (std: number) => (random: HostRandom, size: number) => fill(size, () => random.normal() * std);
+
+/** How tensors are called in checkpoints of a family. */
+export interface CheckpointNames {
+  /** Of the output head's weight. A tied head may be stored all the same. */
+  readonly head: string;
+  /** Names that a tensor goes by; the first that is there counts. */
+  variants(name: string): readonly string[];
+  /** Whether a stored tensor is no weight, and left alone. */
+  isIgnored(name: string): boolean;
+}
+
+/** A row with the name that its tensor has in the checkpoint. */
+export interface StoredWeight {
+  readonly row: WeightRow;
+  readonly storedName: string;
+}
+
+const LOADABLE = ['F32', 'BF16', 'F16', 'F64'];
+
+/**
+ * Finds every tensor of the table in a checkpoint, and checks that nothing is missing, nothing is left over, and
+ * every shape is the configuration's, before any data is read.
+ * @throws CheckpointError naming the file, the tensor, what was expected and what is there
+ */
+export function matchWeights(
+  table: readonly WeightRow[],
+  source: TensorSource,
+  names: CheckpointNames,
+): StoredWeight[] {
+  const unclaimed = new Set([...source.tensors.keys()].filter((name) => !names.isIgnored(name)));
+  const matched = table.map((row) => {
+    const storedName = names.variants(row.name).find((name) => source.tensors.has(name)) ?? row.name;
+    const { dtype } = source.info(storedName, row.shape);
+    if (!LOADABLE.includes(dtype)) {
+      const remedy = 'convert the checkpoint';
+      throw new CheckpointError(storedName, `one of ${LOADABLE.join(', ')}`, dtype, source.fileOf(storedName), remedy);
+    }
+    unclaimed.delete(storedName);
+    return { row, storedName };
+  });
+  // A tied head may be stored as well; it is the embedding again.
+  for (const name of names.variants(names.head)) unclaimed.delete(name);
+  const [extra] = unclaimed;
+  if (extra !== undefined) {
+    const more = unclaimed.size > 1 ? ` and ${unclaimed.size - 1} more like it` : '';
+    const { shape } = source.info(extra);
+    throw new CheckpointError(
+      extra,
+      'no such tensor in this model',
+      `one of shape [${shape.join(', ')}]${more}`,
+      source.fileOf(extra),
+      'use the configuration that belongs to the checkpoint',
+    );
+  }
+  return matched;
+}
