@@ -105,7 +105,7 @@ async function askModel(
   output: Output,
 ): Promise<{ runs: ShotsRun[]; maxLength: number }> {
   const { batchSize, output: out, adapter, dtype, numFewshot } = options;
-  const maxLength = options.maxLength ?? model.memoryLength ?? (await tokenizerLimit(nodeFiles, folder)) ?? 2048;
+  const maxLength = options.maxLength ?? model.contextLength ?? (await tokenizerLimit(nodeFiles, folder)) ?? 2048;
   const identity = await modelIdentity(nodeFiles, folder, adapter, dtype);
   const cache = await openAnswerCache(nodeFiles, joinPath(out, ANSWERS_FILE), identity);
   let bar: Progress | null = null;

@@ -6,8 +6,8 @@ import type { Profile } from '../backend/index.ts';
 import { type DType, HostRandom, RandomSource, sizeOf } from '../core/index.ts';
 import { generate } from '../models/generate/index.ts';
 import {
-  familyOf,
   type LanguageModel,
+  languageBlueprint,
   type ModelConfig,
   parseConfig,
   prefill,
@@ -67,10 +67,10 @@ function repeat(noise: Int8Array, weight: Tensor): void {
  * hundreds of millions. Not for training in earnest.
  */
 export function randomModel(device: Device, config: ModelConfig, dtype: DType, seed = 0): LanguageModel {
-  const family = familyOf(config);
+  const { rows, build } = languageBlueprint(config);
   const weights = new Map<string, Tensor>();
   const noise = dtype === 'i8' ? quantisedNoise(seed) : null;
-  family.weights(config).forEach((row, stream) => {
+  rows.forEach((row, stream) => {
     const bound = 1 / Math.sqrt(row.shape[row.shape.length - 1]);
     const type = storageType(row, dtype);
     const drawn = () => device.uniform(row.shape, { seed, stream }, -bound, bound, type);
@@ -83,7 +83,7 @@ export function randomModel(device: Device, config: ModelConfig, dtype: DType, s
     repeat(noise, weight);
     weights.set(row.name, weight).set(scaleName(row.name), device.keep(device.full([weight.rows], bound / 127)));
   });
-  return family.build(device, config, weights, dtype === 'i8' ? 'f32' : dtype);
+  return build(device, weights, dtype === 'i8' ? 'f32' : dtype);
 }
 
 /** Each `next` does a round of work and waits for it; gives the loss of a step in nats, null where there is none. */

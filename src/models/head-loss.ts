@@ -16,7 +16,7 @@ import {
 } from '../tensor/index.ts';
 
 /** x itself, with gradients multiplied by `factor` on their way back. */
-function scaleGradient(x: Tensor, factor: number): Tensor {
+export function scaleGradient(x: Tensor, factor: number): Tensor {
   if (factor === 1) return x;
   const y = x.alias();
   record('scaleGradient', [x], [y], [], ([dy]) => [scale(dy!, factor)]);

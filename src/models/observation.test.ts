@@ -2,7 +2,7 @@
 import assert from 'node:assert/strict';
 import { describe, it } from 'node:test';
 import { createReferenceBackend } from '../backend/reference/index.ts';
-import { Device, exp, permute, type Tensor } from '../tensor/index.ts';
+import { add, Device, exp, permute, type Tensor } from '../tensor/index.ts';
 import { type LanguageModel, type LayerDecay, loadModel } from './index.ts';
 import { files, fixture, largest, largestDifference } from './testing/fixtures.ts';
 import { randomIds } from './testing/model-runs.ts';
@@ -17,10 +17,12 @@ async function withModel(name: string, work: (model: LanguageModel, device: Devi
 }
 
 /** Hidden states, flat. */
-async function hiddenOf(model: LanguageModel, ids: readonly number[], streamOffset: Tensor | null = null) {
+async function hiddenOf(model: LanguageModel, ids: readonly number[], offset: Tensor | null = null) {
   const { device } = model;
   const rows = () => device.from(ids, [1, ids.length], 'i32');
-  const hidden = device.noGrad(() => device.scope(() => model.forward(rows(), { streamOffset }).hidden));
+  const moved = () => add(model.embed(rows()), offset!);
+  const run = () => (offset ? model.backbone.forward(moved()) : model.forward(rows()));
+  const hidden = device.noGrad(() => device.scope(() => run().hidden));
   const values = await hidden.read();
   hidden.dispose();
   return values;
@@ -31,42 +33,42 @@ describe('a watched forward pass', () => {
     it(`tells steps and rates of every layer of ${name}, and changes nothing`, async () => {
       await withModel(name, async (model, device) => {
         const ids = randomIds(7, model.vocabSize, 1);
-        const seen: { layer: number; steps: ArrayLike<number>; rates: ArrayLike<number> }[] = [];
+        const seen: { layer: number; dt: ArrayLike<number> }[] = [];
         const kept: LayerDecay[] = [];
-        const observe = ({ layer, steps, rates }: LayerDecay) =>
-          void kept.push({ layer, steps: device.keep(steps.alias()), rates: device.keep(rates.alias()) });
+        const observe = ({ layer, dt, A }: LayerDecay) =>
+          void kept.push({ layer, dt: device.keep(dt.alias()), A: device.keep(A.alias()) });
         const run = (watch?: (decay: LayerDecay) => void) =>
           device.noGrad(() =>
             device.scope(() => model.forward(device.from(ids, [1, 7], 'i32'), { observe: watch }).hidden),
           );
         const [watched, alone] = [run(observe), run()];
         assert.deepEqual(await watched.read(), await alone.read());
-        for (const { layer, steps, rates } of kept) {
+        for (const { layer, dt, A } of kept) {
           const { intermediate_size: channels, state_size: states } = model.configJson() as Record<string, number>;
           assert.deepEqual(
-            [steps.shape, rates.shape],
+            [dt.shape, A.shape],
             [
               [1, 7, channels],
               [states, channels],
             ],
           );
-          seen.push({ layer, steps: await steps.read(), rates: await rates.read() });
+          seen.push({ layer, dt: await dt.read() });
           const aLog = model.parameters.get(`backbone.layers.${layer}.mixer.A_log`)!;
           const expected = device.scope(() => permute(exp(aLog), [1, 0]));
-          const [ours, theirs] = [await rates.read(), await expected.read()];
+          const [ours, theirs] = [await A.read(), await expected.read()];
           assert.deepEqual(
             Array.from(ours),
             Array.from(theirs, (x) => -x),
           );
-          for (const tensor of [steps, rates, expected]) tensor.dispose();
+          for (const tensor of [dt, A, expected]) tensor.dispose();
         }
         assert.deepEqual(
           seen.map(({ layer }) => layer),
           [...Array(model.layerCount).keys()],
         );
-        for (const { steps } of seen)
+        for (const { dt } of seen)
           assert.ok(
-            Array.from(steps).every((step) => step > 0),
+            Array.from(dt).every((step) => step > 0),
             'a step is not above 0',
           );
         for (const tensor of [watched, alone]) tensor.dispose();

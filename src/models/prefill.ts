@@ -1,8 +1,9 @@
 /** Reading a prompt: a piece at a time with the state carried along, so that memory does not grow with its length. */
 import { type Device, embedding, reshape, type Tensor } from '../tensor/index.ts';
+import type { LanguageModel } from './heads/language-model.ts';
 import { checkIds } from './ids.ts';
-import type { CausalLM, ModelState } from './model.ts';
-import { FLAG_PAD } from './sequence-flags.ts';
+import { FLAG_PAD } from './sequence.ts';
+import type { ModelState } from './state/kinds.ts';
 
 const MOST_CHUNK = 512;
 const LEAST_CHUNK = 16;
@@ -60,7 +61,7 @@ export function lastPosition(hidden: Tensor): Tensor {
  * little is queued.
  */
 export async function prefill(
-  model: CausalLM,
+  model: LanguageModel,
   rows: readonly (readonly number[])[],
   { state = null, chunk = chunkFor(rows.length), onChunk }: PrefillOptions = {},
 ): Promise<{ hidden: Tensor; state: ModelState }> {

@@ -9,7 +9,7 @@
  */
 import { ConfigError, HostRandom } from '../core/index.ts';
 import type { Tokenizer } from '../io/index.ts';
-import { type CausalLM, type ContinuationRequest, checkTokenizer, scoreContinuations } from '../models/index.ts';
+import { type ContinuationRequest, checkTokenizer, type LanguageModel, scoreContinuations } from '../models/index.ts';
 import { DEFAULT_LABEL_PROMPT, type LabelPrompt } from './records.ts';
 
 export interface LabelledText {
@@ -77,7 +77,7 @@ function shotIds(tokenizer: Tokenizer, shots: readonly LabelledText[], prompt: L
  * @throws ConfigError for labels that cannot be told apart
  */
 export async function classify(
-  model: CausalLM,
+  model: LanguageModel,
   tokenizer: Tokenizer,
   texts: readonly string[],
   options: ClassifierOptions,
@@ -140,7 +140,7 @@ export function reportOf(
 
 /** Classifies records and compares with their labels. */
 export async function evaluateLabels(
-  model: CausalLM,
+  model: LanguageModel,
   tokenizer: Tokenizer,
   records: readonly LabelledText[],
   options: ClassifierOptions,

@@ -1,7 +1,7 @@
 /** Ten steps of AdamW with clipping, full and LoRA, against the same ten in PyTorch. */
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
-import type { CausalLM } from '../models/index.ts';
+import type { LanguageModel } from '../models/index.ts';
 import { testDevices } from '../models/testing/devices.ts';
 import { type StepReport, type TrainedParameter, type TrainingTask, train } from '../train/index.ts';
 import { adapterParameters, attachLora } from './lora/index.ts';
@@ -23,7 +23,7 @@ const golden = readFixtureJson<Golden>('golden-curve.json');
 const tensors = await readFixture('golden-curve.safetensors');
 
 /** Next-token loss over the fixture's batches, one a step. */
-function taskOf(model: CausalLM, parameters: TrainedParameter[]): TrainingTask<number> {
+function taskOf(model: LanguageModel, parameters: TrainedParameter[]): TrainingTask<number> {
   const { device } = model;
   const { shape, values } = tensors.get('input_ids')!;
   const [, b, l] = shape;

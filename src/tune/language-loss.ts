@@ -1,6 +1,6 @@
 /** Blocks of tokens on a device, and the mean loss of held-out examples. */
 import { KraitError } from '../core/index.ts';
-import { type CausalLM, choiceLoss, detachState, FLAG_PAD, keepLast, type ModelState } from '../models/index.ts';
+import { choiceLoss, detachState, FLAG_PAD, keepLast, type LanguageModel, type ModelState } from '../models/index.ts';
 import { type Device, embedding, type HeadLossOptions, IGNORE_INDEX, reshape, type Tensor } from '../tensor/index.ts';
 import type { Evaluation } from '../train/index.ts';
 import { isTarget, type TokenBatch, type TokenExample } from './batches/index.ts';
@@ -18,8 +18,10 @@ export function batchTensors(
  * What is carried from one block of a text to the next of `length` positions: the state, cut off from the graph that made
  * it; of one that grows, as many positions as with the block fill the model's memory. A new state; the old one stays.
  */
-export function carriedState({ memoryLength }: CausalLM, state: ModelState, length: number): ModelState {
-  return memoryLength === null ? detachState(state) : keepLast(state, Math.max(0, memoryLength - length));
+export function carriedState(model: LanguageModel, state: ModelState, length: number): ModelState {
+  const { contextLength, backbone } = model;
+  if (contextLength === null) return detachState(state);
+  return keepLast(state, backbone.stateKind, Math.max(0, contextLength - length));
 }
 
 /**
@@ -48,7 +50,7 @@ const MOST_PICKED = 0.9;
  * @throws KraitError if a target is not among the choices
  */
 export function blockLoss(
-  model: CausalLM,
+  model: LanguageModel,
   hidden: Tensor,
   targets: Tensor,
   batch: TokenBatch,
@@ -111,7 +113,7 @@ export interface LanguageEvaluationOptions {
  * Gradients are off. Queues a piece while the one before runs.
  */
 export async function evaluateLanguage(
-  model: CausalLM,
+  model: LanguageModel,
   examples: readonly TokenExample[],
   { batchSize, maxLength, signal }: LanguageEvaluationOptions,
 ): Promise<Evaluation> {

@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict';
 import { describe, test } from 'node:test';
 import { RandomSource } from '../core/index.ts';
-import { type CausalLM, scoreTokens } from '../models/index.ts';
+import { type LanguageModel, scoreTokens } from '../models/index.ts';
 import { backward, type Device } from '../tensor/index.ts';
 import { type StepReport, train } from '../train/index.ts';
 import type { TokenExample } from './batches/index.ts';
@@ -12,7 +12,7 @@ import { distance } from './testing/fixtures.ts';
 import { countingExamples, referenceDevice, type TinyFamily, tinyModel } from './testing/tiny-runs.ts';
 
 /** Sum of the losses of a text in nats, by scoring it alone. */
-async function natsOf(model: CausalLM, { ids }: TokenExample): Promise<number> {
+async function natsOf(model: LanguageModel, { ids }: TokenExample): Promise<number> {
   const scores = await scoreTokens(model, Array.from(ids));
   return -scores.slice(1).reduce<number>((sum, score) => sum + score!, 0);
 }
@@ -35,7 +35,7 @@ async function stepLoss(task: LanguageTask, options: Partial<typeof LOSS> = {}):
   return loss;
 }
 
-async function gradientsOf(model: CausalLM): Promise<Map<string, ArrayLike<number>>> {
+async function gradientsOf(model: LanguageModel): Promise<Map<string, ArrayLike<number>>> {
   const gradients = new Map<string, ArrayLike<number>>();
   for (const [name, tensor] of model.parameters) gradients.set(name, await tensor.grad!.read());
   for (const tensor of model.parameters.values()) tensor.zeroGrad();

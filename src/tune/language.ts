@@ -1,6 +1,6 @@
 /** Language modelling as a training task: blocks of tokens in, next-token loss out. */
 import { KraitError, type RandomSource } from '../core/index.ts';
-import { type CausalLM, type ModelState, stateOf } from '../models/index.ts';
+import { type LanguageModel, type ModelState, namedParts, partsFromNames, stateOf } from '../models/index.ts';
 import type { Tensor } from '../tensor/index.ts';
 import type {
   Evaluation,
@@ -28,7 +28,7 @@ export interface TrainingMode {
 }
 
 export interface LanguageTaskInput {
-  model: CausalLM;
+  model: LanguageModel;
   /** What is trained; every parameter of the model unless given. */
   parameters?: readonly TrainedParameter[];
   train: readonly TokenExample[];
@@ -56,7 +56,7 @@ export interface LanguageTaskInput {
 }
 
 /** All parameters of a model, marked as trainable. @throws ConfigError for a model with int8 weights */
-export function allParameters(model: CausalLM): TrainedParameter[] {
+export function allParameters(model: LanguageModel): TrainedParameter[] {
   checkChangeable('training', model);
   return [...model.parameters].map(([name, tensor]) => ({
     name,
@@ -122,14 +122,14 @@ export class LanguageTask implements TrainingTask<TokenBatch> {
 
   /** Keeps a state for the next block, cut off from the graph that made it. */
   private carry(state: ModelState): void {
-    const { layers } = carriedState(this.input.model, state, this.input.maxLength);
-    for (const layer of layers) for (const tensor of Object.values(layer)) this.device.keep(tensor);
-    this.adoptState(layers);
+    const after = carriedState(this.input.model, state, this.input.maxLength);
+    for (const tensor of namedParts(after).values()) this.device.keep(tensor);
+    this.adoptState(after);
   }
 
-  private adoptState(layers: ModelState['layers']): void {
+  private adoptState(state: ModelState): void {
     this.carried?.dispose();
-    this.carried = stateOf(layers);
+    this.carried = state;
   }
 
   /** Mean loss of the held-out examples in nats, and bits per byte where their bytes are known. */
@@ -143,23 +143,16 @@ export class LanguageTask implements TrainingTask<TokenBatch> {
   }
 
   state(): TaskState {
-    const tensors = new Map<string, Tensor>();
-    this.carried?.layers.forEach((layer, i) => {
-      for (const [name, tensor] of Object.entries(layer)) tensors.set(`layers.${i}.${name}`, tensor);
-    });
+    const tensors = this.carried ? namedParts(this.carried) : new Map<string, Tensor>();
     return { json: this.source.state(), ...(tensors.size > 0 && { tensors }) };
   }
 
   restore({ json, tensors }: TaskState): void {
     this.source.restore(json);
     if (!tensors?.size) return;
-    const layers: Record<string, Tensor>[] = [];
-    for (const [key, tensor] of tensors) {
-      const [, layer, name] = key.split('.');
-      layers[Number(layer)] ??= {};
-      layers[Number(layer)][name] = tensor;
-    }
-    this.adoptState(layers);
+    const { layers, sequence } = partsFromNames(tensors, this.input.model.layerCount)!;
+    const [some] = tensors.values();
+    this.adoptState(stateOf(some.shape[0], layers, sequence));
   }
 
   /** Gives the carried state back. */

@@ -57,7 +57,7 @@ test('a Transformer is pretrained from a recipe; its card says how far it rememb
   assert.match(card, /\na stream with up to 24 positions remembered; AdamW/);
   assert.match(card, /\n24 positions remembered\.\n$/);
   const model = await loadModel(device, files, out);
-  assert.equal(model.memoryLength, 24);
+  assert.equal(model.contextLength, 24);
   model.dispose();
   await rm(out, { recursive: true });
 });

@@ -193,7 +193,7 @@ export async function pretrain(input: PretrainInput): Promise<PretrainResult> {
     await saveModel(model, files, out, { dtype: recipe.saveDtype });
     const card = {
       recipe,
-      memoryLength: model.memoryLength,
+      memoryLength: model.contextLength,
       parameters,
       tokens,
       steps,

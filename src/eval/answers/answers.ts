@@ -3,10 +3,10 @@ import { UsageError } from '../../core/index.ts';
 import type { Tokenizer } from '../../io/index.ts';
 import { complete } from '../../models/generate/index.ts';
 import {
-  type CausalLM,
   type ContinuationRequest,
   type ContinuationScore,
   checkTokenizer,
+  type LanguageModel,
   scoreContinuations,
 } from '../../models/index.ts';
 import type { EvalAnswer, EvalRequest, GenerateRequest } from '../requests.ts';
@@ -125,7 +125,7 @@ class Answers {
 
 /** Writes texts, those of one kind of end side by side. Returns the tokens written. */
 async function writeTexts(
-  model: CausalLM,
+  model: LanguageModel,
   tokenizer: Tokenizer,
   prompts: readonly Prompt[],
   answers: Answers,
@@ -161,12 +161,12 @@ async function writeTexts(
  *   signal's reason
  */
 export async function answerRequests(
-  model: CausalLM,
+  model: LanguageModel,
   tokenizer: Tokenizer,
   requests: readonly EvalRequest[],
   options: AnswerOptions = {},
 ): Promise<AnswerReport> {
-  const { maxLength = model.memoryLength ?? DEFAULT_MAX_LENGTH, signal, cache, ...scoring } = options;
+  const { maxLength = model.contextLength ?? DEFAULT_MAX_LENGTH, signal, cache, ...scoring } = options;
   if (!Number.isInteger(maxLength) || maxLength < 1) {
     throw new UsageError(`max length: expected a whole number from 1, got ${maxLength}`);
   }

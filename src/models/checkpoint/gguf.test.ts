@@ -7,7 +7,7 @@ import { createReferenceBackend } from '../../backend/reference/index.ts';
 import { type GgufType, openCheckpoint } from '../../io/index.ts';
 import { type ReadGguf, readGguf, valuesOf } from '../../io/testing/gguf-reader.ts';
 import { Device } from '../../tensor/index.ts';
-import { parseConfig } from '../families/config.ts';
+import { parseConfig } from '../families/index.ts';
 import { files, fixture, largestDifference } from '../testing/fixtures.ts';
 import { convertToGguf, type GgufOptions, saveGguf } from './gguf.ts';
 import { createModel, loadModel } from './load.ts';

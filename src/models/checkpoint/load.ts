@@ -2,11 +2,12 @@
 import { ConfigError, type DType, encode, HostRandom, sizeOf, UnsupportedOpError } from '../../core/index.ts';
 import { type FileSystem, joinPath, openCheckpoint, type TensorSource } from '../../io/index.ts';
 import type { Device, Tensor } from '../../tensor/index.ts';
-import { type ModelConfig, parseConfigText } from '../families/config.ts';
-import { familyOf, type LanguageModel } from '../families/registry.ts';
+import { familyOf, type ModelConfig, parseConfigText } from '../families/index.ts';
+import type { BackboneModel, Blueprint } from '../heads/backbone-model.ts';
+import { type LanguageModel, languageBlueprint } from '../heads/language-model.ts';
 import { scaleName } from '../weighted-layers.ts';
 import { WeightReader, writeQuantised } from './reader.ts';
-import { matchWeights, storageType, type WeightRow } from './table.ts';
+import { type CheckpointNames, matchWeights, storageType, type WeightRow } from './table.ts';
 
 export const CONFIG_FILE = 'config.json';
 
@@ -52,7 +53,7 @@ function allocate(device: Device, row: WeightRow, dtype: DType): { weight: Tenso
   return { weight, scale: weight.dtype === 'i8' ? device.keep(device.empty([weight.rows])) : null };
 }
 
-/** What wants to be read before a model's weights are: its settled configuration and its open checkpoint. */
+/** What is read before a model's weights are: its settled configuration and its open checkpoint. */
 export async function openModel(
   files: FileSystem,
   folder: string,
@@ -62,34 +63,36 @@ export async function openModel(
   const source = await openCheckpoint(files, folder);
   const { names, settle } = familyOf(stated);
   const has = (name: string) => names.variants(name).some((stored) => source.tensors.has(stored));
-  return { config: settle(stated, has), source };
+  return { config: settle(stated, has) as ModelConfig, source };
 }
 
-/** The configuration of a model folder, with what it leaves open decided by the checkpoint. */
+/** The configuration of a model folder, with what it leaves open inferred from the checkpoint. */
 export async function readModelConfig(files: FileSystem, folder: string): Promise<ModelConfig> {
   const { config, source } = await openModel(files, folder);
   await source.close();
   return config;
 }
 
+/** Names that a checkpoint of Krait's own has: one for each tensor. */
+const OWN_NAMES: CheckpointNames = { variants: (name) => [name], isIgnored: () => false };
+
 /**
- * Loads a model folder (`config.json` and safetensors, sharded or not). Names and shapes are checked before anything
- * is read; nothing stays allocated on failure.
+ * Fills a model from a checkpoint. Names and shapes are checked before anything is read; nothing stays allocated on failure.
+ * @param names how the checkpoint calls its tensors; as the blueprint does unless given
  * @throws ConfigError, CheckpointError, FileFormatError naming the file, the value and the remedy
  */
-export async function loadModel(
+export async function loadFrom<M extends BackboneModel>(
+  { rows, head, build }: Blueprint<M>,
   device: Device,
-  files: FileSystem,
-  folder: string,
+  source: TensorSource,
   options: LoadOptions = {},
-): Promise<LanguageModel> {
+  names: CheckpointNames = OWN_NAMES,
+): Promise<M> {
   const { dtype, activations } = typesOf(device, options);
-  const { config, source } = await openModel(files, folder);
   const weights = new Map<string, Tensor>();
   let reader: WeightReader | null = null;
   try {
-    const family = familyOf(config);
-    const matched = matchWeights(family.weights(config), source, family.names);
+    const matched = matchWeights(rows, source, names, `${head}.weight`);
     const total = matched.reduce((sum, { row }) => sum + sizeOf(row.shape), 0);
     let done = 0;
     reader = new WeightReader(device, source, matched.length);
@@ -109,12 +112,30 @@ export async function loadModel(
       done += weight.size;
       options.onProgress?.(done / total);
     });
-    return family.build(device, config, weights, activations);
+    return build(device, weights, activations);
   } catch (error) {
     for (const weight of weights.values()) weight.dispose();
     throw error;
   } finally {
     await reader?.close();
+  }
+}
+
+/**
+ * Loads the language model of a folder (`config.json` and safetensors, sharded or not).
+ * @throws UnsupportedOpError, and as `loadFrom`
+ */
+export async function loadModel(
+  device: Device,
+  files: FileSystem,
+  folder: string,
+  options: LoadOptions = {},
+): Promise<LanguageModel> {
+  typesOf(device, options); // what the device cannot hold is said before a file is opened
+  const { config, source } = await openModel(files, folder);
+  try {
+    return await loadFrom(languageBlueprint(config), device, source, options, familyOf(config).names);
+  } finally {
     await source.close();
   }
 }
@@ -123,17 +144,15 @@ export async function loadModel(
  * A model with fresh weights, drawn on the host: the same on every device for a seed. Each tensor has a stream of its
  * own, so that a tensor's values do not depend on the sizes of those before it.
  */
-export function createModel(
+export function createFrom<M extends BackboneModel>(
+  { rows, build }: Blueprint<M>,
   device: Device,
-  config: ModelConfig,
   seed: number,
   options: ModelOptions = {},
-): LanguageModel {
+): M {
   const { dtype, activations } = typesOf(device, options);
-  const family = familyOf(config);
-  const settled = family.settle(config);
   const weights = new Map<string, Tensor>();
-  family.weights(settled).forEach((row, stream) => {
+  rows.forEach((row, stream) => {
     const { weight, scale } = allocate(device, row, dtype);
     const values = row.initial(new HostRandom(seed, stream), weight.size);
     if (scale) writeQuantised(weight, scale, values, 0);
@@ -141,5 +160,18 @@ export function createModel(
     weights.set(row.name, weight.trainable(options.trainable ?? false));
     if (scale) weights.set(scaleName(row.name), scale);
   });
-  return family.build(device, settled, weights, activations);
+  return build(device, weights, activations);
 }
+
+/** A language model with fresh weights (`createFrom`). */
+export const createModel = (
+  device: Device,
+  config: ModelConfig,
+  seed: number,
+  options: ModelOptions = {},
+): LanguageModel =>
+  createFrom(languageBlueprint(familyOf(config).settle(config) as ModelConfig), device, seed, options);
+
+/** Elements of all tensors of a language model. */
+export const parameterCount = (config: ModelConfig): number =>
+  languageBlueprint(config).rows.reduce((sum, row) => sum + sizeOf(row.shape), 0);

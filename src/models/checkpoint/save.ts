@@ -9,7 +9,7 @@ import {
   WEIGHTS_INDEX_FILE,
   writeSafetensors,
 } from '../../io/index.ts';
-import { familyOf, type LanguageModel } from '../families/registry.ts';
+import type { BackboneModel } from '../heads/backbone-model.ts';
 import { CONFIG_FILE } from './load.ts';
 import { storageType } from './table.ts';
 
@@ -32,15 +32,14 @@ const TORCH_NAMES: Readonly<Record<DType, string>> = {
 };
 
 /** @throws ConfigError for quantised weights: what was rounded away would be missing for good */
-export function checkSavable(model: LanguageModel, path: string, dtype?: DType): void {
+export function checkSavable(model: BackboneModel, path: string, dtype?: DType): void {
   if (model.scales.size === 0 && dtype !== 'i8') return;
   const remedy = 'load the model in f32 or bf16 to save it';
   throw new ConfigError(`${path}: int8 weights are for inference and are not saved as a model; ${remedy}`);
 }
 
-function entriesOf(model: LanguageModel, dtype: DType | undefined): TensorEntry[] {
-  const rows = familyOf(model.config).weights({ ...model.config, tieWordEmbeddings: model.head === null });
-  const { parameters } = model;
+function entriesOf(model: BackboneModel, dtype: DType | undefined): TensorEntry[] {
+  const { parameters, rows } = model;
   const known = new Set(rows.map((row) => row.name));
   const entries = rows.map((row) => {
     const weight = parameters.get(row.name)!;
@@ -51,13 +50,13 @@ function entriesOf(model: LanguageModel, dtype: DType | undefined): TensorEntry[
   return entries;
 }
 
-const sizeOfEntry = (model: LanguageModel, entry: TensorEntry): number => {
+const sizeOfEntry = (model: BackboneModel, entry: TensorEntry): number => {
   const elements = model.parameters.get(entry.name)!.size;
   return elements * (entry.dtype === 'F64' ? 8 : entry.dtype === 'F32' ? 4 : 2);
 };
 
 /** Consecutive entries of at most `most` bytes together. */
-function shardsOf(model: LanguageModel, entries: readonly TensorEntry[], most: number): TensorEntry[][] {
+function shardsOf(model: BackboneModel, entries: readonly TensorEntry[], most: number): TensorEntry[][] {
   const shards: TensorEntry[][] = [[]];
   let filled = 0;
   for (const entry of entries) {
@@ -77,7 +76,7 @@ const numbered = (i: number, count: number): string => {
   return `model-${pad(i + 1)}-of-${pad(count)}.safetensors`;
 };
 
-async function writeShards(model: LanguageModel, files: FileSystem, folder: string, shards: readonly TensorEntry[][]) {
+async function writeShards(model: BackboneModel, files: FileSystem, folder: string, shards: readonly TensorEntry[][]) {
   const weightMap: Record<string, string> = {};
   let total = 0;
   for (const [i, shard] of shards.entries()) {
@@ -103,18 +102,17 @@ async function removeStale(files: FileSystem, folder: string, written: ReadonlyS
 }
 
 /** `config.json` for weights whose matrices are stored in `dtype`. */
-function savedConfig(model: LanguageModel, dtype: DType): Record<string, unknown> {
+function savedConfig(model: BackboneModel, dtype: DType): Record<string, unknown> {
   const config = model.configJson();
   const key = 'torch_dtype' in config ? 'torch_dtype' : 'dtype'; // its name before transformers 4.56, and since
   return { ...config, [key]: TORCH_NAMES[dtype] };
 }
 
-/** Settings that transformers takes as Python floats alone: its loader refuses `1` where it wants `1.0`. */
-const FLOAT_SETTING =
-  /"(time_step_(?:scale|min|max|floor)|initializer_range|layer_norm_eps(?:ilon)?|mixer_rms_eps|rotary_pct|partial_rotary_factor)": (-?\d+)(?=[,\n])/g;
-
-const configText = (config: Record<string, unknown>): string =>
-  `${JSON.stringify(config, null, 2).replace(FLOAT_SETTING, '"$1": $2.0')}\n`;
+/** The text of config.json; numbers under `floatKeys` keep a point, so that Python reads floats. */
+function configText(config: Record<string, unknown>, floatKeys: readonly string[]): string {
+  const whole = new RegExp(`"(${floatKeys.join('|')})": (-?\\d+)(?=[,\n])`, 'g');
+  return `${JSON.stringify(config, null, 2).replace(whole, '"$1": $2.0')}\n`;
+}
 
 /**
  * Writes a model's own weights (not its adapters) with its configuration. Each file is written whole or not at all,
@@ -122,7 +120,7 @@ const configText = (config: Record<string, unknown>): string =>
  * @throws FileFormatError for a full disk and the like; ConfigError for quantised weights
  */
 export async function saveModel(
-  model: LanguageModel,
+  model: BackboneModel,
   files: FileSystem,
   folder: string,
   options: SaveOptions = {},
@@ -137,7 +135,7 @@ export async function saveModel(
   } else {
     written = (await writeShards(model, files, folder, shards)).add(WEIGHTS_INDEX_FILE);
   }
-  const config = savedConfig(model, options.dtype ?? model.embeddings.weight.dtype);
-  await files.writeAtomic(joinPath(folder, CONFIG_FILE), configText(config));
+  const config = savedConfig(model, options.dtype ?? model.matrixType);
+  await files.writeAtomic(joinPath(folder, CONFIG_FILE), configText(config, model.floatKeys));
   await removeStale(files, folder, written);
 }

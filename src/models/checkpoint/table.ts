@@ -1,6 +1,6 @@
 /**
- * The tensors of a checkpoint: name, shape, what each is for. Loading, saving and starting from scratch walk the one
- * table that a family gives (mamba-weights.ts, gpt-neox-weights.ts).
+ * The tensors of a checkpoint: name, shape, what each is for. Loading, saving and starting from scratch walk one table, which
+ * the parts of a model write: mixers, norms, heads.
  */
 import { CheckpointError, type DType, type HostRandom, type Shape } from '../../core/index.ts';
 import type { TensorSource } from '../../io/index.ts';
@@ -8,7 +8,10 @@ import type { TensorSource } from '../../io/index.ts';
 export interface WeightRow {
   readonly name: string;
   readonly shape: Shape;
-  /** Feeds a matrix product: kept in the requested storage type. The rest (recurrence, norms, taps) stays f32. */
+  /**
+   * Whether it feeds a matrix product: such weights are kept in the requested storage type, and weight decay shrinks them.
+   * The rest (recurrence, norms, biases, convolutions) stays f32 and is not decayed, by the usual rule of two axes.
+   */
   readonly isMatrix: boolean;
   /** Values of a model that starts from scratch, as in the authors' code. */
   readonly initial: (random: HostRandom, size: number) => Float32Array;
@@ -25,10 +28,21 @@ export const uniform = (bound: number) => (random: HostRandom, size: number) =>
   fill(size, () => (2 * random.uniform() - 1) * bound);
 export const normal = (std: number) => (random: HostRandom, size: number) => fill(size, () => random.normal() * std);
 
+/** First values of a linear map. */
+export interface LinearInit {
+  readonly weight: WeightRow['initial'];
+  /** Null for a map without bias. */
+  readonly bias: WeightRow['initial'] | null;
+}
+
+/** The weight [n, k] of a linear map at a path, and its bias [n] if it has one. */
+export const linearRows = (path: string, shape: Shape, { weight, bias }: LinearInit): WeightRow[] => [
+  { name: `${path}.weight`, shape, isMatrix: true, initial: weight },
+  ...(bias ? [{ name: `${path}.bias`, shape: [shape[0]], isMatrix: false, initial: bias }] : []),
+];
+
 /** How tensors are called in checkpoints of a family. */
 export interface CheckpointNames {
-  /** Of the output head's weight. A tied head may be stored all the same. */
-  readonly head: string;
   /** Names that a tensor goes by; the first that is there counts. */
   variants(name: string): readonly string[];
   /** Whether a stored tensor is no weight, and left alone. */
@@ -46,16 +60,18 @@ const LOADABLE = ['F32', 'BF16', 'F16', 'F64'];
 /**
  * Finds every tensor of the table in a checkpoint, and checks that nothing is missing, nothing is left over, and
  * every shape is the configuration's, before any data is read.
+ * @param head weight of the output head, which may be stored although it is tied: it is the embedding again
  * @throws CheckpointError naming the file, the tensor, what was expected and what is there
  */
 export function matchWeights(
   table: readonly WeightRow[],
   source: TensorSource,
-  names: CheckpointNames,
+  { variants, isIgnored }: CheckpointNames,
+  head: string | null = null,
 ): StoredWeight[] {
-  const unclaimed = new Set([...source.tensors.keys()].filter((name) => !names.isIgnored(name)));
+  const unclaimed = new Set([...source.tensors.keys()].filter((name) => !isIgnored(name)));
   const matched = table.map((row) => {
-    const storedName = names.variants(row.name).find((name) => source.tensors.has(name)) ?? row.name;
+    const storedName = variants(row.name).find((name) => source.tensors.has(name)) ?? row.name;
     const { dtype } = source.info(storedName, row.shape);
     if (!LOADABLE.includes(dtype)) {
       const remedy = 'convert the checkpoint';
@@ -64,8 +80,7 @@ export function matchWeights(
     unclaimed.delete(storedName);
     return { row, storedName };
   });
-  // A tied head may be stored as well; it is the embedding again.
-  for (const name of names.variants(names.head)) unclaimed.delete(name);
+  for (const name of head === null ? [] : variants(head)) unclaimed.delete(name);
   const [extra] = unclaimed;
   if (extra !== undefined) {
     const more = unclaimed.size > 1 ? ` and ${unclaimed.size - 1} more like it` : '';

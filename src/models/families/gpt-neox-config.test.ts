@@ -3,7 +3,7 @@ import { describe, it } from 'node:test';
 import { ConfigError } from '../../core/index.ts';
 import { configKeys, type GptNeoXConfig, parameterCount, parseConfig, toConfigJson } from '../index.ts';
 import { files, fixture } from '../testing/fixtures.ts';
-import { rotatedSize } from './gpt-neox-config.ts';
+import { rotatedSize } from './gpt-neox.ts';
 
 const FILE = 'some/config.json';
 /** As in EleutherAI/pythia-160m. */

@@ -1,244 +1,199 @@
 /**
  * GPT-NeoX (Black et al. 2022, "GPT-NeoX-20B: An Open-Source Autoregressive Language Model"), the architecture of Pythia
- * (Biderman et al. 2023): a Transformer whose attention and feed-forward part read the same stream.
- *
- * | paper   | here          | shape        |                                                                  |
- * |---------|---------------|--------------|------------------------------------------------------------------|
- * |         | b, l, p       |              | batch, positions, positions remembered from before               |
- * | d_model | d             |              | hidden size                                                      |
- * | x       | stream        | [b, l, d]    | residual stream, f32                                             |
- * | q, k, v | q, k, v       | [b, l, d]    | head after head; q and k are turned by their positions (RoPE)    |
- * |         | state.keys    | [b, p, d]    | turned keys of all positions so far                              |
- * |         | state.values  | [b, p, d]    | their values                                                     |
- * |         | .documents    | [b, p]       | of layer 0: the document of each position, -1 for padding        |
- * |         | .place        | [b, 2]       | of layer 0: the next position in its document, the document now  |
- *
- *   stream += attention(ln1(stream)) + mlp(ln2(stream)),  mlp(x) = W_out gelu(W_in x)
- *
- * or, without the parallel residual, `stream += attention(ln1(stream))` and then `stream += mlp(ln2(stream))`.
- * Rotary embeddings: Su et al. 2021, on the first `rotary_pct` of each head.
+ * (Biderman et al. 2023): a Transformer whose attention and feed-forward part read the same stream, or, without the parallel
+ * residual, one after the other. Rotary settings are taken as transformers wrote them before version 5 (`rotary_pct`,
+ * `rotary_emb_base`) and since (`rope_parameters`). Dropout, which Pythia does without, is not read.
  */
-import { type DType, KraitError } from '../../core/index.ts';
-import { LayerNorm, type Linear } from '../../nn/index.ts';
-import {
-  add,
-  attention,
-  cast,
-  checkpoint,
-  concat,
-  contiguous,
-  type Device,
-  forget,
-  gelu,
-  mul,
-  type NormResult,
-  permute,
-  relu,
-  reshape,
-  rotary,
-  scale,
-  sequencePositions,
-  sigmoid,
-  silu,
-  split,
-  square,
-  type Tensor,
-} from '../../tensor/index.ts';
-import { append } from '../mixers/append.ts';
-import type { ForwardOptions, ModelState } from '../model.ts';
-import { checkLayers, stateOf } from '../state/state.ts';
-import { linearOf } from '../weighted-layers.ts';
-import { CausalModel, layerParameters } from './causal-model.ts';
-import { type GptNeoXConfig, rotatedSize } from './gpt-neox-config.ts';
+import { z } from 'zod';
+import { ConfigError } from '../../core/index.ts';
+import { parseStrict } from '../../io/index.ts';
+import type { BlockPlan } from '../block.ts';
+import { constant, normal } from '../checkpoint/table.ts';
+import { attentionMixer } from '../mixers/attention.ts';
+import { ACTIVATIONS, type Activation, mlpMixer } from '../mixers/mlp.ts';
+import type { Family, LanguagePlan } from './family.ts';
+import { type CommonConfig, commonFields, commonKeys, positive, size, tokenIdKeys } from './fields.ts';
 
-type Weights = ReadonlyMap<string, Tensor>;
+const ACTIVATION_NAMES = Object.keys(ACTIVATIONS) as [Activation, ...Activation[]];
 
-/** x/2 (1 + tanh(sqrt(2/pi) (x + 0.044715 x^3))), with (1 + tanh u)/2 = sigmoid(2u). */
-function geluTanh(half: Tensor): Tensor {
-  const isHalf = half.dtype === 'bf16' || half.dtype === 'f16';
-  const x = isHalf ? cast(half, 'f32') : half;
-  const inner = add(x, scale(mul(square(x), x), 0.044715));
-  return cast(mul(x, sigmoid(scale(inner, 2 * Math.sqrt(2 / Math.PI)))), half.dtype);
+export interface GptNeoXConfig extends CommonConfig {
+  modelType: 'gpt_neox';
+  numAttentionHeads: number;
+  /** Width of the feed-forward part. */
+  intermediateSize: number;
+  hiddenAct: Activation;
+  /** Share of each head's elements, the first ones, that is rotated. */
+  rotaryPct: number;
+  /** Base of the rotary angles. */
+  ropeTheta: number;
+  /** Whether attention and feed-forward part read the same stream, or one after the other. */
+  useParallelResidual: boolean;
+  /** Biases of the attention's linear maps. */
+  attentionBias: boolean;
+  layerNormEps: number;
+  /** Positions that the model was trained for; longer texts run, but not as well. */
+  maxPositionEmbeddings: number;
 }
 
-const ACTIVATIONS: Record<GptNeoXConfig['hiddenAct'], (x: Tensor) => Tensor> = {
-  gelu,
-  gelu_new: geluTanh,
-  gelu_fast: geluTanh,
-  gelu_pytorch_tanh: geluTanh,
-  relu,
-  silu,
+const fraction = z.number().positive().max(1);
+/** Scaled kinds of rotary embeddings are other models. */
+const ropeType = z.literal('default').nullish();
+
+const HUGGING_FACE = z.looseObject({
+  ...commonKeys,
+  num_attention_heads: size,
+  intermediate_size: size,
+  hidden_act: z.enum(ACTIVATION_NAMES).default('gelu'),
+  rotary_pct: fraction.nullish(),
+  partial_rotary_factor: fraction.nullish(),
+  rotary_emb_base: positive.nullish(),
+  rope_theta: positive.nullish(),
+  rope_parameters: z
+    .looseObject({ rope_type: ropeType, partial_rotary_factor: fraction.nullish(), rope_theta: positive.nullish() })
+    .nullish(),
+  rope_scaling: z.looseObject({ rope_type: ropeType, type: ropeType }).nullish(),
+  use_parallel_residual: z.boolean().default(true),
+  attention_bias: z.boolean().default(true),
+  layer_norm_eps: positive.default(1e-5),
+  max_position_embeddings: size.default(2048),
+});
+
+/** Elements of each head that are rotated: an even number, the first ones. */
+export const rotatedSize = ({ hiddenSize, numAttentionHeads, rotaryPct }: GptNeoXConfig): number =>
+  Math.trunc((hiddenSize / numAttentionHeads) * rotaryPct);
+
+/** @throws ConfigError for heads of unequal size, or half a pair of rotated elements */
+function checkHeads(config: GptNeoXConfig, file: string): GptNeoXConfig {
+  const { hiddenSize, numAttentionHeads: heads, rotaryPct } = config;
+  if (hiddenSize % heads !== 0) {
+    const what = `hidden_size ${hiddenSize} is no multiple of num_attention_heads ${heads}`;
+    throw new ConfigError(`${file}: ${what}; correct one of them`);
+  }
+  const rotated = rotatedSize(config);
+  if (rotated >= 2 && rotated % 2 === 0) return config;
+  const what = `rotary_pct ${rotaryPct} of the ${hiddenSize / heads} elements of a head is ${rotated}`;
+  throw new ConfigError(`${file}: ${what}; it must be an even number from 2`);
+}
+
+function parse(json: Record<string, unknown>, file: string): GptNeoXConfig {
+  const c = parseStrict(HUGGING_FACE, json, file);
+  const rope = c.rope_parameters;
+  const config: GptNeoXConfig = {
+    ...commonFields(c, json),
+    modelType: 'gpt_neox',
+    numAttentionHeads: c.num_attention_heads,
+    intermediateSize: c.intermediate_size,
+    hiddenAct: c.hidden_act,
+    rotaryPct: rope?.partial_rotary_factor ?? c.partial_rotary_factor ?? c.rotary_pct ?? 0.25,
+    ropeTheta: rope?.rope_theta ?? c.rope_theta ?? c.rotary_emb_base ?? 10_000,
+    useParallelResidual: c.use_parallel_residual,
+    attentionBias: c.attention_bias,
+    layerNormEps: c.layer_norm_eps,
+    maxPositionEmbeddings: c.max_position_embeddings,
+  };
+  return checkHeads(config, file);
+}
+
+/** The keys of the older dialect, which both read, unless the source states the rotation in the newer one. */
+function rotaryKeys({ source, rotaryPct, ropeTheta }: GptNeoXConfig): Record<string, unknown> {
+  if (source.rope_parameters) return {};
+  return {
+    ...(source.partial_rotary_factor == null && { rotary_pct: rotaryPct }),
+    ...(source.rope_theta == null && { rotary_emb_base: ropeTheta }),
+  };
+}
+
+function toJson(config: GptNeoXConfig): Record<string, unknown> {
+  return {
+    architectures: ['GPTNeoXForCausalLM'],
+    ...config.source,
+    model_type: config.modelType,
+    vocab_size: config.vocabSize,
+    hidden_size: config.hiddenSize,
+    num_hidden_layers: config.numHiddenLayers,
+    num_attention_heads: config.numAttentionHeads,
+    intermediate_size: config.intermediateSize,
+    hidden_act: config.hiddenAct,
+    ...rotaryKeys(config),
+    use_parallel_residual: config.useParallelResidual,
+    attention_bias: config.attentionBias,
+    layer_norm_eps: config.layerNormEps,
+    max_position_embeddings: config.maxPositionEmbeddings,
+    tie_word_embeddings: config.tieWordEmbeddings ?? false,
+    initializer_range: config.initializerRange,
+    ...tokenIdKeys(config),
+  };
+}
+
+const TABLE = 'gpt_neox.embed_in';
+const HEAD = 'embed_out';
+
+function blockOf(c: GptNeoXConfig): BlockPlan {
+  const { hiddenSize, attentionBias, initializerRange: range } = c;
+  const linear = (std: number, hasBias: boolean) => ({ weight: normal(std), bias: hasBias ? constant(0) : null });
+  // Two additions to the residual stream per layer: its variance is kept by the factor.
+  const outputs = range / Math.sqrt(2 * c.numHiddenLayers);
+  const attention = attentionMixer({
+    hiddenSize,
+    heads: c.numAttentionHeads,
+    names: { qkv: 'query_key_value', out: 'dense' },
+    order: 'by-head',
+    isCausal: true,
+    rotary: { size: rotatedSize(c), base: c.ropeTheta },
+    initial: { qkv: linear(range, attentionBias), out: linear(outputs, attentionBias) },
+  });
+  const mlp = mlpMixer({
+    hiddenSize,
+    innerSize: c.intermediateSize,
+    activation: c.hiddenAct,
+    names: { up: 'dense_h_to_4h', down: 'dense_4h_to_h' },
+    initial: { up: linear(range, true), down: linear(outputs, true) },
+    dropout: 0,
+  });
+  return {
+    branches: [
+      { norm: 'input_layernorm', module: 'attention', mixer: attention },
+      { norm: 'post_attention_layernorm', module: 'mlp', mixer: mlp },
+    ],
+    isParallel: c.useParallelResidual,
+  };
+}
+
+function plan(c: GptNeoXConfig): LanguagePlan {
+  const block = blockOf(c);
+  const initial = normal(c.initializerRange);
+  return {
+    vocabSize: c.vocabSize,
+    contextLength: c.maxPositionEmbeddings,
+    table: { module: TABLE, initial },
+    head: { module: HEAD, initial },
+    backbone: {
+      hiddenSize: c.hiddenSize,
+      layers: 'gpt_neox.layers',
+      blocks: Array.from({ length: c.numHiddenLayers }, () => block),
+      finalNorm: 'gpt_neox.final_layer_norm',
+      norm: { kind: 'layer', eps: c.layerNormEps },
+      streamInF32: true,
+      normsFirst: true,
+    },
+  };
+}
+
+export const GPT_NEOX: Family<GptNeoXConfig> = {
+  modelTypes: ['gpt_neox'],
+  keys: ['model_type', ...Object.keys(HUGGING_FACE.shape)],
+  floatKeys: ['initializer_range', 'layer_norm_eps', 'rotary_pct', 'partial_rotary_factor'],
+  parse,
+  toJson,
+  // A new model has a head of its own.
+  settle: (config, has) => ({
+    ...config,
+    tieWordEmbeddings: config.tieWordEmbeddings ?? (has ? !has(`${HEAD}.weight`) : false),
+  }),
+  plan,
+  names: {
+    variants: (name) => [name, name.replace(/^gpt_neox\./, '')], // the model without its head is saved without the prefix
+    // What older versions of transformers stored beside the weights: the causal mask and the angles' frequencies.
+    isIgnored: (name) => /(attention\.bias|attention\.masked_bias|rotary_emb\.(original_)?inv_freq)$/.test(name),
+  },
 };
-
-/** What a layer reads. */
-interface BlockInput {
-  stream: Tensor;
-  /** What the layer before has to add to the stream; the norm adds it in passing. */
-  pending: Tensor | null;
-  /** Of each position within its document, [b, l]. */
-  positions: Tensor;
-  /** Documents of the positions [b, l], and of those that are seen [b, p + l]; null where all are of one. */
-  documents: Tensor | null;
-  seenDocuments: Tensor | null;
-  /** Remembered keys and values. */
-  keys: Tensor | null;
-  values: Tensor | null;
-}
-
-/** Attention and feed-forward part of one layer, with their norms. */
-class GptNeoXBlock {
-  readonly inputNorm: LayerNorm;
-  readonly postAttentionNorm: LayerNorm;
-  readonly queryKeyValue: Linear;
-  readonly dense: Linear;
-  readonly mlpIn: Linear;
-  readonly mlpOut: Linear;
-
-  constructor(
-    private readonly config: GptNeoXConfig,
-    path: string,
-    weights: Weights,
-  ) {
-    this.inputNorm = normOf(weights, `${path}.input_layernorm`, config);
-    this.postAttentionNorm = normOf(weights, `${path}.post_attention_layernorm`, config);
-    this.queryKeyValue = linearOf(weights, `${path}.attention.query_key_value`);
-    this.dense = linearOf(weights, `${path}.attention.dense`);
-    this.mlpIn = linearOf(weights, `${path}.mlp.dense_h_to_4h`);
-    this.mlpOut = linearOf(weights, `${path}.mlp.dense_4h_to_h`);
-  }
-
-  get norms(): LayerNorm[] {
-    return [this.inputNorm, this.postAttentionNorm];
-  }
-
-  get layers(): Linear[] {
-    return [this.queryKeyValue, this.dense, this.mlpIn, this.mlpOut];
-  }
-
-  /** Every position looks at those before it in its document: [y, keys, values], the last two with what was remembered. */
-  private attend(x: Tensor, input: BlockInput): Tensor[] {
-    const { hiddenSize: d, numAttentionHeads: heads, ropeTheta: base } = this.config;
-    const { positions, documents: queryDocuments, seenDocuments: keyDocuments } = input;
-    const [b, l] = x.shape;
-    const perHead = reshape(this.queryKeyValue.forward(x), [b * l, heads, 3, d / heads]);
-    const [q, k, v] = split(reshape(permute(perHead, [0, 2, 1, 3]), [b, l, 3 * d]), [d, d, d]);
-    const turn = (t: Tensor) => rotary(t, positions, { heads, rotated: rotatedSize(this.config), base });
-    const keys = append(input.keys, turn(k)); // [b, p + l, d]
-    const values = append(input.values, v);
-    const y = attention(turn(q), keys, values, { heads, queryDocuments, keyDocuments }); // [b, l, d]
-    return [this.dense.forward(y), keys, values];
-  }
-
-  private feedForward(x: Tensor, isLean: boolean): Tensor {
-    const activate = ACTIVATIONS[this.config.hiddenAct];
-    const inner = this.mlpIn.forward(x); // [b, l, intermediate size]
-    const active = activate(inner);
-    const y = this.mlpOut.forward(active);
-    if (isLean) forget(active, [inner], activate);
-    return y;
-  }
-
-  /** One layer: [stream, pending] and, if wanted, all keys and values. */
-  run(input: BlockInput, dtype: DType, { wantState = false, isLean = false }: ForwardOptions): Tensor[] {
-    const { stream, pending } = input;
-    const normed = this.inputNorm.forward(pending ?? stream, { residual: pending && stream, dtype });
-    const [attended, keys, values] = this.attend(normed.y, input);
-    const memory = wantState ? [keys, contiguous(values)] : [];
-    const forgetNormed = (norm: LayerNorm, { y, sum }: NormResult) => {
-      if (isLean && sum.dtype === 'f32') forget(y, [sum], (before) => norm.forward(before, { dtype }).y);
-    };
-    forgetNormed(this.inputNorm, normed);
-    const { useParallelResidual: isParallel } = this.config;
-    const again = isParallel
-      ? this.postAttentionNorm.forward(normed.sum, { dtype })
-      : this.postAttentionNorm.forward(attended, { residual: normed.sum, dtype });
-    const y = this.feedForward(again.y, isLean);
-    forgetNormed(this.postAttentionNorm, again);
-    return [again.sum, isParallel ? add(attended, y) : y, ...memory];
-  }
-}
-
-const normOf = (weights: Weights, path: string, { layerNormEps }: GptNeoXConfig): LayerNorm =>
-  new LayerNorm(path, weights.get(`${path}.weight`)!, weights.get(`${path}.bias`)!, layerNormEps);
-
-/** A GPT-NeoX language model. It owns its weights. */
-export class GptNeoXModel extends CausalModel<GptNeoXConfig> {
-  readonly memoryLength: number;
-  readonly takesPieces = false;
-  readonly blocks: readonly GptNeoXBlock[];
-  readonly finalNorm: LayerNorm;
-
-  constructor(device: Device, config: GptNeoXConfig, weights: Weights, activations: DType) {
-    super(device, config, weights, activations, { table: 'gpt_neox.embed_in', head: 'embed_out' });
-    this.memoryLength = config.maxPositionEmbeddings;
-    const paths = Array.from({ length: this.layerCount }, (_, i) => `gpt_neox.layers.${i}`);
-    this.blocks = paths.map((path) => new GptNeoXBlock(config, path, weights));
-    this.finalNorm = normOf(weights, 'gpt_neox.final_layer_norm', config);
-  }
-
-  protected get blockLayers() {
-    return this.blocks.flatMap((block) => block.layers);
-  }
-
-  protected *blockParameters(): Generator<readonly [string, Tensor]> {
-    const norms = [...this.blocks.flatMap((block) => block.norms), this.finalNorm];
-    for (const { name, weight, bias } of norms) {
-      yield [`${name}.weight`, weight!];
-      yield [`${name}.bias`, bias!];
-    }
-    yield* layerParameters(this.blockLayers);
-  }
-
-  /** Matrices only. */
-  isDecayed(name: string): boolean {
-    return !/(\.bias|norm\.weight)$/.test(name);
-  }
-
-  forward(ids: Tensor, options: ForwardOptions = {}): { hidden: Tensor; state: ModelState | null } {
-    const { state = null, wantState = false, flags = null } = options;
-    if (options.pieces) throw new KraitError('gpt_neox takes no pieces; give rows of one length, padded and flagged');
-    if (state) checkLayers(state, this.layerCount, 'keys');
-    const { hidden, layers } = this.device.scope(() => {
-      const [b, l] = ids.shape;
-      const before = state?.layers[0];
-      const { positions, documents, after } = sequencePositions(flags, b, l, before?.place ?? null, this.device);
-      const seen = before ? concat([before.documents, documents], 1) : documents; // [b, p + l]
-      const isOne = !flags && !before; // all positions are of one document
-      const known = { positions, documents: isOne ? null : documents, seenDocuments: isOne ? null : seen };
-      const remembered: Record<string, Tensor>[] = [];
-      const streamType = this.activations === 'f64' ? 'f64' : 'f32';
-      let stream = this.embed(ids, streamType, options.streamOffset); // [b, l, d]
-      let pending: Tensor | null = null;
-      this.blocks.forEach((block, i) => {
-        const { keys = null, values = null } = state?.layers[i] ?? {};
-        const outputs = this.runBlock(block, { stream, pending, ...known, keys, values }, options);
-        if (stream !== outputs[0]) stream.dispose();
-        pending?.dispose();
-        [stream, pending] = outputs;
-        if (!wantState) return;
-        const [, , allKeys, allValues] = outputs;
-        remembered.push({ keys: allKeys, values: allValues, ...(i === 0 && { documents: seen, place: after }) });
-      });
-      const normed = this.finalNorm.forward(pending!, { residual: stream, dtype: this.activations });
-      return { hidden: normed.y, layers: remembered };
-    });
-    return { hidden, state: wantState ? stateOf(layers) : null };
-  }
-
-  /** Temporaries of a block go when it is done; with checkpointing also what its gradients need. */
-  private runBlock(block: GptNeoXBlock, input: BlockInput, options: ForwardOptions): Tensor[] {
-    const { stream, pending, positions, documents, seenDocuments, keys, values } = input;
-    // All that the second run of a checkpoint reads has to be an input, which is kept until then.
-    const inputs = [stream, positions, pending, documents, seenDocuments, keys, values];
-    const work = (...given: Tensor[]) => {
-      const [first, at, ...rest] = inputs.map((t) => (t ? given.shift()! : null));
-      const [before, own, seen, oldKeys, oldValues] = rest;
-      const from = { stream: first!, positions: at!, pending: before, documents: own, seenDocuments: seen };
-      return block.run({ ...from, keys: oldKeys, values: oldValues }, this.activations, options);
-    };
-    const present = inputs.filter((t) => t !== null);
-    return this.device.scope(() =>
-      options.checkpointing ? checkpoint(present, work, options.random) : work(...present),
-    );
-  }
-}

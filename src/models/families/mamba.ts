@@ -1,216 +1,246 @@
 /**
- * Mamba (Gu & Dao 2023, "Mamba: Linear-Time Sequence Modeling with Selective State Spaces") and Falcon-Mamba (Zuo et
- * al. 2024), which differs in one line: B, C and the step's low-rank input are normalised.
- *
- * | paper     | here         | shape        |                                                           |
- * |-----------|--------------|--------------|-----------------------------------------------------------|
- * | B, L      | b, l         |              | batch, positions                                          |
- * | D, E      | d, e         |              | hidden size, inner channels (the paper's D of section 3.4) |
- * | N         | n            |              | state size of a channel                                   |
- * | R         | r            |              | rank of the step's projection                             |
- * | x         | u            | [b, l, e]    | input of the recurrence, after convolution and SiLU       |
- * | (gate)    | z            | [b, l, e]    | the other half of in_proj                                 |
- * | Delta     | dt           | [b, l, e]    | step, before its bias and softplus                        |
- * | s_Delta   | dtLow        | [b, l, r]    | the step's low-rank input                                 |
- * | A         | rates        | [n, e]       | -exp(A_log), transposed against the checkpoint            |
- * | B, C      | B, C         | [b, l, n]    | input and output maps, chosen by the input (selection)    |
- * | D         | skip         | [e]          | skip connection                                           |
- * | h         | state.scan   | [b, n, e]    | recurrent state, f32                                      |
- * |           | state.conv   | [b, k-1, e]  | last inputs of the convolution, f32                       |
- *
- *   stream += out_proj(scan(conv(x), ...) * silu(z)),  [x, z] = in_proj(rmsNorm(stream))
+ * Mamba (Gu & Dao 2023) and Falcon-Mamba (Zuo et al. 2024): layers of one mixer each (mixers/mamba.ts). config.json comes in
+ * two dialects, Hugging Face's (`model_type: mamba` or `falcon_mamba`) and the authors' own (`d_model`, `n_layer`, `ssm_cfg`;
+ * no `model_type`). Both become one object with Hugging Face's names in camel case.
  */
-import type { DType } from '../../core/index.ts';
-import { DepthwiseConv, type Linear, RMSNorm } from '../../nn/index.ts';
-import {
-  add,
-  checkpoint,
-  type Device,
-  exp,
-  forget,
-  neg,
-  permute,
-  rmsNorm,
-  selectiveScan,
-  softplus,
-  split,
-  type Tensor,
-} from '../../tensor/index.ts';
-import type { ForwardOptions, ModelState } from '../model.ts';
-import { checkLayers, stateOf } from '../state/state.ts';
-import { linearOf } from '../weighted-layers.ts';
-import { CausalModel, layerParameters } from './causal-model.ts';
-import type { MambaConfig } from './mamba-config.ts';
+import { z } from 'zod';
+import { parseStrict } from '../../io/index.ts';
+import { normal, uniform } from '../checkpoint/table.ts';
+import { mambaMixer } from '../mixers/mamba.ts';
+import type { Family, LanguagePlan } from './family.ts';
+import { type CommonConfig, commonFields, commonKeys, layerCount, positive, size, tokenIdKeys } from './fields.ts';
+import { MAMBA_GGUF } from './mamba-gguf.ts';
 
-type Weights = ReadonlyMap<string, Tensor>;
+const MODEL_TYPES = ['mamba', 'falcon_mamba'] as const;
+type MambaType = (typeof MODEL_TYPES)[number];
 
-interface BlockInput {
-  stream: Tensor;
-  pending: Tensor | null;
-  state: Record<string, Tensor> | null;
+export interface MambaConfig extends CommonConfig {
+  modelType: MambaType;
+  stateSize: number;
+  convKernel: number;
+  intermediateSize: number;
+  timeStepRank: number;
+  /** Biases of in_proj and out_proj; null where the file does not say: the checkpoint shows it. */
+  useBias: boolean | null;
+  /** Bias of the convolution; null where the file does not say. */
+  useConvBias: boolean | null;
+  layerNormEpsilon: number;
+  residualInFp32: boolean;
+  /** Falcon-Mamba normalises B, C and the step's low-rank input with this epsilon; null elsewhere. */
+  mixerRmsEps: number | null;
+  /** Of a model that starts from scratch. */
+  timeStepMin: number;
+  timeStepMax: number;
+  timeStepFloor: number;
+  timeStepScale: number;
 }
 
-/** The sequence mixer of one layer, with the norm before it. */
-class MambaBlock {
-  readonly norm: RMSNorm;
-  readonly inProj: Linear;
-  readonly conv: DepthwiseConv;
-  readonly xProj: Linear;
-  readonly dtProj: Linear;
-  readonly outProj: Linear;
-  readonly aLog: Tensor;
-  readonly skip: Tensor;
-  private frozenRates: Tensor | null = null;
-  private ratesGeneration = -1; // of the A_log that they were computed from
+const rank = (value: number | 'auto', hiddenSize: number) => (value === 'auto' ? Math.ceil(hiddenSize / 16) : value);
+const stepRank = z.union([z.literal('auto'), size]).default('auto');
 
-  constructor(
-    private readonly config: MambaConfig,
-    readonly layer: number,
-    readonly path: string,
-    weights: Weights,
-  ) {
-    const get = (name: string) => weights.get(`${path}.${name}`) ?? null;
-    this.norm = new RMSNorm(`${path}.norm`, get('norm.weight'), config.layerNormEpsilon);
-    this.inProj = linearOf(weights, `${path}.mixer.in_proj`);
-    this.conv = new DepthwiseConv(`${path}.mixer.conv1d`, get('mixer.conv1d.weight')!, get('mixer.conv1d.bias'));
-    this.xProj = linearOf(weights, `${path}.mixer.x_proj`);
-    this.dtProj = linearOf(weights, `${path}.mixer.dt_proj`);
-    this.outProj = linearOf(weights, `${path}.mixer.out_proj`);
-    this.aLog = get('mixer.A_log')!;
-    this.skip = get('mixer.D')!;
-  }
+/** Hugging Face's dialect. Defaults are those of the class, except for biases and the tie, which no default decides. */
+const HUGGING_FACE = z.looseObject({
+  ...commonKeys,
+  state_size: size.default(16),
+  conv_kernel: size.default(4),
+  expand: positive.default(2),
+  intermediate_size: size.nullish(),
+  time_step_rank: stepRank,
+  use_bias: z.boolean().nullish(),
+  use_conv_bias: z.boolean().nullish(),
+  hidden_act: z.literal('silu').default('silu'),
+  layer_norm_epsilon: positive.default(1e-5),
+  residual_in_fp32: z.boolean().default(true),
+  mixer_rms_eps: positive.default(1e-6),
+  time_step_min: positive.default(0.001),
+  time_step_max: positive.default(0.1),
+  time_step_floor: positive.default(1e-4),
+  time_step_scale: positive.default(1),
+});
 
-  get layers(): (Linear | DepthwiseConv)[] {
-    return [this.inProj, this.conv, this.xProj, this.dtProj, this.outProj];
-  }
+/** The authors' dialect (state-spaces/mamba, config_mamba.py); what Mamba-1 does not have must be off. */
+const ORIGINAL = z.looseObject({
+  d_model: size,
+  n_layer: layerCount,
+  vocab_size: size,
+  d_intermediate: z.literal(0).default(0),
+  attn_layer_idx: z.array(z.int()).length(0).default([]),
+  ssm_cfg: z
+    .looseObject({
+      layer: z.literal('Mamba1').default('Mamba1'),
+      d_state: size.default(16),
+      d_conv: size.default(4),
+      expand: positive.default(2),
+      dt_rank: stepRank,
+      bias: z.boolean().default(false),
+      conv_bias: z.boolean().default(true),
+      dt_min: positive.default(0.001),
+      dt_max: positive.default(0.1),
+      dt_init_floor: positive.default(1e-4),
+      dt_scale: positive.default(1),
+    })
+    .prefault({}),
+  rms_norm: z.literal(true).default(true),
+  residual_in_fp32: z.boolean().default(true),
+  pad_vocab_size_multiple: size.default(8),
+  tie_embeddings: z.boolean().default(true),
+});
 
-  /** -exp(A_log)^T [n, e]: once where A_log is frozen, else each time, so that it learns. */
-  private rates(): Tensor {
-    const { aLog } = this;
-    const compute = () => aLog.device.scope(() => permute(neg(exp(aLog)), [1, 0]));
-    const { generation } = aLog.storage;
-    if (aLog.requiresGrad || this.ratesGeneration !== generation) this.dispose();
-    if (aLog.requiresGrad) return compute();
-    this.ratesGeneration = generation;
-    this.frozenRates ??= aLog.device.keep(compute());
-    return this.frozenRates;
-  }
-
-  /**
-   * One layer: [stream, pending] and, if wanted, the state after it, [conv, scan]. `pending` is what the layer before
-   * has to add to the stream; the norm adds it in passing.
-   */
-  run({ stream, pending, state }: BlockInput, activations: DType, options: ForwardOptions): Tensor[] {
-    const { flags, wantState, pieces, observe, random } = options;
-    const { intermediateSize: e, timeStepRank: r, stateSize: n, mixerRmsEps } = this.config;
-    const normed = this.norm.forward(pending ?? stream, { residual: pending && stream, dtype: activations }); // [b, l, d]
-    const [x, z] = split(this.inProj.forward(normed.y), [e, e]);
-    const conv = this.conv.forward(x, { state: state?.conv, flags, wantState, pieces, activation: true });
-    const u = conv.y; // [b, l, e]
-    // Step and selection stay in the type of the recurrence: a step rounded to a half type forgets at the wrong rate.
-    const projected = this.xProj.forward(u, { dtype: this.aLog.dtype }); // [b, l, r + 2n]
-    let [dtLow, B, C] = split(projected, [r, n, n]);
-    if (mixerRmsEps !== null) [dtLow, B, C] = [dtLow, B, C].map((t) => rmsNorm(t, null, { eps: mixerRmsEps }).y);
-    const drawn = random && { random, stream: random.stream };
-    const dt = this.dtProj.forward(dtLow, { useBias: false }); // [b, l, e]; the bias is added inside softplus
-    const inputs = { u, dt, A: this.rates(), B, C, D: this.skip, z, dtBias: this.dtProj.bias };
-    observe?.({ layer: this.layer, steps: softplus(add(dt, inputs.dtBias!)), rates: inputs.A });
-    const scan = selectiveScan(inputs, { state: state?.scan, flags, wantState, pieces });
-    const y = this.outProj.forward(scan.y); // [b, l, d]
-    if (options.isLean) {
-      if (normed.sum.dtype === 'f32')
-        forget(normed.y, [normed.sum], (sum) => this.norm.forward(sum, { dtype: activations }).y);
-      const convolve = (input: Tensor, before: Tensor | undefined, marks: Tensor | null | undefined) =>
-        this.conv.forward(input, { state: before, flags: marks, activation: true }).y;
-      forget(u, [x, state?.conv, flags], convolve);
-      forget(dt, [dtLow], (low) => this.dtProj.forward(low, { useBias: false }), drawn);
-    }
-    return [normed.sum, y, ...(wantState ? [conv.state!, scan.state!] : [])];
-  }
-
-  dispose(): void {
-    this.frozenRates?.dispose();
-    this.frozenRates = null;
-  }
+/** Reads Hugging Face's dialect. */
+function parseHuggingFace(json: Record<string, unknown>, modelType: MambaType, file: string): MambaConfig {
+  const c = parseStrict(HUGGING_FACE, json, file);
+  return {
+    ...commonFields(c, json),
+    modelType,
+    stateSize: c.state_size,
+    convKernel: c.conv_kernel,
+    // An explicit width wins over `expand`: falcon-mamba-7b has expand 16 beside a width of twice its hidden size.
+    intermediateSize: c.intermediate_size ?? Math.trunc(c.expand * c.hidden_size),
+    timeStepRank: rank(c.time_step_rank, c.hidden_size),
+    useBias: c.use_bias ?? null,
+    useConvBias: c.use_conv_bias ?? null,
+    layerNormEpsilon: c.layer_norm_epsilon,
+    residualInFp32: c.residual_in_fp32,
+    mixerRmsEps: modelType === 'falcon_mamba' ? c.mixer_rms_eps : null,
+    timeStepMin: c.time_step_min,
+    timeStepMax: c.time_step_max,
+    timeStepFloor: c.time_step_floor,
+    timeStepScale: c.time_step_scale,
+  };
 }
 
-/** A Mamba or Falcon-Mamba language model. It owns its weights. */
-export class MambaModel extends CausalModel<MambaConfig> {
-  readonly memoryLength = null;
-  readonly takesPieces = true;
-  readonly blocks: readonly MambaBlock[];
-  readonly finalNorm: RMSNorm;
+/** Whether a file without a model type is in the authors' dialect. */
+const isOriginal = (json: Record<string, unknown>): boolean => 'd_model' in json && 'n_layer' in json;
 
-  constructor(device: Device, config: MambaConfig, weights: Weights, activations: DType) {
-    super(device, config, weights, activations, { table: 'backbone.embeddings', head: 'lm_head' });
-    const paths = Array.from({ length: this.layerCount }, (_, i) => `backbone.layers.${i}`);
-    this.blocks = paths.map((path, layer) => new MambaBlock(config, layer, path, weights));
-    this.finalNorm = new RMSNorm('backbone.norm_f', weights.get('backbone.norm_f.weight')!, config.layerNormEpsilon);
-  }
-
-  protected get blockLayers() {
-    return this.blocks.flatMap((block) => block.layers);
-  }
-
-  protected *blockParameters(): Generator<readonly [string, Tensor]> {
-    for (const block of this.blocks) {
-      yield [`${block.norm.name}.weight`, block.norm.weight!];
-      yield [`${block.path}.mixer.A_log`, block.aLog];
-      yield [`${block.path}.mixer.D`, block.skip];
-      yield* layerParameters(block.layers);
-    }
-    yield ['backbone.norm_f.weight', this.finalNorm.weight!];
-  }
-
-  /** Matrices only: the convolution's few taps are left alone too, as by the usual rule of two axes. */
-  isDecayed(name: string): boolean {
-    return !/(\.A_log|\.D|\.bias|norm\.weight|norm_f\.weight|conv1d\.weight)$/.test(name);
-  }
-
-  forward(ids: Tensor, options: ForwardOptions = {}): { hidden: Tensor; state: ModelState | null } {
-    const { state = null, wantState = false } = options;
-    if (state) checkLayers(state, this.layerCount, 'scan');
-    const { hidden, layers } = this.device.scope(() => {
-      const after: Record<string, Tensor>[] = [];
-      let stream = this.embed(ids, this.streamType, options.streamOffset); // [b, l, d]
-      let pending: Tensor | null = null;
-      this.blocks.forEach((block, i) => {
-        const outputs = this.runBlock(block, { stream, pending, state: state?.layers[i] ?? null }, options);
-        if (stream !== outputs[0]) stream.dispose();
-        pending?.dispose();
-        [stream, pending] = outputs;
-        if (wantState) after.push({ conv: outputs[2], scan: outputs[3] });
-      });
-      const normed = this.finalNorm.forward(pending!, { residual: stream, dtype: this.activations });
-      return { hidden: normed.y, layers: after };
-    });
-    return { hidden, state: wantState ? stateOf(layers) : null };
-  }
-
-  /** Temporaries of a block go when it is done; with checkpointing also what its gradients need. */
-  private runBlock(block: MambaBlock, input: BlockInput, options: ForwardOptions): Tensor[] {
-    const { stream, pending, state } = input;
-    // All that the second run of a checkpoint reads has to be an input, which is kept until then.
-    const inputs = [stream, pending, state?.conv, state?.scan, options.flags];
-    const work = (...given: Tensor[]) => {
-      const [first, before, conv, scan, flags] = inputs.map((t) => (t ? given.shift()! : null));
-      const from = { stream: first!, pending: before, state: conv && scan && { conv, scan } };
-      return block.run(from, this.activations, { ...options, flags });
-    };
-    const present = inputs.filter((t) => t != null);
-    return this.device.scope(() =>
-      options.checkpointing ? checkpoint(present, work, options.random) : work(...present),
-    );
-  }
-
-  /** The residual stream stays f32 (f64 in an f64 model) unless the configuration lets it follow the activations. */
-  private get streamType(): DType {
-    if (!this.config.residualInFp32) return this.activations;
-    return this.activations === 'f64' ? 'f64' : 'f32';
-  }
-
-  override dispose(): void {
-    for (const block of this.blocks) block.dispose();
-    super.dispose();
-  }
+/** Reads the authors' dialect. */
+function parseOriginal(json: Record<string, unknown>, file: string): MambaConfig {
+  const c = parseStrict(ORIGINAL, json, file);
+  const ssm = c.ssm_cfg;
+  return {
+    modelType: 'mamba',
+    vocabSize: Math.ceil(c.vocab_size / c.pad_vocab_size_multiple) * c.pad_vocab_size_multiple,
+    hiddenSize: c.d_model,
+    numHiddenLayers: c.n_layer,
+    stateSize: ssm.d_state,
+    convKernel: ssm.d_conv,
+    intermediateSize: Math.trunc(ssm.expand * c.d_model),
+    timeStepRank: rank(ssm.dt_rank, c.d_model),
+    useBias: ssm.bias,
+    useConvBias: ssm.conv_bias,
+    layerNormEpsilon: 1e-5,
+    residualInFp32: c.residual_in_fp32,
+    tieWordEmbeddings: c.tie_embeddings,
+    mixerRmsEps: null,
+    initializerRange: 0.02,
+    timeStepMin: ssm.dt_min,
+    timeStepMax: ssm.dt_max,
+    timeStepFloor: ssm.dt_init_floor,
+    timeStepScale: ssm.dt_scale,
+    // The authors' models use the tokenizer of GPT-NeoX, whose <|endoftext|> is 0.
+    eosTokenIds: [0],
+    bosTokenId: 0,
+    padTokenId: 0,
+    source: {},
+  };
 }
+
+function toJson(config: MambaConfig): Record<string, unknown> {
+  return {
+    architectures: [config.modelType === 'mamba' ? 'MambaForCausalLM' : 'FalconMambaForCausalLM'],
+    expand: config.intermediateSize / config.hiddenSize,
+    hidden_act: 'silu',
+    rescale_prenorm_residual: false,
+    ...config.source,
+    model_type: config.modelType,
+    vocab_size: config.vocabSize,
+    hidden_size: config.hiddenSize,
+    num_hidden_layers: config.numHiddenLayers,
+    state_size: config.stateSize,
+    conv_kernel: config.convKernel,
+    intermediate_size: config.intermediateSize,
+    time_step_rank: config.timeStepRank,
+    use_bias: config.useBias ?? false,
+    use_conv_bias: config.useConvBias ?? true,
+    layer_norm_epsilon: config.layerNormEpsilon,
+    residual_in_fp32: config.residualInFp32,
+    tie_word_embeddings: config.tieWordEmbeddings ?? true,
+    ...(config.mixerRmsEps === null ? {} : { mixer_rms_eps: config.mixerRmsEps }),
+    initializer_range: config.initializerRange,
+    time_step_min: config.timeStepMin,
+    time_step_max: config.timeStepMax,
+    time_step_floor: config.timeStepFloor,
+    time_step_scale: config.timeStepScale,
+    ...tokenIdKeys(config),
+  };
+}
+
+const TABLE = 'backbone.embeddings';
+const HEAD = 'lm_head';
+
+/** What the file leaves open, inferred from the checkpoint; a new model has biases where the authors have them. */
+function settle(config: MambaConfig, has?: (name: string) => boolean): MambaConfig {
+  return {
+    ...config,
+    useBias: config.useBias ?? has?.('backbone.layers.0.mixer.in_proj.bias') ?? false,
+    useConvBias: config.useConvBias ?? has?.('backbone.layers.0.mixer.conv1d.bias') ?? true,
+    tieWordEmbeddings: config.tieWordEmbeddings ?? !has?.(`${HEAD}.weight`),
+  };
+}
+
+function plan(c: MambaConfig): LanguagePlan {
+  const { hiddenSize, numHiddenLayers, timeStepMin: min, timeStepMax: max, timeStepFloor: floor } = c;
+  const mixer = mambaMixer({
+    hiddenSize,
+    innerSize: c.intermediateSize,
+    stateSize: c.stateSize,
+    stepRank: c.timeStepRank,
+    conv: { kernel: c.convKernel, hasBias: c.useConvBias !== false },
+    hasBias: c.useBias ?? false,
+    selectionEps: c.mixerRmsEps,
+    dropout: 0,
+    steps: { min, max, floor, scale: c.timeStepScale },
+  });
+  return {
+    vocabSize: c.vocabSize,
+    contextLength: null,
+    table: { module: TABLE, initial: normal(c.initializerRange) },
+    head: { module: HEAD, initial: uniform(1 / Math.sqrt(hiddenSize)) },
+    backbone: {
+      hiddenSize,
+      layers: 'backbone.layers',
+      blocks: Array.from({ length: numHiddenLayers }, () => ({ branches: [{ norm: 'norm', module: 'mixer', mixer }] })),
+      finalNorm: 'backbone.norm_f',
+      norm: { kind: 'rms', eps: c.layerNormEpsilon },
+      streamInF32: c.residualInFp32,
+    },
+  };
+}
+
+function variants(name: string): string[] {
+  const names = [name, name.replace('backbone.embeddings.', 'backbone.embedding.')]; // the authors' singular
+  return [...new Set(names.flatMap((n) => [n, `model.${n}`, n.replace(/^backbone\./, 'model.')]))];
+}
+
+export const MAMBA: Family<MambaConfig> = {
+  modelTypes: MODEL_TYPES,
+  keys: ['model_type', ...Object.keys(HUGGING_FACE.shape)],
+  floatKeys: [
+    'time_step_scale',
+    'time_step_min',
+    'time_step_max',
+    'time_step_floor',
+    'initializer_range',
+    'layer_norm_epsilon',
+    'mixer_rms_eps',
+  ],
+  claims: isOriginal,
+  parse(json, file) {
+    const type = MODEL_TYPES.find((name) => name === json.model_type);
+    return type ? parseHuggingFace(json, type, file) : parseOriginal(json, file);
+  },
+  toJson,
+  settle,
+  plan,
+  names: { variants, isIgnored: () => false },
+  gguf: MAMBA_GGUF,
+};

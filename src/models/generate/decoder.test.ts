@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict';
 import { after, before, describe, it } from 'node:test';
 import { type Device, mul, reshape, type Tensor } from '../../tensor/index.ts';
-import { type CausalLM, type LanguageModel, loadModel, type ModelState, prefill } from '../index.ts';
+import { type LanguageModel, loadModel, type ModelState, prefill } from '../index.ts';
 import { testDevices } from '../testing/devices.ts';
 import { files, fixture } from '../testing/fixtures.ts';
 import { randomIds } from '../testing/model-runs.ts';
@@ -11,7 +11,7 @@ import { greedyToken } from './sampling.ts';
 const PROMPTS = [5, 2, 9].map((length, i) => randomIds(length, 61, i));
 
 /** Step by step without a recording: logits of every step, with sequence 1 left out after half of them. */
-async function oneByOne(model: CausalLM, steps: readonly number[][]): Promise<number[][]> {
+async function oneByOne(model: LanguageModel, steps: readonly number[][]): Promise<number[][]> {
   const { device } = model;
   const states = await Promise.all(PROMPTS.map(async (prompt) => readState(model, prompt)));
   const logits: number[][] = [];
@@ -31,14 +31,14 @@ async function oneByOne(model: CausalLM, steps: readonly number[][]): Promise<nu
   return logits;
 }
 
-async function readState(model: CausalLM, ...prompts: number[][]): Promise<ModelState> {
+async function readState(model: LanguageModel, ...prompts: number[][]): Promise<ModelState> {
   const { hidden, state } = await prefill(model, prompts);
   hidden.dispose();
   return state;
 }
 
 /** The same by a decoder. */
-async function decoded(model: CausalLM, steps: readonly number[][]): Promise<number[][]> {
+async function decoded(model: LanguageModel, steps: readonly number[][]): Promise<number[][]> {
   const decoder = new Decoder(model, await readState(model, ...PROMPTS));
   const logits: number[][] = [];
   let sequences = PROMPTS.length;
@@ -52,8 +52,8 @@ async function decoded(model: CausalLM, steps: readonly number[][]): Promise<num
 }
 
 /** A model whose state has a number more after each position, as a cache of keys and values has. */
-function growing(model: CausalLM): CausalLM {
-  const forward: CausalLM['forward'] = (ids, options) => {
+function growing(model: LanguageModel): LanguageModel {
+  const forward: LanguageModel['forward'] = (ids, options) => {
     const { hidden, state } = model.forward(ids, options);
     const before = (options?.state as { seen?: Tensor } | null | undefined)?.seen;
     const seen = model.device.zeros([1, (before?.shape[1] ?? 0) + 1]);
@@ -62,7 +62,7 @@ function growing(model: CausalLM): CausalLM {
       state!.dispose();
       seen.dispose();
     };
-    return { hidden, state: Object.assign({ layers, dispose }, { seen }) };
+    return { hidden, state: Object.assign({ ...state!, layers, dispose }, { seen }) };
   };
   return new Proxy(model, {
     get: (target, name) => (name === 'forward' ? forward : Reflect.get(target, name, target)),

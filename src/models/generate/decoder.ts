@@ -6,8 +6,9 @@
  */
 import { KraitError } from '../../core/index.ts';
 import { areExchangeable, argmax, type Recording, reshape, sum, type Tensor } from '../../tensor/index.ts';
-import type { CausalLM, ModelState } from '../model.ts';
-import { selectRows } from '../state/state.ts';
+import type { LanguageModel } from '../heads/language-model.ts';
+import { type ModelState, partsOf } from '../state/kinds.ts';
+import { selectRows } from '../state/rows.ts';
 
 type Logits = Float32Array | Float64Array;
 
@@ -34,7 +35,7 @@ async function readRows(logits: Tensor, vocabSize: number): Promise<Logits[]> {
 }
 
 /** Logits of each sequence on the host from hidden states [b, hiddenSize], which it disposes of. */
-export async function readLogits(model: CausalLM, hidden: Tensor): Promise<Logits[]> {
+export async function readLogits(model: LanguageModel, hidden: Tensor): Promise<Logits[]> {
   const { device } = model;
   const logits = device.noGrad(() => device.scope(() => model.logits(hidden)));
   hidden.dispose();
@@ -46,8 +47,8 @@ export async function readLogits(model: CausalLM, hidden: Tensor): Promise<Logit
 }
 
 const pairsOf = (before: ModelState, after: ModelState): [Tensor, Tensor][] =>
-  before.layers.flatMap((layer, i) =>
-    Object.keys(layer).map((name): [Tensor, Tensor] => [layer[name], after.layers[i][name]]),
+  partsOf(before).flatMap((part, i) =>
+    Object.keys(part).map((name): [Tensor, Tensor] => [part[name], partsOf(after)[i][name]]),
   );
 
 /** @throws KraitError if a logit was NaN */
@@ -65,14 +66,14 @@ export class Decoder {
    * @param chooses whether tokens are chosen here (`choose`) or by the caller from logits (`next`)
    */
   constructor(
-    private readonly model: CausalLM,
+    private readonly model: LanguageModel,
     private state: ModelState,
     private readonly chooses = false,
   ) {}
 
   /** Reads one more token of each sequence. Returns their logits, which the caller may change. */
   async next(tokens: readonly number[]): Promise<Logits[]> {
-    if (this.model.memoryLength !== null) return this.run(tokens);
+    if (this.model.stateGrows) return this.run(tokens);
     const step = this.begin(tokens);
     this.launch(step);
     const rows = readRows(step.logits, this.model.vocabSize);
@@ -81,7 +82,7 @@ export class Decoder {
   }
 
   /** Whether a decoder of this model can choose tokens. */
-  static canChoose = (model: CausalLM): boolean => model.memoryLength === null;
+  static canChoose = (model: LanguageModel): boolean => !model.stateGrows;
 
   /** Whether `choose` can go on from what it chose last. */
   get goesOn(): boolean {
@@ -150,7 +151,7 @@ export class Decoder {
         const logits = model.logits(reshape(hidden, [sequences, model.hiddenSize]));
         const best = this.chooses ? reshape(argmax(logits), [sequences, 1]) : null;
         const sums = this.chooses ? sum(logits, 1) : null;
-        return { logits, best, sums, layers: state!.layers, after: state! };
+        return { logits, best, sums, after: state! };
       });
       const { logits, best, sums, after } = recording.result;
       return { ids, logits, best, sums, before, after, recording, back: null, isAfter: false };

@@ -3,8 +3,8 @@
  * token do not grow with the length of the text.
  */
 import { UsageError } from '../../core/index.ts';
+import type { LanguageModel } from '../heads/language-model.ts';
 import { checkTokenizer } from '../ids.ts';
-import type { CausalLM } from '../model.ts';
 import { prefill } from '../prefill.ts';
 import { Decoder, readLogits } from './decoder.ts';
 import { checkSampling, greedyToken } from './sampling.ts';
@@ -14,7 +14,7 @@ import { type FinishReason, type GeneratedToken, type GenerateOptions, Sequence,
 export type Prompt = string | readonly number[];
 
 function idsOf(
-  model: CausalLM,
+  model: LanguageModel,
   tokenizer: TextCodec | null,
   prompt: Prompt,
   config: Record<string, unknown>,
@@ -49,7 +49,7 @@ const isList = (prompts: Prompt | readonly Prompt[]): prompts is readonly Prompt
  * @throws UsageError for options out of range, an empty prompt, ids beyond the vocabulary; the signal's reason
  */
 export async function* generate(
-  model: CausalLM,
+  model: LanguageModel,
   tokenizer: TextCodec | null,
   prompts: Prompt | readonly Prompt[],
   options: GenerateOptions = {},
@@ -154,7 +154,7 @@ export interface Completion {
 
 /** All of what `generate` gives, a completion for each prompt. */
 export async function complete(
-  model: CausalLM,
+  model: LanguageModel,
   tokenizer: TextCodec | null,
   prompts: Prompt | readonly Prompt[],
   options: GenerateOptions = {},

@@ -1,7 +1,7 @@
 /** One sequence that is being written: its tokens, the text that they make, and why it ends. */
 import { HostRandom } from '../../core/index.ts';
 import type { Tokenizer } from '../../io/index.ts';
-import type { ModelState } from '../model.ts';
+import type { ModelState } from '../state/kinds.ts';
 import { logProbability, type SamplingOptions, sampleToken } from './sampling.ts';
 import { StopStrings } from './stop-strings.ts';
 

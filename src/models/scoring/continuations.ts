@@ -1,7 +1,7 @@
 /** How probable a model finds continuations of contexts: the words that stand for classes, the answers of a test. */
 
+import type { LanguageModel } from '../heads/language-model.ts';
 import { checkIds } from '../ids.ts';
-import type { CausalLM } from '../model.ts';
 import { batchRules } from './batch-rules.ts';
 import { Pending } from './pending-score.ts';
 import { prefixTrie } from './prefix-trie.ts';
@@ -26,7 +26,7 @@ export interface ContinuationScore {
 export interface ContinuationOptions {
   /**
    * Most sequences in a batch, which are padded to one length then; `auto`, unless given, goes by lengths and by the size of the
-   * model's state, and pads nothing where the model can read without (`takesPieces`).
+   * model's state, and pads nothing where the model can read without (`takesRagged`).
    */
   batchSize?: number | 'auto';
   /** Positions of a sequence that are computed at once. */
@@ -54,7 +54,7 @@ export interface ContinuationScores {
  * @throws UsageError for an empty context or continuation, or an id that is not of the vocabulary; the signal's reason
  */
 export async function scoreContinuations(
-  model: CausalLM,
+  model: LanguageModel,
   requests: readonly ContinuationRequest[],
   options: ContinuationOptions = {},
 ): Promise<ContinuationScores> {

@@ -173,7 +173,7 @@ for (const name of ['falcon_mamba-a', 'gpt_neox-b']) {
       const { backend } = device;
       const alloc = backend.alloc.bind(backend);
       let failures = 0;
-      for (let fatal = 1; ; fatal += 7) {
+      for (let fatal = 1; ; fatal += 5) {
         let calls = 0;
         backend.alloc = (bytes) => {
           calls++;

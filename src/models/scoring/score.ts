@@ -1,7 +1,7 @@
 /** How probable a model finds the tokens of a text of any length. Continuations of contexts are in `continuations.ts`. */
 
+import type { LanguageModel } from '../heads/language-model.ts';
 import { checkIds } from '../ids.ts';
-import type { CausalLM } from '../model.ts';
 import { scoreContinuations } from './continuations.ts';
 
 /**
@@ -10,7 +10,7 @@ import { scoreContinuations } from './continuations.ts';
  * @throws UsageError for an id that is not of the vocabulary
  */
 export async function scoreTokens(
-  model: CausalLM,
+  model: LanguageModel,
   ids: ArrayLike<number>,
   options: { chunk?: number; onProgress?: (share: number) => void } = {},
 ): Promise<(number | null)[]> {

@@ -1,6 +1,6 @@
 /** How probable tokens are after positions whose hidden states are known. */
 import { argmax, crossEntropy, embedding, IGNORE_INDEX, type Tensor } from '../../tensor/index.ts';
-import type { CausalLM } from '../model.ts';
+import type { LanguageModel } from '../heads/language-model.ts';
 
 /** Bytes of logits that are alive at once. */
 const LOGIT_BYTES = 32 * 2 ** 20;
@@ -18,7 +18,7 @@ export type TargetScores = readonly { readonly logprob: number; readonly isBest:
 
 /** Scores targets after rows of `hidden` [n, d]. Logits exist for a block of rows at a time, once for a row's targets. */
 export async function scoreTargets(
-  model: CausalLM,
+  model: LanguageModel,
   hidden: Tensor,
   rows: readonly ScoredRow[],
 ): Promise<TargetScores[]> {

@@ -4,8 +4,8 @@ import { randomIds } from '../testing/model-runs.ts';
 import { prefixTrie } from './prefix-trie.ts';
 import { type BatchRules, batchesOf, cheapestTrie, type Entry, levelsOf } from './trie-batches.ts';
 
-const rules: BatchRules = { most: () => 64, isFixed: false, takesPieces: true, chunk: null };
-const padded: BatchRules = { ...rules, takesPieces: false };
+const rules: BatchRules = { most: () => 64, isFixed: false, takesRagged: true, chunk: null };
+const padded: BatchRules = { ...rules, takesRagged: false };
 
 /** Leaves of such lengths, or parents of a leaf each. */
 const entries = (lengths: readonly number[], isParent = false): Entry[] =>
@@ -29,7 +29,7 @@ it('batches take every node once; without padding where a model takes pieces, el
       [...lengths.keys()],
     );
     for (const batch of batches) assert.ok(batch.flat().length <= some.most(0));
-    assert.ok(some.takesPieces || batches.every((batch) => batch.length === 1));
+    assert.ok(some.takesRagged || batches.every((batch) => batch.length === 1));
   }
   const tokens = lengths.reduce((sum, length) => sum + length, 0);
   const cost = (some: BatchRules) =>

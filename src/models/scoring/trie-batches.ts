@@ -24,8 +24,8 @@ export interface BatchRules {
   readonly most: (length: number) => number;
   /** Whether as many as may be are taken, or as few as cost the least. */
   readonly isFixed: boolean;
-  /** Whether the model takes pieces of different lengths in one batch. */
-  readonly takesPieces: boolean;
+  /** Whether the model takes sequences of different lengths in one batch without padding. */
+  readonly takesRagged: boolean;
   /** Positions of a sequence that are computed at once; null for what the number of sequences makes it. */
   readonly chunk: number | null;
 }
@@ -86,13 +86,13 @@ function joined(pieces: readonly Piece[], { most, chunk }: BatchRules): Batch[] 
  * the least, padding and their own costs included.
  */
 export function batchesOf(nodes: readonly Entry[], rules: BatchRules): Batch[] {
-  const { most, isFixed, takesPieces } = rules;
+  const { most, isFixed, takesRagged } = rules;
   const sorted = byLength(nodes);
   if (isFixed) {
     const size = most(0);
     return Array.from({ length: Math.ceil(sorted.length / size) }, (_, i) => [sorted.slice(i * size, (i + 1) * size)]);
   }
-  if (!takesPieces) return cheapestCuts(sorted, most, BATCH_COST).map((piece) => [piece]);
+  if (!takesRagged) return cheapestCuts(sorted, most, BATCH_COST).map((piece) => [piece]);
   return joined(cheapestCuts(sorted, most, PIECE_COST), rules);
 }
 

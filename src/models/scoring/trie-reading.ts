@@ -1,7 +1,7 @@
 /** Nodes of a trie as a model reads them: ids and flags of a batch, and where each node's tokens lie in it. */
 import type { Piece, Tensor } from '../../tensor/index.ts';
-import type { CausalLM } from '../model.ts';
-import { FLAG_PAD } from '../sequence-flags.ts';
+import type { LanguageModel } from '../heads/language-model.ts';
+import { FLAG_PAD } from '../sequence.ts';
 import type { TrieNode } from './prefix-trie.ts';
 import type { Batch } from './trie-batches.ts';
 
@@ -9,13 +9,13 @@ import type { Batch } from './trie-batches.ts';
 export interface Reading {
   readonly ids: Tensor;
   readonly flags: Tensor | null;
-  readonly pieces: readonly Piece[] | null;
+  readonly ragged: readonly Piece[] | null;
   /** Node by node the row of its first position among all, and how many of its tokens are read. */
   readonly rows: readonly { readonly node: TrieNode; readonly first: number; readonly tokens: number }[];
 }
 
 /** Tokens of a batch from `at` of each node, `count` at most. */
-export function readingOf(model: CausalLM, batch: Batch, at: number, count: number): Reading {
+export function readingOf(model: LanguageModel, batch: Batch, at: number, count: number): Reading {
   const rows: Reading['rows'][number][] = [];
   const pieces: Piece[] = [];
   let total = 0;
@@ -40,7 +40,7 @@ export function readingOf(model: CausalLM, batch: Batch, at: number, count: numb
   return {
     ids: device.from(ids, shape, 'i32'),
     flags: flags.includes(FLAG_PAD) ? device.from(flags, shape, 'i32') : null,
-    pieces: isOne ? null : pieces,
+    ragged: isOne ? null : pieces,
     rows,
   };
 }

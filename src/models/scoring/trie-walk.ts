@@ -1,8 +1,9 @@
 /** Scoring over a trie of sequences: level by level, a batch of nodes at a time, each from the state its parent left. */
 import { reshape } from '../../tensor/index.ts';
-import type { CausalLM, ModelState } from '../model.ts';
+import type { LanguageModel } from '../heads/language-model.ts';
 import { chunkFor } from '../prefill.ts';
-import { batchOf, joinRows, selectRows } from '../state/state.ts';
+import type { ModelState } from '../state/kinds.ts';
+import { joinRows, selectRows, sizesOf } from '../state/rows.ts';
 import type { ContinuationOptions, ContinuationScore } from './continuations.ts';
 import type { Pending } from './pending-score.ts';
 import type { TrieNode } from './prefix-trie.ts';
@@ -39,13 +40,9 @@ function takeRows(parents: Step['parents'], rows: readonly number[]): ModelState
   }
 }
 
-/** Sizes of a state but for its number of sequences: states of the same can be joined. */
-const sizesOf = ({ layers }: ModelState): string =>
-  JSON.stringify(Object.values(layers[0]).map((t) => t.shape.slice(1)));
-
 /** Rows of a state in its place. */
 function keepRows(state: ModelState, rows: readonly number[]): ModelState {
-  if (rows.length === batchOf(state)) return state;
+  if (rows.length === state.rows) return state;
   try {
     return selectRows(state, rows);
   } finally {
@@ -72,7 +69,7 @@ export class Walk {
   private readonly begun = new Set<Level>();
 
   constructor(
-    private readonly model: CausalLM,
+    private readonly model: LanguageModel,
     private readonly pending: readonly Pending[],
     private readonly rules: BatchRules,
     private readonly options: ContinuationOptions,
@@ -118,7 +115,7 @@ export class Walk {
       const children: Entry[] = [];
       for (const { state, children: own } of parts) {
         for (const { node, row } of own) children.push({ node, row: before + row });
-        before += batchOf(state);
+        before += state.rows;
       }
       const joined = merge(parts.map(({ state }) => state));
       try {
@@ -179,9 +176,9 @@ export class Walk {
         const before = state;
         const after = device.noGrad(() =>
           device.scope(() => {
-            const { ids, flags, pieces, rows } = readingOf(model, batch, at, count);
+            const { ids, flags, ragged, rows } = readingOf(model, batch, at, count);
             const goesOn = wantState || at + count < length;
-            const result = model.forward(ids, { flags, pieces, state: before, wantState: goesOn });
+            const result = model.forward(ids, { flags, ragged, state: before, wantState: goesOn });
             return { ...result, rows, hidden: reshape(result.hidden, [ids.size, model.hiddenSize]) };
           }),
         );

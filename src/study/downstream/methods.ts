@@ -39,7 +39,7 @@ export const METHOD_INFO: Readonly<Record<Method, MethodInfo>> = {
 };
 
 /** Whether a family has the layers that a method adapts. */
-export const isMambaFamily = (family: string): boolean => family !== 'gpt_neox';
+export const isMambaFamily = (family: string): boolean => ['mamba', 'falcon_mamba'].includes(family);
 export const fits = (method: Method, family: string): boolean =>
   isMambaFamily(family) || !METHOD_INFO[method].isOfMamba;
 

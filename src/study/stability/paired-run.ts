@@ -4,7 +4,7 @@
  */
 import type { DType } from '../../core/index.ts';
 import { type LanguageModel, lastPosition, type ModelState, stateOf } from '../../models/index.ts';
-import { argmax, cast, narrow, reshape, square, sub, sum, type Tensor } from '../../tensor/index.ts';
+import { add, argmax, cast, narrow, reshape, square, sub, sum, type Tensor } from '../../tensor/index.ts';
 
 /** How far rows are from their references. */
 export interface Distances {
@@ -37,7 +37,9 @@ export function runStretch(model: LanguageModel, ids: readonly (readonly number[
   return device.noGrad(() =>
     device.scope(() => {
       const rows = device.from(ids.flat(), [ids.length, ids[0].length], 'i32');
-      const { hidden, state } = model.forward(rows, { ...input, wantState: true });
+      const stream = model.embed(rows);
+      const moved = input.streamOffset ? add(stream, input.streamOffset) : stream;
+      const { hidden, state } = model.backbone.forward(moved, { state: input.state, wantState: true });
       return { hidden, logits: model.logits(lastPosition(hidden)), state: state! };
     }),
   );
@@ -101,7 +103,7 @@ function firstRow({ hidden, logits, state }: Side): Side {
   const layers = state.layers.map(
     (layer): Record<string, Tensor> => (layer['scan'] ? { scan: first(layer['scan']) } : {}),
   );
-  return { hidden: first(hidden), logits: first(logits), state: stateOf(layers) };
+  return { hidden: first(hidden), logits: first(logits), state: stateOf(1, layers) };
 }
 
 /** Rows against those of `other`, or, without it, against the first of them. */

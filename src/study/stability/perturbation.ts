@@ -63,7 +63,7 @@ async function plantInState(state: ModelState, { settings, rows, text }: Plan) {
     scan.dispose();
     layers.push({ ...layer, scan: moved });
   }
-  return { state: stateOf(layers), planted };
+  return { state: stateOf(rows, layers, repeated.sequence), planted };
 }
 
 /** An offset of the residual stream at one position, [rows, 1, hiddenSize], relative to the token's own embedding. */

@@ -83,31 +83,31 @@ export function norms(values: ArrayLike<number>, rows: number): Float64Array {
   });
 }
 
-/** d[t] = exp(steps[t] A) d[t-1] over the positions of steps [b, l, channels]; d [b, states, channels]. */
-export function carryDeviation(deviation: Tensor, { steps, rates }: Pick<LayerDecay, 'steps' | 'rates'>): Tensor {
+/** d[t] = exp(dt[t] A) d[t-1] over the positions of dt [b, l, channels]; d [b, states, channels]. */
+export function carryDeviation(deviation: Tensor, { dt, A }: Pick<LayerDecay, 'dt' | 'A'>): Tensor {
   const { device } = deviation;
-  const [b, l] = steps.shape;
-  const none = device.zeros([b, l, rates.shape[0]], steps.dtype);
-  const u = device.zeros(steps.shape, steps.dtype);
-  const inputs = { u, dt: steps, A: rates, B: none, C: none };
+  const [b, l] = dt.shape;
+  const none = device.zeros([b, l, A.shape[0]], dt.dtype);
+  const u = device.zeros(dt.shape, dt.dtype);
+  const inputs = { u, dt, A, B: none, C: none };
   return selectiveScan(inputs, { state: deviation, softplus: false, wantState: true }).state!;
 }
 
-function plant(device: Device, { rates }: LayerDecay, layer: number, texts: number, input: RecurrenceInput): Tensor[] {
-  const [states, channels] = rates.shape;
+function plant(device: Device, { A }: LayerDecay, layer: number, texts: number, input: RecurrenceInput): Tensor[] {
+  const [states, channels] = A.shape;
   return Array.from({ length: input.directions }, (_, k) => {
     const values = randomDirections(texts, states * channels, input.seed, layer * input.directions + k);
-    return device.from(values, [texts, states, channels], rates.dtype);
+    return device.from(values, [texts, states, channels], A.dtype);
   });
 }
 
 /** Queues what one layer's stretch does to its deviations, and the sums of its steps. */
 function follow(follower: Follower, decay: LayerDecay, input: RecurrenceInput): void {
   const { device } = input.model;
-  const texts = decay.steps.shape[0];
+  const texts = decay.dt.shape[0];
   const before = follower.deviations.length > 0 ? follower.deviations : plant(device, decay, decay.layer, texts, input);
-  follower.rates ??= device.keep(decay.rates.alias());
-  follower.steps = device.keep(sum(decay.steps, 1));
+  follower.rates ??= device.keep(decay.A.alias());
+  follower.steps = device.keep(sum(decay.dt, 1));
   follower.deviations = before.map((deviation) => {
     const after = device.keep(carryDeviation(deviation, decay));
     deviation.dispose();

@@ -272,9 +272,9 @@ describe('a model as a whole', () => {
     // The rates that the layer itself goes on to use are what it shows.
     let seen: number[] = [];
     let write = Promise.resolve();
-    const observe = ({ layer, rates }: LayerDecay) => {
+    const observe = ({ layer, A }: LayerDecay) => {
       if (layer !== 1) return;
-      const kept = own.keep(rates.alias());
+      const kept = own.keep(A.alias());
       write = (async () => {
         const values = Float64Array.from(await kept.read());
         values[5] = -values[5];

@@ -16,7 +16,7 @@ import {
   tensorEntry,
   writeSafetensors,
 } from '../../io/index.ts';
-import type { CausalLM } from '../../models/index.ts';
+import type { BackboneModel } from '../../models/index.ts';
 import type { Tensor } from '../../tensor/index.ts';
 import { attachLora, detachLora, type LoraAdapter } from './attach.ts';
 
@@ -102,7 +102,7 @@ async function checkFolder(files: FileSystem, folder: string): Promise<void> {
 }
 
 /** As `attachLora`, with errors that name the file. */
-function attach(model: CausalLM, config: LoraConfig, path: string): LoraAdapter {
+function attach(model: BackboneModel, config: LoraConfig, path: string): LoraAdapter {
   try {
     return attachLora(model, config, { isStrict: false });
   } catch (error) {
@@ -120,7 +120,7 @@ export interface LoadAdapterOptions {
  * @throws FileFormatError, CheckpointError, ConfigError naming file, tensor or field, and the remedy
  */
 export async function loadAdapter(
-  model: CausalLM,
+  model: BackboneModel,
   files: FileSystem,
   folder: string,
   { trainable = false }: LoadAdapterOptions = {},

@@ -1,7 +1,7 @@
 /** Attaching low-rank adapters to a model: the base is frozen, factors are made, and what is trained is counted. */
 import { ConfigError, type DType, HostRandom } from '../../core/index.ts';
 import { formatAdapterName, LORA_DEFAULTS, type LoraConfig, rankAndScale } from '../../io/index.ts';
-import type { CausalLM } from '../../models/index.ts';
+import type { BackboneModel } from '../../models/index.ts';
 import type { AdaptableLayer } from '../../nn/index.ts';
 import type { Device, Tensor } from '../../tensor/index.ts';
 import type { TrainedParameter } from '../../train/index.ts';
@@ -32,7 +32,7 @@ export interface Coverage {
 
 /** Low-rank adapters on a model, attached until `detachLora`. */
 export interface LoraAdapter extends DropoutMode {
-  readonly model: CausalLM;
+  readonly model: BackboneModel;
   readonly config: LoraConfig;
   /** What is trained, under the names of PEFT's adapter files. */
   readonly trainable: ReadonlyMap<string, Tensor>;
@@ -102,7 +102,7 @@ function trainedTensors(factors: readonly Factors[], whole: readonly WholeParame
   return trainable;
 }
 
-function coverageOf(model: CausalLM, factors: readonly Factors[], whole: readonly WholeParameter[]): Coverage {
+function coverageOf(model: BackboneModel, factors: readonly Factors[], whole: readonly WholeParameter[]): Coverage {
   const modules = factors.map(
     ({ layer, A, B, rank }): CoveredModule => ({
       name: layer.name,
@@ -131,7 +131,11 @@ export interface AttachOptions {
  * Puts adapters on a model and freezes the rest. Settings that are not given are PEFT's defaults.
  * @throws ConfigError for targets that match nothing, naming those there are; nothing is attached then
  */
-export function attachLora(model: CausalLM, settings: Partial<LoraConfig>, options: AttachOptions = {}): LoraAdapter {
+export function attachLora(
+  model: BackboneModel,
+  settings: Partial<LoraConfig>,
+  options: AttachOptions = {},
+): LoraAdapter {
   const { seed = 0, isStrict = true, piecesOf = () => null } = options;
   const config = { ...LORA_DEFAULTS, ...settings };
   if (!(Number.isInteger(config.r) && config.r > 0))

@@ -3,7 +3,6 @@ import { KraitError } from '../../core/index.ts';
 import { checkChangeable } from '../quantised-model.ts';
 import type { LoraAdapter } from './attach.ts';
 import { activate, deactivate, mergedWeight } from './factors.ts';
-import { untie } from './targets.ts';
 
 /**
  * Adds every change to its layer's weight (W + s B A in f32, rounded once to the weight's type). A head tied to an
@@ -14,7 +13,7 @@ export function mergeLora(adapter: LoraAdapter): void {
   const { factors, model } = adapter;
   if (adapter.mergedBases) throw new KraitError('the adapter is merged already; unmerge it first');
   checkChangeable('merge', model);
-  if (factors.some(({ layer }) => layer.kind === 'embedding')) untie(model, 'merging LoRA on embeddings');
+  if (factors.some(({ layer }) => layer.kind === 'embedding')) model.untieHead();
   adapter.mergedBases = factors.map((pair) => {
     const base = pair.layer.weight;
     pair.layer.weight = mergedWeight(pair);

@@ -1,35 +1,21 @@
 /** Which layers of a model an adapter's configuration names, and errors for names that name nothing. */
 import { ConfigError } from '../../core/index.ts';
 import { ALL_LINEAR, isSavedWhole, isTargeted, type LoraConfig, suggestion } from '../../io/index.ts';
-import type { CausalLM } from '../../models/index.ts';
-import type { AdaptableLayer, Linear } from '../../nn/index.ts';
+import type { BackboneModel } from '../../models/index.ts';
+import type { AdaptableLayer } from '../../nn/index.ts';
 
-/** A model whose head is its embedding table can be asked to give the head a copy to itself. */
-interface Untieable {
-  untieHead(): Linear;
-}
-
-const canUntie = (model: CausalLM): model is CausalLM & Untieable =>
-  typeof (model as Partial<Untieable>).untieHead === 'function';
-
-export const isTied = (model: CausalLM): boolean => !model.parameters.has(`${model.headPath}.weight`);
-
-/** Gives a tied head its own copy of the table. @throws ConfigError if the model cannot */
-export function untie(model: CausalLM, reason: string): void {
-  if (!isTied(model)) return;
-  if (!canUntie(model)) throw new ConfigError(`${reason} needs a head of its own; ${model.family} ties it`);
-  model.untieHead();
-}
+/** Whether the head's weight is that of another layer. */
+export const isTied = (model: BackboneModel): boolean => model.head === null;
 
 const lastPart = (path: string): string => path.slice(path.lastIndexOf('.') + 1);
 
 /** Module paths, each with its ancestors, that own a parameter. */
-function modulePaths(model: CausalLM): string[] {
+function modulePaths(model: BackboneModel): string[] {
   const paths = new Set<string>();
   for (const name of model.parameters.keys()) {
     for (let end = name.lastIndexOf('.'); end > 0; end = name.lastIndexOf('.', end - 1)) paths.add(name.slice(0, end));
   }
-  if (isTied(model) && canUntie(model)) paths.add(model.headPath);
+  if (isTied(model)) paths.add(model.headPath);
   return [...paths];
 }
 
@@ -46,11 +32,11 @@ const matchesList = (entry: string, path: string): boolean => path === entry || 
  * @param isStrict whether every name of a list must match; a loaded adapter's list may name what this model lacks
  * @throws ConfigError naming what matches nothing, the nearest name and those there are
  */
-export function targetedLayers(model: CausalLM, config: LoraConfig, isStrict: boolean): AdaptableLayer[] {
+export function targetedLayers(model: BackboneModel, config: LoraConfig, isStrict: boolean): AdaptableLayer[] {
   const { targetModules } = config;
   const { headPath: head } = model;
   const list = typeof targetModules === 'string' ? null : targetModules;
-  if (list?.some((entry) => matchesList(entry, head)) && canUntie(model)) untie(model, `target_modules: ${head}`);
+  if (list?.some((entry) => matchesList(entry, head))) model.untieHead();
   const layers = [...model.adaptable.values()];
   const known = layers.map(({ name }) => name);
   const unmatched = isStrict && list?.find((entry) => !known.some((path) => matchesList(entry, path)));
@@ -84,7 +70,7 @@ function isInSavedModule(config: LoraConfig, parameter: string): boolean {
  * @throws ConfigError for names that match nothing, or a module that is a target too
  */
 export function wholeParameters(
-  model: CausalLM,
+  model: BackboneModel,
   config: LoraConfig,
   layers: readonly AdaptableLayer[],
   isStrict: boolean,
@@ -96,7 +82,7 @@ export function wholeParameters(
   const both = layers.find(({ name }) => isInSavedModule(config, `${name}.weight`));
   if (both) throw new ConfigError(`modules_to_save: ${both.name} is in target_modules too; choose one`);
   const tables = [...model.adaptable.values()].filter(({ kind }) => kind === 'embedding').map(({ name }) => name);
-  if ([model.headPath, ...tables].some((path) => isSavedWhole(config, path))) untie(model, 'modules_to_save');
+  if ([model.headPath, ...tables].some((path) => isSavedWhole(config, path))) model.untieHead();
   const names = [...model.parameters.keys()];
   const saved = names.filter((name) => isInSavedModule(config, name));
   const adapted = new Set(layers.map(({ name }) => `${name}.bias`));

@@ -2,7 +2,7 @@
  * A parameter that an adapter trains whole (a module to save, a bias), with the base model's value kept beside it, so
  * that the adapter can be taken off again without a trace.
  */
-import type { CausalLM } from '../../models/index.ts';
+import type { BackboneModel } from '../../models/index.ts';
 import { cast, dequantise, permute, type Tensor } from '../../tensor/index.ts';
 
 export interface WholeParameter {
@@ -28,7 +28,7 @@ function copyOf(tensor: Tensor, scale: Tensor | null): Tensor {
 }
 
 /** Gives the adapter its own copy of a parameter, or keeps a copy of the base where the model holds on to its tensor. */
-export function ownParameter(model: CausalLM, name: string): WholeParameter {
+export function ownParameter(model: BackboneModel, name: string): WholeParameter {
   const dot = name.lastIndexOf('.');
   const layer = model.adaptable.get(name.slice(0, dot));
   const base = model.parameters.get(name)!;

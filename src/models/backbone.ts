@@ -1,0 +1,163 @@
+/**
+ * A stack of layers with a norm after the last: from a residual stream [b, l, d] to hidden states and the state after them.
+ * What the stream is made of (tokens, patches of series, vectors) and what reads the hidden states are heads' business.
+ */
+import type { DType } from '../core/index.ts';
+import type { AdaptableLayer, LayerNorm, RMSNorm } from '../nn/index.ts';
+import type { Device, Piece, Tensor } from '../tensor/index.ts';
+import {
+  Block,
+  type BlockMode,
+  type BlockPlan,
+  blockRows,
+  blockState,
+  buildNorm,
+  layerParameters,
+  type NormPlan,
+  normParameters,
+  normRows,
+} from './block.ts';
+import type { WeightRow } from './checkpoint/table.ts';
+import type { Weights } from './mixers/mixer.ts';
+import { SEQUENCE_STATE, type Sequence, sequenceOf } from './sequence.ts';
+import { checkParts, type LayerState, type ModelState, type ModelStateKind, stateOf } from './state/kinds.ts';
+
+export interface BackbonePlan {
+  readonly hiddenSize: number;
+  readonly blocks: readonly BlockPlan[];
+  /** Module of the layers, which are numbered under it. */
+  readonly layers: string;
+  /** Module of the norm after the last layer. */
+  readonly finalNorm: string;
+  /** Of all norms. */
+  readonly norm: NormPlan;
+  /** Whether the residual stream is f32 whatever the activations are (f64 in an f64 model). */
+  readonly streamInF32: boolean;
+  /** Whether parameters list the norms of all layers before all other weights: squares of gradients are added in this order. */
+  readonly normsFirst?: boolean;
+}
+
+export interface ForwardOptions extends Omit<BlockMode, 'activations'> {
+  /** i32 [b, l]: bit 0 starts a new document at the position, bit 1 marks padding (backend/kernels.ts). */
+  flags?: Tensor | null;
+  /**
+   * A ragged batch: sequences of different lengths without padding. The stream and the flags are [1, n], all positions one
+   * after the other, a state has a row for each sequence. Without gradients, and only where the model `takesRagged`.
+   */
+  ragged?: readonly Piece[] | null;
+  /** State before the first position; a fresh start if absent. Not consumed. */
+  state?: ModelState | null;
+}
+
+/** The weights of a backbone, in the order of computation. */
+export function backboneRows({ hiddenSize: hidden, blocks, layers, norm, finalNorm }: BackbonePlan): WeightRow[] {
+  const sizes = { hidden, depth: blocks.length };
+  return [
+    ...blocks.flatMap((block, i) => blockRows(block, norm, `${layers}.${i}`, sizes)),
+    ...normRows(norm, finalNorm, hidden),
+  ];
+}
+
+const mixersOf = ({ blocks }: BackbonePlan) => blocks.flatMap(({ branches }) => branches.map(({ mixer }) => mixer));
+
+/** What a backbone remembers. */
+export const backboneState = (plan: BackbonePlan): ModelStateKind => ({
+  layers: plan.blocks.map(blockState),
+  sequence: mixersOf(plan).some(({ readsPositions }) => readsPositions) ? SEQUENCE_STATE : {},
+});
+
+const sequencesIn = (ragged: readonly Piece[] | null | undefined, b: number): number =>
+  ragged ? ragged.reduce((sum, { rows }) => sum + rows, 0) : b;
+
+/** A backbone over its weights, which belong to the model that it is a part of. */
+export class Backbone {
+  readonly blocks: readonly Block[];
+  readonly finalNorm: RMSNorm | LayerNorm;
+  /** What it remembers between calls. */
+  readonly stateKind: ModelStateKind;
+  /** Whether it reads ragged batches (`ForwardOptions.ragged`). */
+  readonly takesRagged: boolean;
+  private readonly readsPositions: boolean;
+
+  /** @param activations type of the values that feed matrix products */
+  constructor(
+    readonly device: Device,
+    readonly plan: BackbonePlan,
+    weights: Weights,
+    public activations: DType,
+  ) {
+    const { blocks, layers, norm, finalNorm } = plan;
+    this.blocks = blocks.map((block, i) => new Block(device, block, norm, `${layers}.${i}`, i, weights));
+    this.finalNorm = buildNorm(norm, finalNorm, weights);
+    this.stateKind = backboneState(plan);
+    const mixers = mixersOf(plan);
+    this.takesRagged = mixers.every((mixer) => mixer.takesRagged);
+    this.readsPositions = mixers.some((mixer) => mixer.readsPositions);
+  }
+
+  /** Layers that adapters can attach to, in the order of computation. */
+  get layers(): AdaptableLayer[] {
+    return this.blocks.flatMap((block) => block.layers);
+  }
+
+  /** Parameters by name. */
+  get parameters(): (readonly [name: string, weight: Tensor])[] {
+    const rest = (block: Block) => [...block.mixers.flatMap(({ own }) => own), ...layerParameters(block.layers)];
+    const norms = (block: Block) => block.norms.flatMap((norm) => [...normParameters(norm)]);
+    const last = [...normParameters(this.finalNorm)];
+    if (this.plan.normsFirst) return [...this.blocks.flatMap(norms), ...last, ...this.blocks.flatMap(rest)];
+    return [...this.blocks.flatMap((block) => [...norms(block), ...rest(block)]), ...last];
+  }
+
+  /** Type of the residual stream. */
+  get streamType(): DType {
+    if (!this.plan.streamInF32) return this.activations;
+    return this.activations === 'f64' ? 'f64' : 'f32';
+  }
+
+  /**
+   * What holds for all layers of a pass over [b, l] positions, and what it carries to the next.
+   * @throws KraitError for a state of another model
+   */
+  sequence([b, l]: readonly number[], { flags, ragged, state }: ForwardOptions): ReturnType<typeof sequenceOf> {
+    if (state) checkParts(state, this.stateKind);
+    return sequenceOf(this.device, [b, l], { flags, ragged, carried: state?.sequence }, this.readsPositions);
+  }
+
+  /**
+   * The hidden states of a stream after the final norm, [b, l, hiddenSize] in the type of the activations, and the state
+   * after the last position if it is wanted. It takes the stream over, which ends when no layer reads it any more.
+   * @param known what `sequence` gave for the same options, where that was asked before the stream was made
+   * @throws KraitError for a state of another model, or a ragged batch where a mixer takes none
+   */
+  forward(
+    stream: Tensor,
+    options: ForwardOptions = {},
+    known = this.sequence(stream.shape, options),
+  ): { hidden: Tensor; state: ModelState | null } {
+    const { state = null, ragged, wantState } = options;
+    const mode = { ...options, activations: this.activations };
+    const layers: LayerState[] = [];
+    let before = stream;
+    let pending: Tensor | null = null;
+    this.blocks.forEach((block, i) => {
+      const input = { stream: before, pending, sequence: known.sequence, state: state?.layers[i] ?? null };
+      const after = block.forward(input, mode);
+      if (before !== after.stream) before.dispose();
+      pending?.dispose();
+      ({ stream: before, pending } = after);
+      layers.push(after.state);
+    });
+    const last = pending ?? before;
+    const { y } = this.finalNorm.forward(last, { residual: pending && before, dtype: this.activations });
+    if (!wantState) return { hidden: y, state: null };
+    return { hidden: y, state: stateOf(sequencesIn(ragged, stream.shape[0]), layers, known.carried) };
+  }
+
+  /** Gives back what its mixers computed for themselves; the weights are the model's. */
+  dispose(): void {
+    for (const block of this.blocks) block.dispose();
+  }
+}
+
+export type { Sequence };

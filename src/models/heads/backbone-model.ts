@@ -1,0 +1,98 @@
+/** What all models share, whatever feeds the backbone and whatever reads it: weights by name, adapters, saving. */
+import type { DType } from '../../core/index.ts';
+import type { AdaptableLayer, Linear } from '../../nn/index.ts';
+import type { Device, Tensor } from '../../tensor/index.ts';
+import type { Backbone } from '../backbone.ts';
+import { layerParameters } from '../block.ts';
+import type { WeightRow } from '../checkpoint/table.ts';
+import { scalesOf } from '../weighted-layers.ts';
+
+/** A model that is still to be filled: its tensors, and how they become one. */
+export interface Blueprint<M extends BackboneModel = BackboneModel> {
+  /** The tensors, in the order in which a new model draws them. */
+  readonly rows: readonly WeightRow[];
+  /** Module of the head, whose weight may be stored although it is tied. */
+  readonly head: string;
+  /** The model over its weights, which it then owns. */
+  build(device: Device, weights: ReadonlyMap<string, Tensor>, activations: DType): M;
+}
+
+/** A backbone with what feeds it and what reads it. It owns its weights. */
+export abstract class BackboneModel {
+  /** `model_type` of its config.json. */
+  abstract readonly family: string;
+  /** Module path of the head, even where its weight is that of another layer. */
+  abstract readonly headPath: string;
+  /** What makes the residual stream. */
+  protected abstract readonly before: AdaptableLayer;
+  /** Reads the hidden states; null where the weight is that of another layer. */
+  abstract head: Linear | null;
+  /** All tensors that a checkpoint of it has. */
+  abstract get rows(): readonly WeightRow[];
+  /** config.json as it would be saved. */
+  abstract configJson(): Record<string, unknown>;
+  /** Keys of config.json whose numbers other programs want to be floats. */
+  abstract readonly floatKeys: readonly string[];
+
+  private matrices: ReadonlySet<string> | null = null;
+
+  constructor(readonly backbone: Backbone) {}
+
+  get device(): Device {
+    return this.backbone.device;
+  }
+
+  /** Type of the values that feed matrix products: f32, bf16 or f16. Residual stream and recurrence stay f32. */
+  get activations(): DType {
+    return this.backbone.activations;
+  }
+
+  set activations(dtype: DType) {
+    this.backbone.activations = dtype;
+  }
+
+  /** Storage type of the weights that feed matrix products. */
+  get matrixType(): DType {
+    return this.before.weight.dtype;
+  }
+
+  get hiddenSize(): number {
+    return this.backbone.plan.hiddenSize;
+  }
+
+  get layerCount(): number {
+    return this.backbone.blocks.length;
+  }
+
+  /** Every parameter under its checkpoint name; a tied head is listed once, as the layer that it is tied to. */
+  get parameters(): ReadonlyMap<string, Tensor> {
+    const { before, backbone, head } = this;
+    return new Map([...layerParameters([before]), ...backbone.parameters, ...layerParameters(head ? [head] : [])]);
+  }
+
+  /** Scales of the rows of weights that are i8, under the weights' names; of a model in floats, none. */
+  get scales(): ReadonlyMap<string, Tensor> {
+    return scalesOf(this.adaptable.values());
+  }
+
+  /** Layers that adapters can attach to, under their module paths (`backbone.layers.0.mixer.in_proj`). */
+  get adaptable(): ReadonlyMap<string, AdaptableLayer> {
+    const { before, backbone, head } = this;
+    const layers = [before, ...backbone.layers, ...(head ? [head] : [])];
+    return new Map(layers.map((layer) => [layer.name, layer]));
+  }
+
+  /** Whether weight decay shrinks a parameter: matrices only. */
+  isDecayed(name: string): boolean {
+    this.matrices ??= new Set(this.rows.filter(({ isMatrix }) => isMatrix).map((row) => row.name));
+    return this.matrices.has(name) || name === `${this.headPath}.weight`; // a head may be untied later
+  }
+
+  /** Gives a head that is tied a weight of its own. Returns the head. */
+  abstract untieHead(): Linear;
+
+  dispose(): void {
+    this.backbone.dispose();
+    for (const tensor of [...this.parameters.values(), ...this.scales.values()]) tensor.dispose();
+  }
+}
