@@ -57,8 +57,9 @@ export function startAnew(name: string): void {
   if (isFreezing) rmSync(`${FOLDER}${name}`, { recursive: true, force: true });
 }
 
-/** Files of a folder of goldens. */
-export const goldenFiles = (folder: string): string[] => readdirSync(`${FOLDER}${folder}`).sort();
+/** Files of a folder of goldens; none where there is no folder. */
+export const goldenFiles = (folder: string): string[] =>
+  existsSync(`${FOLDER}${folder}`) ? readdirSync(`${FOLDER}${folder}`).sort() : [];
 
 type Table = Record<string, unknown>;
 
