@@ -62,9 +62,10 @@ function targetsOf(ids: readonly number[], flags: Int32Array): number[] {
 
 /** A hash for each tensor of a state's layers, all layers together. */
 async function hashState(state: ModelState, prefix: string): Promise<Rows> {
-  const { layers } = await snapshotState(state);
-  const names = [...new Set(layers.flatMap((layer) => Object.keys(layer)))].sort();
-  const valuesOf = (name: string) => layers.flatMap((layer) => (layer[name] ? [layer[name].values] : []));
+  const { layers, sequence } = await snapshotState(state);
+  const parts = [...layers, sequence];
+  const names = [...new Set(parts.flatMap((part) => Object.keys(part)))].sort();
+  const valuesOf = (name: string) => parts.flatMap((part) => (part[name] ? [part[name].values] : []));
   return Object.fromEntries(names.map((name) => [`${prefix} ${name}`, hashOf(...valuesOf(name))]));
 }
 
@@ -136,13 +137,13 @@ async function carriedRows(model: LanguageModel): Promise<Rows> {
   first.state.dispose();
   second.state.dispose();
   const rows = { ...first.rows, ...second.rows };
-  if (!model.takesPieces) return rows;
-  const pieces = [
+  if (!model.backbone.takesRagged) return rows;
+  const ragged = [
     { rows: 2, length: 5 },
     { rows: 1, length: 9 },
     { rows: 3, length: 1 },
   ];
-  const varied = await forwardRows(model, 'pieces', ids.slice(0, 22), [1, 22], { pieces });
+  const varied = await forwardRows(model, 'pieces', ids.slice(0, 22), [1, 22], { ragged });
   varied.state.dispose();
   return { ...rows, ...varied.rows };
 }
@@ -261,7 +262,9 @@ async function loraRows(device: Device, folder: string, steps: number): Promise<
   const task = new LanguageTask({ model, parameters, mode: adapter, ...data, batching: 'stream' });
   const rows = await runRows('lora', task, { steps, learningRate: 1e-2, clipNorm: 1 });
   rows['lora: adapter'] = await hashTensors(adapter.trainable);
-  rows['lora: carried state'] = await hashTensors(task.state().tensors!);
+  // The order of the hash: what all layers share stands with the first.
+  const carried = [...task.state().tensors!].map(([name, t]) => [name.replace(/^sequence\./, 'layers.0.'), t] as const);
+  rows['lora: carried state'] = await hashTensors(carried);
   task.dispose();
   const ids = idsOf(model, 12, 77);
   const { rows: beside, state } = await forwardRows(model, 'lora', ids, [1, 12]);
