@@ -7,7 +7,7 @@
  */
 import { KERNELS } from '../backend/index.ts';
 import { dtypeBytes } from '../core/index.ts';
-import type { GptNeoXConfig, LanguageModel, MambaConfig, ModelConfig } from '../models/index.ts';
+import { familyOf, type LanguageModel, type LanguagePlan, type ModelConfig, stateBytes } from '../models/index.ts';
 
 export const WORKS = ['prefill', 'decode', 'train', 'lora'] as const;
 /** Reading a prompt, writing after it, a step of full fine-tuning, a step of LoRA. */
@@ -25,66 +25,36 @@ export const LORA_RANK = 16;
 
 const productFlops = (m: number, n: number, k: number): number => KERNELS.matmul.flops({ batch: 1, m, n, k });
 
-/** Inputs and outputs of a layer's linear maps, in the order of computation. */
-function linears(config: ModelConfig): number[][] {
-  const { hiddenSize: d, intermediateSize: e } = config;
-  if (config.modelType === 'gpt_neox') {
-    return [
-      [d, 3 * d],
-      [d, d],
-      [d, e],
-      [e, d],
-    ];
-  }
-  const { timeStepRank: r, stateSize: n } = config;
-  return [
-    [d, 2 * e],
-    [e, r + 2 * n],
-    [r, e],
-    [e, d],
-  ];
+/** Sequences of a pass, and the positions that came before. */
+interface Pass extends WorkSize {
+  readonly past: number;
 }
+
+const mixersOf = ({ backbone }: LanguagePlan) =>
+  backbone.blocks.flatMap(({ branches }) => branches.map(({ mixer }) => mixer));
 
 /** Operations of the linear maps of all layers, and of an output head for `headRows` positions. */
-function matrixFlops(config: ModelConfig, rows: number, headRows: number): number {
-  const layer = linears(config).reduce((sum, [inputs, outputs]) => sum + productFlops(rows, outputs, inputs), 0);
-  return config.numHiddenLayers * layer + productFlops(headRows, config.vocabSize, config.hiddenSize);
+function matrixFlops(plan: LanguagePlan, rows: number, headRows: number): number {
+  const linears = mixersOf(plan).flatMap((mixer) => mixer.linears);
+  const layers = linears.reduce((sum, [inputs, outputs]) => sum + productFlops(rows, outputs, inputs), 0);
+  return layers + productFlops(headRows, plan.vocabSize, plan.backbone.hiddenSize);
 }
 
-/** Positions that each of `tokens` positions sees, itself among them, after `past` that came before: the sum. */
-const seenPositions = (tokens: number, past: number): number => tokens * past + (tokens * (tokens + 1)) / 2;
-
-/** Operations of norms, rotations, attention to the past and activations. */
-function transformerFlops(config: GptNeoXConfig, { tokens, batch }: WorkSize, past: number): number {
-  const { numHiddenLayers, numAttentionHeads: heads, hiddenSize: d, intermediateSize } = config;
-  const rows = batch * tokens;
-  const norm = KERNELS.layer_norm.flops({ rows, cols: d });
-  const rotation = rows * 2 * 3 * d * config.rotaryPct; // of query and key; an element: two products and their sum
-  // A pair of positions and a head: a score and a share of the value for each element; scale, e^x and its sum.
-  const attention = batch * seenPositions(tokens, past) * (4 * d + 3 * heads);
-  const sums = rows * (d + intermediateSize); // the two parts of the parallel residual; the activation
-  return numHiddenLayers * (2 * norm + rotation + attention + sums) + norm;
-}
-
-/** Operations of all that is no linear map: norms (the last one too), convolutions and scans, or attention. */
-function mixerFlops(config: ModelConfig, size: WorkSize, past = 0): number {
-  return config.modelType === 'gpt_neox' ? transformerFlops(config, size, past) : mambaFlops(config, size);
-}
-
-function mambaFlops({ numHiddenLayers, ...config }: MambaConfig, { tokens, batch }: WorkSize): number {
-  const { hiddenSize, intermediateSize: d, stateSize: n, convKernel: k } = config;
-  const rows = batch * tokens;
-  const norm = KERNELS.rms_norm.flops({ rows, cols: hiddenSize });
-  const conv = 2 * k + 4; // taps; SiLU and its product
-  const scan = 7 * n + 8; // a state: decay, input and output; a position: step, skip and gate
-  const layer = rows * d * (conv + scan);
-  return numHiddenLayers * (norm + layer) + norm;
+/** Operations of all that is no linear map: norms (the last one too), mixers, sums of branches side by side. */
+function otherFlops(plan: LanguagePlan, pass: Pass): number {
+  const { blocks, norm, hiddenSize: cols } = plan.backbone;
+  const rows = pass.batch * pass.tokens;
+  const normFlops = KERNELS[norm.kind === 'rms' ? 'rms_norm' : 'layer_norm'].flops({ rows, cols });
+  const ofBlock = ({ branches, isParallel }: (typeof blocks)[number]) =>
+    branches.reduce((sum, { mixer }) => sum + normFlops + mixer.flops(pass), 0) +
+    (isParallel ? (branches.length - 1) * rows * cols : 0);
+  return blocks.reduce((sum, block) => sum + ofBlock(block), 0) + normFlops;
 }
 
 /** Operations of low-rank factors on every linear map. */
-function adapterFlops(config: ModelConfig, rows: number): number {
-  const pair = ([inputs, outputs]: number[]) => productFlops(rows, LORA_RANK, inputs + outputs);
-  return config.numHiddenLayers * linears(config).reduce((sum, linear) => sum + pair(linear), 0);
+function adapterFlops(plan: LanguagePlan, rows: number): number {
+  const linears = mixersOf(plan).flatMap((mixer) => mixer.linears);
+  return linears.reduce((sum, [inputs, outputs]) => sum + productFlops(rows, LORA_RANK, inputs + outputs), 0);
 }
 
 /** Tokens of the prompts before the first round of decoding. */
@@ -95,27 +65,26 @@ export const PROMPT_TOKENS = 16;
  * pass and two more for the gradients of inputs and weights; LoRA leaves out those of the weights that it does not train.
  */
 export function workFlops(config: ModelConfig, work: Work, size: WorkSize): number {
+  const plan = familyOf(config).plan(config);
   const rows = size.tokens * size.batch;
+  const others = (past = 0) => otherFlops(plan, { ...size, past });
   switch (work) {
     case 'prefill':
-      return matrixFlops(config, rows, size.batch) + mixerFlops(config, size);
+      return matrixFlops(plan, rows, size.batch) + others();
     case 'decode':
-      return matrixFlops(config, rows, rows) + mixerFlops(config, size, PROMPT_TOKENS);
+      return matrixFlops(plan, rows, rows) + others(PROMPT_TOKENS);
     case 'train':
-      return 3 * (matrixFlops(config, rows, rows) + mixerFlops(config, size));
+      return 3 * (matrixFlops(plan, rows, rows) + others());
     case 'lora':
-      return 2 * matrixFlops(config, rows, rows) + 3 * (mixerFlops(config, size) + adapterFlops(config, rows));
+      return 2 * matrixFlops(plan, rows, rows) + 3 * (others() + adapterFlops(plan, rows));
   }
 }
 
-/** Bytes of a sequence's state that a step of decoding reads and writes, after `past` positions. */
-function stateBytes({ config, activations }: LanguageModel, past: number): number {
-  if (config.modelType === 'gpt_neox') {
-    // Every key and value is read, and one of each is added.
-    return config.numHiddenLayers * 2 * (past + 1) * config.hiddenSize * dtypeBytes(activations);
-  }
-  const elements = config.intermediateSize * (config.stateSize + config.convKernel - 1);
-  return 2 * config.numHiddenLayers * elements * dtypeBytes('f32');
+/** Bytes of a sequence's state that a step of decoding moves, after `past` positions. */
+function movedBytes({ backbone, activations }: LanguageModel, past: number): number {
+  const { fixed, perPosition } = stateBytes(backbone.stateKind.layers, activations);
+  // What has a constant size is read and written; of what grows, all is read and an entry is added.
+  return 2 * fixed + (past + 1) * perPosition;
 }
 
 /**
@@ -129,5 +98,5 @@ export function decodeBytes(model: LanguageModel, batch: number, past = PROMPT_T
     const isTable = model.head !== null && name === table;
     if (!isTable) bytes += size * dtypeBytes(dtype);
   }
-  return bytes + batch * stateBytes(model, past);
+  return bytes + batch * movedBytes(model, past);
 }

@@ -21,6 +21,8 @@ export interface Blueprint<M extends BackboneModel = BackboneModel> {
 export abstract class BackboneModel {
   /** `model_type` of its config.json. */
   abstract readonly family: string;
+  /** What PEFT calls its task. */
+  abstract readonly taskType: 'CAUSAL_LM' | 'SEQ_CLS';
   /** Module path of the head, even where its weight is that of another layer. */
   abstract readonly headPath: string;
   /** What makes the residual stream. */

@@ -25,6 +25,7 @@ function languageRows({ vocabSize, table, head, backbone }: LanguagePlan, isTied
 /** A language model. It owns its weights. */
 export class LanguageModel extends BackboneModel {
   readonly family: string;
+  readonly taskType = 'CAUSAL_LM';
   readonly vocabSize: number;
   /**
    * Positions that the model was made for, and remembers where it reads a stream; longer texts run all the same. Null

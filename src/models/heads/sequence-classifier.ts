@@ -86,6 +86,7 @@ export interface ClassifyOptions extends ForwardOptions {
 /** A classifier of sequences of vectors. It owns its weights. */
 export class SequenceClassifier extends BackboneModel {
   readonly family = MODEL_TYPE;
+  readonly taskType = 'SEQ_CLS';
   readonly headPath = 'classifier';
   readonly readIn: Linear;
   head: Linear;

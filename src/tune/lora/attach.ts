@@ -137,7 +137,7 @@ export function attachLora(
   options: AttachOptions = {},
 ): LoraAdapter {
   const { seed = 0, isStrict = true, piecesOf = () => null } = options;
-  const config = { ...LORA_DEFAULTS, ...settings };
+  const config = { ...LORA_DEFAULTS, taskType: model.taskType, ...settings };
   if (!(Number.isInteger(config.r) && config.r > 0))
     throw new ConfigError(`r: expected a rank from 1, got ${config.r}`);
   if (config.initLoraWeights === 'orthogonal' || config.initLoraWeights === 'eva') {
