@@ -33,11 +33,13 @@ function compareLines(what: string, got: readonly string[], expected: readonly s
   );
   if (at === undefined) return;
   const before = expected.slice(Math.max(0, at - 3), at).map((line) => `    ${line}\n`);
+  const count = expected.filter((line, i) => line !== got[i]).length;
+  const more = got.length === expected.length ? `, of which ${count} differ` : '';
   const now = got[at] ?? '(the end)';
   const frozen = expected[at] ?? '(the end)';
   assert.fail(
     `${what}: line ${at + 1} is not as it was frozen\n${before.join('')}  - ${frozen}\n  + ${now}\n` +
-      `(- frozen, ${expected.length} lines; + now, ${got.length} lines)\n${REMEDY}`,
+      `(- frozen, ${expected.length} lines; + now, ${got.length} lines${more})\n${REMEDY}`,
   );
 }
 

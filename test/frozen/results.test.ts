@@ -1,7 +1,8 @@
 /** Results are what they were when they were frozen: on the reference, WASM and the native device's usual instruction set. */
-import { checkResults } from './check-results.ts';
+import { checkResults, SOME } from './check-results.ts';
 import { nativeDevices, referenceDevice, wasmDevices } from './frozen-devices.ts';
 
 const [wasm] = await wasmDevices();
 const [native] = nativeDevices();
-for (const device of [referenceDevice(), wasm, native]) checkResults(device);
+checkResults(referenceDevice(), { models: SOME });
+for (const device of [wasm, native]) checkResults(device);
