@@ -2,34 +2,22 @@
 import type { Device } from '../tensor/index.ts';
 import { type Evaluation, type RunPlace, type TrainingCallbacks, type TrainingResult, train } from '../train/index.ts';
 import { type ScaledSeries, type Splits, type WindowSize, windowStarts } from './data/index.ts';
-import { type ForecastLoss, ForecastTask } from './forecast-task.ts';
+import { ForecastTask } from './forecast-task.ts';
 import type { ModelForecaster } from './forecaster.ts';
 import {
   createForecastModel,
   type ForecastModel,
   fitRidge,
+  isSolved,
   type ModelSettings,
   RIDGE_WEIGHT,
-  type Solver,
   type TrainedModelName,
+  type TrainingProtocol,
 } from './models/index.ts';
 
-export interface FitSettings extends WindowSize {
+export interface FitSettings extends WindowSize, TrainingProtocol {
   readonly model: TrainedModelName;
   readonly settings: ModelSettings;
-  readonly learningRate: number;
-  /** AdamW's, of all parameters. */
-  readonly weightDecay: number;
-  readonly loss: ForecastLoss;
-  readonly batchSize: number;
-  /** Most epochs. */
-  readonly epochs: number;
-  /** Epochs without a better validation error after which training ends. */
-  readonly patience: number;
-  /** VPT: random orders of variables in training. */
-  readonly permutes: boolean;
-  /** VAST: how the order of evaluations is found. */
-  readonly solver: Solver;
   readonly seed: number;
 }
 
@@ -73,8 +61,8 @@ export async function fitForecaster(input: FitInput): Promise<Fitted> {
   let task: ForecastTask | null = null;
   try {
     task = new ForecastTask({ model, series, splits, size, batchSize, seed, permutes, solver, loss });
-    const isSolved = solveRidge(model, input);
-    const result = fit.model === 'ridge' ? null : await train(task, trainingOf(input, task.stepsPerEpoch, isSolved));
+    const startsSolved = solveRidge(model, input);
+    const result = isSolved(fit.model) ? null : await train(task, trainingOf(input, task.stepsPerEpoch, startsSolved));
     if (!result) {
       const evaluation = await task.evaluate(signal);
       input.onEpoch?.(0, evaluation);

@@ -1,4 +1,4 @@
-export { Backbone, type BackbonePlan, type ForwardOptions } from './backbone.ts';
+export { Backbone, type BackbonePlan, backboneRows, type ForwardOptions } from './backbone.ts';
 export type { BlockPlan, BranchPlan, NormPlan } from './block.ts';
 export * from './checkpoint/gguf.ts';
 export * from './checkpoint/load.ts';

@@ -45,6 +45,10 @@ export class CalendarEffects implements ForecastModel {
     return this.model.isNormalised;
   }
 
+  get head(): ForecastModel['head'] {
+    return this.model.head;
+  }
+
   get isOrdered(): boolean {
     return this.model.isOrdered;
   }

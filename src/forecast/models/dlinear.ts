@@ -6,6 +6,7 @@
 import { Linear } from '../../nn/index.ts';
 import { add, type Device, linear, sub, type Tensor } from '../../tensor/index.ts';
 import { disposeAll, type ForecastModel, type ForecastSize, ParameterMaker } from './forecast-model.ts';
+import { type ForecasterKind, PROTOCOL } from './kind.ts';
 
 /** Values of the moving average: the authors'. */
 const KERNEL = 25;
@@ -25,6 +26,7 @@ export function averagingMatrix(length: number, kernel = KERNEL): Float32Array {
 export class DLinear implements ForecastModel {
   readonly isNormalised = false;
   readonly isOrdered = false;
+  readonly head = null;
   readonly parameters: ReadonlyMap<string, Tensor>;
   private readonly seasonal: Linear;
   private readonly trend: Linear;
@@ -53,3 +55,19 @@ export class DLinear implements ForecastModel {
     disposeAll(this.parameters);
   }
 }
+
+/** Rates of the authors' scripts (cure-lab/LTSF-Linear) where they are not those of ETTh1, which other files get. */
+const RATES: Record<string, number> = { etth2: 0.05, ettm2: 0.001, weather: 1e-4, electricity: 1e-4, traffic: 1e-4 };
+
+export const DLINEAR: ForecasterKind<'dlinear'> = {
+  name: 'dlinear',
+  defaults: {},
+  create: (device, size, seed) => new DLinear(device, size, seed),
+  published: (data) => ({
+    ...PROTOCOL,
+    lookback: 336,
+    batchSize: 32,
+    learningRate: RATES[data] ?? 0.005,
+    settings: {},
+  }),
+};

@@ -2,7 +2,9 @@
  * What every trained forecaster is to its task: named parameters and a forward pass over windows. And how parameters
  * begin: a named table of tensors, drawn in order from one seed.
  */
-import { HostRandom, type RandomSource } from '../../core/index.ts';
+import { HostRandom, type RandomSource, sizeOf } from '../../core/index.ts';
+import type { WeightRow } from '../../models/index.ts';
+import type { Linear } from '../../nn/index.ts';
 import type { Device, Tensor } from '../../tensor/index.ts';
 import type { StepDates } from '../data/index.ts';
 
@@ -22,6 +24,8 @@ export interface ForecastModel {
   readonly isNormalised: boolean;
   /** Whether its forecast of a variable depends on the order of the variables. */
   readonly isOrdered: boolean;
+  /** The layer whose output is the forecast of a normalised window; null where there is none. */
+  readonly head: Linear | null;
   /** x [b, k, lookback] -> [b, k, horizon]. */
   forward(x: Tensor, settings?: ForwardSettings): Tensor;
   dispose(): void;
@@ -80,9 +84,23 @@ export class ParameterMaker {
     return { weight: this.linear(name, n, k), bias: this.uniform(`${name}.bias`, [n], 1 / Math.sqrt(k)) };
   }
 
-  norm(name: string, d: number): { weight: Tensor; bias: Tensor } {
-    return { weight: this.of(`${name}.weight`, [d], () => 1), bias: this.of(`${name}.bias`, [d], () => 0) };
+  /** The parameters of a table, biases next to their weights. */
+  rows(rows: readonly WeightRow[]): void {
+    for (const { name, shape, initial } of biasesByWeights(rows)) {
+      const values = initial(this.random, sizeOf(shape));
+      this.of(name, shape, (i) => values[i]);
+    }
   }
+}
+
+/** The rows, each bias right after its weight. */
+function biasesByWeights(rows: readonly WeightRow[]): WeightRow[] {
+  const biases = new Map(rows.filter(({ name }) => name.endsWith('.bias')).map((row) => [row.name, row]));
+  return rows.flatMap((row) => {
+    if (row.name.endsWith('.bias')) return [];
+    const bias = biases.get(row.name.replace(/weight$/, 'bias'));
+    return bias ? [row, bias] : [row];
+  });
 }
 
 export function disposeAll(parameters: ReadonlyMap<string, Tensor>): void {

@@ -5,23 +5,10 @@
  *
  *   patches [b k, c, p] -> embed + position [b k, c, d] -> (attention, MLP) x layers -> norm -> head [b, k, horizon]
  */
-import { LayerNorm, Linear } from '../../nn/index.ts';
-import {
-  add,
-  concat,
-  type Device,
-  dropout,
-  expand,
-  gelu,
-  matmul,
-  narrow,
-  permute,
-  reshape,
-  scale,
-  softmax,
-  type Tensor,
-  transpose,
-} from '../../tensor/index.ts';
+import { UsageError } from '../../core/index.ts';
+import { attentionMixer, Backbone, type BackbonePlan, backboneRows, mlpMixer, uniform } from '../../models/index.ts';
+import { Linear } from '../../nn/index.ts';
+import { add, concat, type Device, dropout, expand, narrow, reshape, type Tensor } from '../../tensor/index.ts';
 import {
   disposeAll,
   type ForecastModel,
@@ -29,8 +16,9 @@ import {
   type ForwardSettings,
   ParameterMaker,
 } from './forecast-model.ts';
+import { type ForecasterKind, PROTOCOL } from './kind.ts';
 
-export interface PatchTransformerConfig extends ForecastSize {
+export interface PatchTransformerSettings {
   readonly layers: number;
   readonly d: number;
   readonly heads: number;
@@ -41,72 +29,71 @@ export interface PatchTransformerConfig extends ForecastSize {
   readonly dropout: number;
 }
 
-export const PATCH_TRANSFORMER_DEFAULTS = {
-  layers: 3,
-  d: 16,
-  heads: 4,
-  hidden: 128,
-  patch: 16,
-  stride: 8,
-  dropout: 0.3,
-} as const;
+type Config = PatchTransformerSettings & ForecastSize;
 
-interface Layer {
-  readonly norms: readonly LayerNorm[];
-  readonly qkv: Linear;
-  readonly out: Linear;
-  readonly up: Linear;
-  readonly down: Linear;
+function backbonePlan({ layers, d, heads, hidden, dropout: p }: Config): BackbonePlan {
+  const linear = (inputs: number) => ({ weight: uniform(1 / Math.sqrt(inputs)), bias: uniform(1 / Math.sqrt(inputs)) });
+  const attention = attentionMixer({
+    hiddenSize: d,
+    heads,
+    names: { qkv: 'qkv', out: 'out' },
+    order: 'by-part',
+    isCausal: false,
+    rotary: null,
+    initial: { qkv: linear(d), out: linear(d) },
+  });
+  const mlp = mlpMixer({
+    hiddenSize: d,
+    innerSize: hidden,
+    activation: 'gelu',
+    names: { up: 'up', down: 'down' },
+    initial: { up: linear(d), down: linear(hidden) },
+    dropout: p,
+  });
+  const branches = [
+    { norm: 'norm_1', module: '', mixer: attention, dropout: p },
+    { norm: 'norm_2', module: '', mixer: mlp, dropout: p },
+  ];
+  return {
+    hiddenSize: d,
+    layers: 'layers',
+    blocks: Array.from({ length: layers }, () => ({ branches })),
+    finalNorm: 'norm_f',
+    norm: { kind: 'layer', eps: 1e-5 },
+    streamInF32: true,
+  };
 }
 
 export class PatchTransformer implements ForecastModel {
   readonly isNormalised = true;
   readonly isOrdered = false;
   readonly parameters: ReadonlyMap<string, Tensor>;
-  private readonly maker: ParameterMaker;
+  readonly head: Linear;
   private readonly embed: Linear;
   private readonly position: Tensor;
-  private readonly layers: readonly Layer[];
-  private readonly norm: LayerNorm;
-  private readonly head: Linear;
+  private readonly backbone: Backbone;
   private readonly patches: number;
 
   constructor(
     readonly device: Device,
-    private readonly config: PatchTransformerConfig,
+    private readonly config: Config,
     seed: number,
   ) {
     const { d, patch, stride, lookback, horizon } = config;
     // The last value is repeated for one stride, so that a last patch ends there.
     this.patches = Math.floor((lookback - patch) / stride) + 2;
-    this.maker = new ParameterMaker(device, seed);
-    this.embed = this.linear('embed', d, patch);
-    this.position = this.maker.uniform('position', [this.patches, d], 0.02);
-    this.layers = Array.from({ length: config.layers }, (_, i) => this.layer(`layers.${i}`));
-    this.norm = this.normOf('norm_f');
-    this.head = this.linear('head', horizon, this.patches * d);
-    this.parameters = this.maker.parameters;
-  }
-
-  private linear(name: string, n: number, k: number): Linear {
-    const { weight, bias } = this.maker.linearWithBias(name, n, k);
-    return new Linear(name, weight, bias);
-  }
-
-  private normOf(name: string): LayerNorm {
-    const { weight, bias } = this.maker.norm(name, this.config.d);
-    return new LayerNorm(name, weight, bias, 1e-5);
-  }
-
-  private layer(path: string): Layer {
-    const { d, hidden } = this.config;
-    return {
-      norms: [this.normOf(`${path}.norm_1`), this.normOf(`${path}.norm_2`)],
-      qkv: this.linear(`${path}.qkv`, 3 * d, d),
-      out: this.linear(`${path}.out`, d, d),
-      up: this.linear(`${path}.up`, hidden, d),
-      down: this.linear(`${path}.down`, d, hidden),
+    const maker = new ParameterMaker(device, seed);
+    const linear = (name: string, n: number, k: number) => {
+      const { weight, bias } = maker.linearWithBias(name, n, k);
+      return new Linear(name, weight, bias);
     };
+    this.embed = linear('embed', d, patch);
+    this.position = maker.uniform('position', [this.patches, d], 0.02);
+    const plan = backbonePlan(config);
+    maker.rows(backboneRows(plan));
+    this.backbone = new Backbone(device, plan, maker.parameters, 'f32');
+    this.head = linear('head', horizon, this.patches * d);
+    this.parameters = maker.parameters;
   }
 
   /** x [b, k, lookback] -> patches [b k, c, p]. */
@@ -126,34 +113,18 @@ export class PatchTransformer implements ForecastModel {
     return pieces.length === 1 ? pieces[0] : concat(pieces, 2);
   }
 
-  private attend(h: Tensor, { qkv, out }: Layer): Tensor {
-    const { d, heads } = this.config;
-    const [n, c] = h.shape;
-    const size = d / heads;
-    const parts = permute(reshape(qkv.forward(h), [n, c, 3, heads, size]), [2, 0, 3, 1, 4]); // [3, n, heads, c, size]
-    const [q, k, v] = [0, 1, 2].map((i) => reshape(narrow(parts, 0, i, 1), [n * heads, c, size]));
-    const weights = softmax(scale(matmul(q, transpose(k)), size ** -0.5)); // [n heads, c, c]
-    const mixed = permute(reshape(matmul(weights, v), [n, heads, c, size]), [0, 2, 1, 3]);
-    return out.forward(reshape(mixed, [n, c, d]));
-  }
-
   forward(x: Tensor, { random }: ForwardSettings = {}): Tensor {
-    const { d, horizon } = this.config;
+    const { d, horizon, dropout: p } = this.config;
     const [b, k] = x.shape;
     const c = this.patches;
-    const p = random ? this.config.dropout : 0;
-    const drop = (t: Tensor) => (p > 0 ? dropout(t, p, random!) : t);
-    let h = drop(add(this.embed.forward(this.cut(x)), reshape(this.position, [1, c, d])));
-    for (const layer of this.layers) {
-      h = add(h, drop(this.attend(layer.norms[0].forward(h).y, layer)));
-      const inner = drop(gelu(layer.up.forward(layer.norms[1].forward(h).y)));
-      h = add(h, drop(layer.down.forward(inner)));
-    }
-    const rows = reshape(this.norm.forward(h).y, [b * k, c * d]);
-    return reshape(this.head.forward(rows), [b, k, horizon]);
+    const placed = add(this.embed.forward(this.cut(x)), reshape(this.position, [1, c, d]));
+    const stream = p > 0 && random ? dropout(placed, p, random) : placed;
+    const { hidden } = this.backbone.forward(stream, { random });
+    return reshape(this.head.forward(reshape(hidden, [b * k, c * d])), [b, k, horizon]);
   }
 
   dispose(): void {
+    this.backbone.dispose();
     disposeAll(this.parameters);
   }
 }
@@ -166,3 +137,19 @@ function stridedColumns(rows: Tensor, c: number, stride: number, width: number):
   const last = reshape(narrow(rows, 1, (c - 1) * stride, width), [n, 1, width]);
   return concat([narrow(first, 2, 0, width), last], 1);
 }
+
+export const PATCH_TRANSFORMER: ForecasterKind<'patch-transformer', PatchTransformerSettings> = {
+  name: 'patch-transformer',
+  defaults: { layers: 3, d: 16, heads: 4, hidden: 128, patch: 16, stride: 8, dropout: 0.3 },
+  check({ patch, lookback, d, heads }) {
+    if (patch > lookback) {
+      const problem = `a patch of ${patch} does not fit the look-back of ${lookback}`;
+      throw new UsageError(`patch-transformer: ${problem}; give a smaller one`);
+    }
+    if (d % heads !== 0) {
+      throw new UsageError(`patch-transformer: a width of ${d} is not a multiple of ${heads} heads; give one that is`);
+    }
+  },
+  create: (device, config, seed) => new PatchTransformer(device, config, seed),
+  published: () => ({ ...PROTOCOL, lookback: 336, batchSize: 32, learningRate: 1e-3, settings: {} }),
+};

@@ -1,56 +1,62 @@
-/** Forecasters by name. */
+/** Forecasters by name. A new one that is trained is a file of its own and one row here. */
 import { UsageError } from '../../core/index.ts';
 import type { Device } from '../../tensor/index.ts';
 import { CALENDAR_PARTS, type CalendarPart } from '../data/index.ts';
 import { CalendarEffects } from './calendar-effects.ts';
-import { DLinear } from './dlinear.ts';
+import { DLINEAR } from './dlinear.ts';
 import type { ForecastModel, ForecastSize } from './forecast-model.ts';
-import { LAYOUTS, MAMBATS_DEFAULTS, MambaTS, type MambaTSConfig } from './mambats.ts';
+import type { ForecasterKind } from './kind.ts';
+import { MAMBA, MAMBATS } from './mambats.ts';
 import { drift, type RowForecast, seasonalNaive } from './naive.ts';
-import { PATCH_TRANSFORMER_DEFAULTS, PatchTransformer, type PatchTransformerConfig } from './patch-transformer.ts';
-import { RidgeShortcut } from './ridge-shortcut.ts';
+import { PATCH_TRANSFORMER } from './patch-transformer.ts';
+import { RIDGE, RidgeShortcut } from './ridge-shortcut.ts';
+
+const KINDS = [MAMBATS, MAMBA, PATCH_TRANSFORMER, DLINEAR, RIDGE] as const;
+type Kind = (typeof KINDS)[number];
+
+/** Rules that do not learn. */
+export const NAIVE_MODELS = ['seasonal-naive', 'drift'] as const;
+
+export type TrainedModelName = Kind['name'];
+export type NaiveModelName = (typeof NAIVE_MODELS)[number];
+export type ForecastModelName = TrainedModelName | NaiveModelName;
 
 /** Models that learn. */
-export const TRAINED_MODELS = ['mambats', 'mamba', 'patch-transformer', 'dlinear', 'ridge'] as const;
-/** Rules that do not. */
-export const NAIVE_MODELS = ['seasonal-naive', 'drift'] as const;
-export const FORECAST_MODELS = [...TRAINED_MODELS, ...NAIVE_MODELS] as const;
+export const TRAINED_MODELS: readonly TrainedModelName[] = KINDS.map(({ name }) => name);
+export const FORECAST_MODELS: readonly ForecastModelName[] = [...TRAINED_MODELS, ...NAIVE_MODELS];
 
-export type TrainedModelName = (typeof TRAINED_MODELS)[number];
-export type NaiveModelName = (typeof NAIVE_MODELS)[number];
-export type ForecastModelName = (typeof FORECAST_MODELS)[number];
+type Everything<T> = (T extends unknown ? (of: T) => void : never) extends (of: infer U) => void ? U : never;
 
 /** Settings of a model beside its sizes; what a model does not have is not read. */
-export type ModelSettings = Partial<Omit<MambaTSConfig, keyof ForecastSize>> &
-  Partial<Omit<PatchTransformerConfig, keyof ForecastSize>> & {
-    /** Parts of the calendar whose effects are added; none unless given. */
-    readonly calendar?: readonly CalendarPart[];
-    /** Whether the linear forecast of ridge regression is added, and the model learns what it lacks. */
-    readonly shortcut?: boolean;
-  };
+export type ModelSettings = Partial<Everything<Kind['defaults']>> & {
+  /** Parts of the calendar whose effects are added; none unless given. */
+  readonly calendar?: readonly CalendarPart[];
+  /** Whether the linear forecast of ridge regression is added, and the model learns what it lacks. */
+  readonly shortcut?: boolean;
+};
 
 export const isTrained = (name: ForecastModelName): name is TrainedModelName =>
   (TRAINED_MODELS as readonly string[]).includes(name);
 
-const stated = <T extends object>(settings: T): T =>
-  Object.fromEntries(Object.entries(settings).filter(([, value]) => value !== undefined)) as T;
+/** Whether a model is solved beforehand, and no more than that: it has no seeds and no epochs. */
+export const isSolved = (name: ForecastModelName): boolean => name === RIDGE.name;
 
-function checkConfig(name: string, config: Record<string, unknown>): void {
+/** The kind of a name, to be asked with its own settings alone. */
+export const kindOf = (name: TrainedModelName): ForecasterKind<TrainedModelName, Record<string, unknown>> =>
+  KINDS.find((kind) => kind.name === name) as unknown as ForecasterKind<TrainedModelName, Record<string, unknown>>;
+
+/** The defaults of a kind with those of the settings that it has and that are given. */
+function settingsOf({ defaults }: { defaults: object }, given: object): Record<string, unknown> {
+  const own = Object.entries(given).filter(([key, value]) => value !== undefined && Object.hasOwn(defaults, key));
+  return { ...defaults, ...Object.fromEntries(own) };
+}
+
+function checkNumbers(name: string, config: Record<string, unknown>): void {
   for (const [key, value] of Object.entries(config)) {
     if (typeof value !== 'number') continue;
     if (key === 'dropout' ? value >= 0 && value < 1 : Number.isInteger(value) && value > 0) continue;
     const expected = key === 'dropout' ? 'a number from 0 to below 1' : 'a whole number above 0';
     throw new UsageError(`${name}: ${key}: expected ${expected}, got ${value}`);
-  }
-  const { patch, lookback, layout, d, heads } = config as Partial<MambaTSConfig & PatchTransformerConfig>;
-  if (patch !== undefined && patch > lookback!) {
-    throw new UsageError(`${name}: a patch of ${patch} does not fit the look-back of ${lookback}; give a smaller one`);
-  }
-  if (layout !== undefined && !LAYOUTS.includes(layout)) {
-    throw new UsageError(`${name}: layout: expected one of ${LAYOUTS.join(', ')}, got ${layout}`);
-  }
-  if (heads !== undefined && d! % heads !== 0) {
-    throw new UsageError(`${name}: a width of ${d} is not a multiple of ${heads} heads; give one that is`);
   }
 }
 
@@ -62,14 +68,17 @@ export function createForecastModel(
   name: TrainedModelName,
   device: Device,
   size: ForecastSize,
-  given: ModelSettings,
+  { calendar = [], shortcut = false, ...given }: ModelSettings,
   seed: number,
 ): ForecastModel {
-  const { calendar = [], shortcut = false, ...settings } = stated(given);
-  if (name === 'ridge' && calendar.length > 0) {
-    throw new UsageError('ridge: is solved, and learns no effects of the calendar; take dlinear or mambats with it');
+  if (isSolved(name) && calendar.length > 0) {
+    throw new UsageError(`${name}: is solved, and learns no effects of the calendar; take dlinear or mambats with it`);
   }
-  const base = name === 'ridge' ? null : createBaseModel(name, device, size, settings, seed);
+  const kind = kindOf(name);
+  const config = { ...settingsOf(kind, given), ...size };
+  checkNumbers(name, config);
+  kind.check?.(config);
+  const base = kind.create(device, config, seed);
   const model = base && !shortcut ? base : new RidgeShortcut(device, size, base);
   return calendar.length > 0 ? new CalendarEffects(model, size, checkCalendar(calendar)) : model;
 }
@@ -78,28 +87,6 @@ function checkCalendar(parts: readonly CalendarPart[]): readonly CalendarPart[] 
   const unknown = parts.find((part) => !CALENDAR_PARTS.includes(part));
   if (unknown === undefined) return parts;
   throw new UsageError(`calendar: expected some of ${CALENDAR_PARTS.join(', ')}, got ${unknown}`);
-}
-
-function createBaseModel(
-  name: Exclude<TrainedModelName, 'ridge'>,
-  device: Device,
-  size: ForecastSize,
-  settings: ModelSettings,
-  seed: number,
-): ForecastModel {
-  if (name === 'dlinear') {
-    checkConfig(name, { ...size });
-    return new DLinear(device, size, seed);
-  }
-  if (name === 'patch-transformer') {
-    const config = { ...PATCH_TRANSFORMER_DEFAULTS, ...settings, ...size };
-    checkConfig(name, { ...config, layout: undefined });
-    return new PatchTransformer(device, config, seed);
-  }
-  const plain = name === 'mamba' ? ({ layout: 'variables-apart', convolution: true } as const) : {};
-  const config = { ...MAMBATS_DEFAULTS, ...plain, ...settings, ...size };
-  checkConfig(name, { ...config, heads: undefined });
-  return new MambaTS(device, config, seed);
 }
 
 /** `season` in steps: a day of hours, a week of days. */

@@ -14,6 +14,7 @@ import {
   type ForwardSettings,
   ParameterMaker,
 } from './forecast-model.ts';
+import { type ForecasterKind, PROTOCOL } from './kind.ts';
 
 /** Name of W among the parameters. */
 export const RIDGE_WEIGHT = 'ridge.weight';
@@ -21,6 +22,7 @@ export const RIDGE_WEIGHT = 'ridge.weight';
 export class RidgeShortcut implements ForecastModel {
   readonly isNormalised = true;
   readonly isOrdered: boolean;
+  readonly head = null;
   readonly parameters: ReadonlyMap<string, Tensor>;
   private readonly linear: Linear;
   private readonly own: ReadonlyMap<string, Tensor>;
@@ -51,12 +53,19 @@ export class RidgeShortcut implements ForecastModel {
   }
 }
 
-function startAtZero(model: ForecastModel): void {
-  const head = ['head.weight', 'head.bias'].flatMap((name) => model.parameters.get(name) ?? []);
-  if (!model.isNormalised || head.length === 0) {
+function startAtZero({ head, isNormalised }: ForecastModel): void {
+  if (!isNormalised || !head) {
     throw new UsageError(
       'the ridge shortcut is for mambats, mamba and patch-transformer, whose windows are normalised',
     );
   }
-  for (const tensor of head) tensor.write(new Float32Array(tensor.size));
+  for (const tensor of [head.weight, head.bias!]) tensor.write(new Float32Array(tensor.size));
 }
+
+/** The linear forecast alone: solved, not trained. */
+export const RIDGE: ForecasterKind<'ridge'> = {
+  name: 'ridge',
+  defaults: {},
+  create: () => null,
+  published: () => ({ ...PROTOCOL, lookback: 720, batchSize: 32, learningRate: 0, settings: {} }),
+};
