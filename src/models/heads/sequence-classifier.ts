@@ -71,7 +71,7 @@ const OF_VOCABULARY = [
 export function parseClassifierConfig(json: Record<string, unknown>, file: string): ClassifierConfig {
   const c = parseStrict(SCHEMA, json, file);
   const stated = parseConfig({ ...c.backbone, vocab_size: 1 }, `${file}: backbone`);
-  const backbone = familyOf(stated).settle(stated) as ModelConfig;
+  const backbone = familyOf(stated).resolve(stated) as ModelConfig;
   return { backbone, features: c.num_features, labels: c.num_labels, pooling: c.pooling };
 }
 
