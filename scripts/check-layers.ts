@@ -2,7 +2,7 @@
  * The layer rule as code. Run: `npm run check`, or `node --import tsx scripts/check-layers.ts [root]`.
  *
  * 1. A folder of `src` imports only the folders that its row in `LAYERS` names (types too).
- * 2. No cycles of value imports; `import type` and `import()` are exempt.
+ * 2. No cycles of imports, `import type` included; `import()`, which runs later, is exempt.
  * 3. `node:` modules only where `NODE_FOLDERS` says, browser globals only where `BROWSER_FOLDERS` says.
  * 4. Another top folder is imported through its `index.ts`, or that of an entry of its own (`ENTRIES`).
  * 5. Siblings (`SIBLINGS`) do not know one another. No folder is named utils, helpers, common or misc.
@@ -202,14 +202,14 @@ function checkGlobals(module: Module): Violation[] {
   }));
 }
 
-/** One violation for each group of files that reach one another by value imports: a shortest cycle through its first file. */
+/** One violation for each group of files that reach one another by imports: a shortest cycle through its first file. */
 function checkCycles(modules: readonly Module[], known: ReadonlySet<string>): Violation[] {
   const edges = new Map<string, Map<string, number>>();
   for (const module of modules) {
     const out = new Map<string, number>();
     for (const item of module.imports) {
       const target = targetOf(module.path, item.specifier);
-      if (item.kind === 'value' && target && known.has(target) && !out.has(target)) out.set(target, item.line);
+      if (item.kind !== 'dynamic' && target && known.has(target) && !out.has(target)) out.set(target, item.line);
     }
     edges.set(module.path, out);
   }
@@ -221,7 +221,7 @@ function checkCycles(modules: readonly Module[], known: ReadonlySet<string>): Vi
     for (const path of edges.keys()) {
       if (isReachable(edges, start, path) && isReachable(edges, path, start)) done.add(path);
     }
-    const message = `value-import cycle ${[...cycle, start].join(' -> ')}: make one of them \`import type\`, or move what they share into a file below both`;
+    const message = `import cycle ${[...cycle, start].join(' -> ')}: move the interface that both need into a file below both`;
     found.push({ file: start, line: edges.get(start)!.get(cycle[1] ?? start)!, message });
   }
   return found;

@@ -124,19 +124,26 @@ describe('layers', () => {
     );
   });
 
-  it('finds value cycles, each once, and exempts types and lazy imports', () => {
+  it('finds cycles, each once, of types too, and exempts lazy imports', () => {
     assertViolations(
       {
         'src/core/a.ts': "export const one = 1;\nimport { b } from './b.ts';\nexport const a = b;",
         'src/core/b.ts': "import { c } from './c.ts';\nimport './d.ts';\nexport const b = c;",
         'src/core/c.ts': "import { one } from './a.ts';\nexport const c = one;",
-        'src/core/d.ts':
-          "import type { b } from './b.ts';\nexport type B = typeof b;\nexport const f = () => import('./a.ts');",
+        'src/core/d.ts': "import type { b } from './b.ts';\nexport type B = typeof b;",
+        'src/core/e.ts': "import { f } from './f.ts';\nexport const e = f;",
+        'src/core/f.ts': "export const f = 1;\nimport type { e } from './e.ts';\nexport type E = typeof e;",
+        'src/core/g.ts': "export type G = typeof import('./h.ts').h;",
+        'src/core/h.ts': "export const h = 1;\nexport type { G } from './g.ts';",
+        'src/core/late.ts': "import './later.ts';\nexport const late = 1;",
+        'src/core/later.ts': "export const later = () => import('./late.ts');",
         'src/core/self.ts': "import * as all from './self.ts';\nexport const s = () => all;",
       },
       [
-        /^src\/core\/a\.ts:2: value-import cycle src\/core\/a\.ts -> src\/core\/b\.ts -> src\/core\/c\.ts -> src\/core\/a\.ts: /,
-        /^src\/core\/self\.ts:1: value-import cycle src\/core\/self\.ts -> src\/core\/self\.ts: /,
+        /^src\/core\/a\.ts:2: import cycle src\/core\/a\.ts -> src\/core\/b\.ts -> src\/core\/c\.ts -> src\/core\/a\.ts: move the interface /,
+        /^src\/core\/e\.ts:1: import cycle src\/core\/e\.ts -> src\/core\/f\.ts -> src\/core\/e\.ts: /,
+        /^src\/core\/g\.ts:1: import cycle src\/core\/g\.ts -> src\/core\/h\.ts -> src\/core\/g\.ts: /,
+        /^src\/core\/self\.ts:1: import cycle src\/core\/self\.ts -> src\/core\/self\.ts: /,
       ],
     );
   });

@@ -9,7 +9,7 @@ import {
   type TaskGroup,
 } from '../eval/index.ts';
 import { table } from '../report/terminal.ts';
-import type { EvalOptions } from './eval-run.ts';
+import type { EvalOptions } from './eval-options.ts';
 
 const version = (): string =>
   (JSON.parse(readFileSync(new URL('../../package.json', import.meta.url), 'utf8')) as { version: string }).version;

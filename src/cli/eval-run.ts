@@ -1,12 +1,11 @@
 /** `krait eval run`: scores of a model on tasks, zero- and few-shot, as lm-evaluation-harness gives them. */
 import { join } from 'node:path';
-import { type Command, InvalidArgumentError } from 'commander';
+import type { Command } from 'commander';
 import { UsageError } from '../core/index.ts';
 import {
   answerRequests,
   type CustomTask,
   evaluate,
-  FEW_SHOT_SEED,
   modelIdentity,
   openAnswerCache,
   type PreparedTask,
@@ -21,34 +20,11 @@ import {
 import type { Tokenizer } from '../io/index.ts';
 import { formatJsonl, joinPath } from '../io/index.ts';
 import { readHubSettings } from '../platform/node/index.ts';
+import { type EvalOptions, withEvalOptions } from './eval-options.ts';
 import { evalDocument, evalTable, truncationLines } from './eval-report.ts';
 import { Interrupted, withInterrupt } from './interrupt.ts';
 import type { Progress } from './output.ts';
-import {
-  checkOutputFolder,
-  integer,
-  type ModelOptions,
-  nodeFiles,
-  number,
-  type OpenModel,
-  Output,
-  openModelAndTokenizer,
-  withModelOptions,
-} from './session.ts';
-
-export interface EvalOptions extends ModelOptions {
-  tasks: string[];
-  numFewshot: number[];
-  limit?: number;
-  seed: number;
-  batchSize: number | 'auto';
-  maxLength?: number;
-  dataDir?: string;
-  output: string;
-  logSamples?: boolean;
-  resume?: boolean;
-  force?: boolean;
-}
+import { checkOutputFolder, nodeFiles, type OpenModel, Output, openModelAndTokenizer } from './session.ts';
 
 /** Answers that are kept while a run goes on. */
 const ANSWERS_FILE = 'answers.jsonl';
@@ -173,52 +149,12 @@ async function run(options: EvalOptions, output: Output): Promise<void> {
   }
 }
 
-/** Names with commas between, each once. */
-function nameList(text: string): string[] {
-  const names = text.split(',').map((name) => name.trim());
-  if (names.includes('')) throw new InvalidArgumentError('expected names with commas between, such as piqa,mmlu.');
-  return [...new Set(names)];
-}
-
-/** Numbers of examples with commas between, each once. */
-function shotList(text: string): number[] {
-  const counts = text.split(',').map((part) => (/^\d+$/.test(part.trim()) ? Number(part) : Number.NaN));
-  if (!counts.every((count) => count <= 1000)) {
-    throw new InvalidArgumentError('expected whole numbers from 0 with commas between, such as 0,1,5.');
-  }
-  return [...new Set(counts)];
-}
-
-function batchSize(text: string): number | 'auto' {
-  return text === 'auto' ? text : integer(1)(text);
-}
-
 export function defineEvalRun(command: Command): Command {
-  return withModelOptions(command, { takesInt8: true })
+  return withEvalOptions(command)
     .summary('scores of a model on tasks, zero- and few-shot')
     .description(
       "Scores of a model on tasks, by lm-evaluation-harness's prompts, examples and metrics. Writes results in its shape, and " +
         'keeps every answer as it comes.',
     )
-    .requiredOption('--tasks <names>', 'tasks, groups, or YAML files of your own, with commas between', nameList)
-    .option('--num-fewshot <list>', 'examples in front of a question, such as 0,1,5', shotList, [0])
-    .option('--limit <n>', 'questions of each task: a number, or below 1 a share', number(0, undefined, { open: true }))
-    .option('--seed <n>', 'seed that examples are drawn by', integer(0), FEW_SHOT_SEED)
-    .option(
-      '--batch-size <n|auto>',
-      'sequences in a batch, padded to one length; auto pads none where the model can',
-      batchSize,
-      'auto',
-    )
-    .option(
-      '--max-length <n>',
-      'tokens of an input, cut on the left; what the model was made for, else 2048',
-      integer(1),
-    )
-    .option('--data-dir <dir>', 'folder with data, TASK/SPLIT.jsonl, .csv or .parquet; the hub unless given')
-    .option('--output <dir>', 'where to write results and keep answers', 'evaluation')
-    .option('--log-samples', 'write each question with its answers too')
-    .option('--resume', 'go on with the answers that are there')
-    .option('--force', 'ask everything again, over what is in the folder')
     .action((options: EvalOptions) => run(options, new Output(options.json ?? false)));
 }

@@ -6,4 +6,5 @@ export * from './language.ts';
 export * from './language-loss.ts';
 export * from './lora/index.ts';
 export * from './pretrain.ts';
+export * from './recipe.ts';
 export * from './records.ts';

@@ -1,6 +1,6 @@
 /** The model card of a pretrained model: README.md as the hub reads it, from the recipe and what was measured. */
 import type { CorpusName, CorpusSize, CorpusSplit } from '../data/index.ts';
-import type { Recipe } from './pretrain.ts';
+import type { Recipe } from './recipe.ts';
 
 export interface CardFacts {
   readonly recipe: Recipe;

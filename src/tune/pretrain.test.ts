@@ -7,7 +7,8 @@ import { fileURLToPath } from 'node:url';
 import type { DataSource } from '../data/index.ts';
 import { type GptNeoXConfig, loadModel, parameterCount, parseConfig } from '../models/index.ts';
 import { NodeFileSystem } from '../platform/node/index.ts';
-import { parseRecipe, pretrain } from './pretrain.ts';
+import { pretrain } from './pretrain.ts';
+import { parseRecipe } from './recipe.ts';
 import { referenceDevice } from './testing/tiny-runs.ts';
 
 const recipeOf = async (name: string) => {

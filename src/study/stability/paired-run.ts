@@ -45,10 +45,6 @@ export function runStretch(model: LanguageModel, ids: readonly (readonly number[
   );
 }
 
-export function disposeSide({ hidden, logits, state }: Side): void {
-  for (const value of [hidden, logits, state]) value.dispose();
-}
-
 const accurate = (dtype: DType): DType => (dtype === 'f64' ? 'f64' : 'f32');
 
 /** Sums of squares along the last axis of [rows, n, size], in f32 or f64. */
