@@ -52,7 +52,7 @@ const ENTRIES: Readonly<Record<string, readonly string[]>> = {
   core: ['statistics'],
   models: ['generate'],
   eval: ['metrics'],
-  report: ['terminal'],
+  report: ['terminal', 'plots'],
 };
 
 /** Folders whose subfolders never import one another. */

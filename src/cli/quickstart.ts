@@ -5,16 +5,8 @@ import type { Command } from 'commander';
 import { EnvironmentError, UsageError } from '../core/index.ts';
 import { loadSpamCorpus } from '../data/index.ts';
 import { NpmDataSource } from '../platform/node/index.ts';
-import {
-  confusionMatrices,
-  dataTable,
-  examples,
-  type Html,
-  linePlot,
-  note,
-  renderPage,
-  section,
-} from '../report/index.ts';
+import { confusionMatrices, dataTable, examples, type Html, note, renderPage, section } from '../report/index.ts';
+import { linePlot } from '../report/plots.ts';
 import { formatBytes, table } from '../report/terminal.ts';
 import { LABELS, type SpamRow, type SpamStudy, studySpam } from '../study/index.ts';
 import { withInterrupt } from './interrupt.ts';

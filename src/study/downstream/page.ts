@@ -8,16 +8,13 @@ import {
   formatNumber,
   type Html,
   html,
-  type Interval,
-  intervalPlot,
-  type Line,
-  linePlot,
   note,
   paragraphs,
   renderPage,
   section,
   subsection,
 } from '../../report/index.ts';
+import { type Interval, intervalPlot, type Line, linePlot } from '../../report/plots.ts';
 import { estimateText, findingsOf } from './findings.ts';
 import { kindOf } from './methods.ts';
 import {

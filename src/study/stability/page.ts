@@ -7,15 +7,13 @@ import {
   formatNumber,
   type Html,
   html,
-  intervalPlot,
-  type Line,
-  linePlot,
   note,
   paragraphs,
   renderPage,
   section,
   subsection,
 } from '../../report/index.ts';
+import { intervalPlot, type Line, linePlot } from '../../report/plots.ts';
 import type { DeviationCurve } from './curve.ts';
 import { halfLife, type LayerExponents } from './exponents.ts';
 import type { StabilityCell, StabilityStudy } from './study.ts';
