@@ -2,8 +2,7 @@
  * Answers that are kept, so that an interrupted evaluation goes on where it was: one JSON object a line, appended as
  * answers come. A line that a crash cut short is dropped and asked again.
  */
-import { FileFormatError } from '../../core/index.ts';
-import { textHash } from '../../data/index.ts';
+import { FileFormatError, textHash } from '../../core/index.ts';
 import { describe, type FileSystem, isRecord, oneLine } from '../../io/index.ts';
 import type { EvalAnswer, EvalRequest } from '../requests.ts';
 

@@ -1,5 +1,5 @@
 /** What decides a model's answers besides the requests: by it kept answers are told from those of another model. */
-import { textHash } from '../../data/index.ts';
+import { textHash } from '../../core/index.ts';
 import {
   ADAPTER_CONFIG_FILE,
   ADAPTER_WEIGHTS_FILE,

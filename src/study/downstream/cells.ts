@@ -2,7 +2,7 @@
  * The cells of the study: each is measured by itself and kept in a file of its own as soon as it is done, under a hash of
  * all that its result depends on. A run that was stopped or killed loses at most the cell that ran.
  */
-import { textHash } from '../../data/index.ts';
+import { textHash } from '../../core/index.ts';
 import { type FileSystem, isRecord, joinPath } from '../../io/index.ts';
 import type { Precision } from '../../train/index.ts';
 import type { Method } from './methods.ts';

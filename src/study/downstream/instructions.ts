@@ -8,8 +8,7 @@
  * Alpaca's prompts are written as the Stanford Alpaca project writes them (tatsu-lab/stanford_alpaca, train.py,
  * PROMPT_DICT); a conversation's last answer is learned, with the same headings before its turns.
  */
-import { HostRandom, UsageError } from '../../core/index.ts';
-import { textHash } from '../../data/index.ts';
+import { HostRandom, textHash, UsageError } from '../../core/index.ts';
 import {
   episodePieces,
   type MicroEpisode,

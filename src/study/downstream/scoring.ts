@@ -1,6 +1,6 @@
 /** Zero- and few-shot scores of a model as it stands: accuracy of each task with each number of examples. */
 
-import { textHash } from '../../data/index.ts';
+import { textHash } from '../../core/index.ts';
 import type { DataPlaces } from '../../eval/index.ts';
 import {
   answerRequests,

@@ -2,7 +2,7 @@
  * The stability study of several models: each is a cell, measured by itself and kept in a file of its own, so that a run
  * that was stopped goes on where it was.
  */
-import { textHash } from '../../data/index.ts';
+import { textHash } from '../../core/index.ts';
 import type { CacheFileSystem } from '../../io/index.ts';
 import { isRecord, joinPath, loadTokenizer } from '../../io/index.ts';
 import { loadModel } from '../../models/index.ts';
