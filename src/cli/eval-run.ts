@@ -4,10 +4,10 @@ import { type Command, InvalidArgumentError } from 'commander';
 import { UsageError } from '../core/index.ts';
 import {
   answerRequests,
+  answersIdentity,
   type CustomTask,
   evaluate,
   FEW_SHOT_SEED,
-  modelIdentity,
   openAnswerCache,
   type PreparedTask,
   prepareTask,
@@ -106,7 +106,7 @@ async function askModel(
 ): Promise<{ runs: ShotsRun[]; maxLength: number }> {
   const { batchSize, output: out, adapter, dtype, numFewshot } = options;
   const maxLength = options.maxLength ?? model.memoryLength ?? (await tokenizerLimit(nodeFiles, folder)) ?? 2048;
-  const identity = await modelIdentity(nodeFiles, folder, adapter, dtype);
+  const identity = await answersIdentity(nodeFiles, folder, adapter, dtype);
   const cache = await openAnswerCache(nodeFiles, joinPath(out, ANSWERS_FILE), identity);
   let bar: Progress | null = null;
   const work = (signal: AbortSignal) =>

@@ -38,12 +38,12 @@ export type {
 } from './requests.ts';
 export {
   type AskedDocument,
+  answersIdentity,
   type EvaluateOptions,
   evaluate,
   type GroupScore,
   limited,
   measure,
-  modelIdentity,
   type PreparedTask,
   type PrepareOptions,
   prepareTask,

@@ -1,3 +1,4 @@
+export { CellLog, type CellLogOptions, CellStore, type CellStoreOptions, identityHash } from './cells.ts';
 export type { ChatTemplateOptions } from './chat-template.ts';
 export {
   isPickleName,
@@ -45,6 +46,7 @@ export { cachedSnapshots, type DatasetSplit, PARQUET_BRANCH, resolveSplit, split
 export { HUB_ENDPOINT, type HubSettings, hubSettings } from './hub-settings.ts';
 export { describe, findDuplicateKey, isRecord, oneLine, parseJson, parseJsonObject } from './json.ts';
 export { formatJsonl, type Line, type LinesOptions, MOST_LINE_BYTES, readJsonl, readLines } from './jsonl.ts';
+export { type ModelIdentity, modelIdentity } from './model-identity.ts';
 export { readParquet } from './parquet.ts';
 export {
   ADAPTER_CONFIG_FILE,

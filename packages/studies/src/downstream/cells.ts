@@ -2,8 +2,7 @@
  * The cells of the study: each is measured by itself and kept in a file of its own as soon as it is done, under a hash of
  * all that its result depends on. A run that was stopped or killed loses at most the cell that ran.
  */
-import { textHash } from 'krait/core';
-import { type FileSystem, isRecord, joinPath } from 'krait/io';
+import { CellStore, type FileSystem, identityHash, joinPath, type ModelIdentity } from 'krait/io';
 import type { Precision } from 'krait/train';
 import type { Method } from './methods.ts';
 import type { Scores } from './scoring.ts';
@@ -28,9 +27,6 @@ export type TrialSpec = Extract<CellSpec, { kind: 'trial' }>;
 export type MetaSpec = Extract<CellSpec, { kind: 'meta' }>;
 export type TunedSpec = Extract<CellSpec, { kind: 'tuned' }>;
 
-/** Hashes of a model's files, by name. */
-export type Contents = Readonly<Record<string, string>>;
-
 export interface CellResult {
   readonly seconds: number;
   /** Null of trials and meta-training, and where tuning diverged. */
@@ -41,7 +37,7 @@ export interface CellResult {
   /** Why there is no more: what a diverged tuning said. */
   readonly failure: string | null;
   /** Of meta-training: hashes of the files that it left, by name. */
-  readonly weights?: Contents;
+  readonly weights?: ModelIdentity;
 }
 
 export interface StudyCell<S extends CellSpec = CellSpec> {
@@ -73,21 +69,17 @@ export function cellName(spec: CellSpec): string {
 export const cellFile = (spec: CellSpec, modelNumber: number): string =>
   `${modelNumber}-${cellName(spec).replace(/[^\w.-]+/g, '-')}`;
 
-/** Results on disk. */
-export class CellStore {
+/** The folder of a study: results, checkpoints of tunings that run, meta-trained weights. */
+export class StudyFolder {
+  readonly cells: CellStore<CellResult>;
+
   constructor(
     private readonly files: FileSystem,
-    /** Folder of the study. */
-    readonly folder: string,
-    private readonly onWarning?: (line: string) => void,
-  ) {}
-
-  /** Makes the folder: from then on there is a run to resume. */
-  prepare(): Promise<void> {
-    return this.files.makeFolder(joinPath(this.folder, CELLS_FOLDER));
+    private readonly folder: string,
+    onWarning?: (line: string) => void,
+  ) {
+    this.cells = new CellStore(files, joinPath(folder, CELLS_FOLDER), { onWarning });
   }
-
-  private pathOf = (name: string): string => joinPath(this.folder, CELLS_FOLDER, `${name}.json`);
 
   /** Where a tuning keeps its checkpoints: another place for another identity, so that none goes on from another's. */
   tuningFolder = (name: string, identity: unknown): Promise<string> => this.ownFolder(TUNING_FOLDER, name, identity);
@@ -107,30 +99,7 @@ export class CellStore {
   }
 
   private async ownFolder(kind: string, name: string, identity: unknown): Promise<string> {
-    const hash = await textHash(JSON.stringify(identity));
+    const hash = await identityHash(identity);
     return joinPath(this.folder, kind, `${name}-${hash.slice(0, 12)}`);
-  }
-
-  /** The result that is kept; null for none, or one of something else. */
-  async read(name: string, identity: unknown): Promise<CellResult | null> {
-    const path = this.pathOf(name);
-    if (!(await this.files.exists(path))) return null;
-    try {
-      const kept: unknown = JSON.parse(await this.files.readText(path));
-      if (isRecord(kept) && kept['identity'] === (await textHash(JSON.stringify(identity)))) {
-        return kept['result'] as CellResult;
-      }
-    } catch (error) {
-      this.onWarning?.(`${path}: ${(error as Error).message}; it is measured again`);
-    }
-    return null;
-  }
-
-  /** Returns what will be read later: what is no finite number is null. */
-  async write(name: string, identity: unknown, spec: CellSpec, result: CellResult): Promise<CellResult> {
-    const hash = await textHash(JSON.stringify(identity));
-    const text = JSON.stringify({ identity: hash, spec, result });
-    await this.files.writeAtomic(this.pathOf(name), `${text}\n`);
-    return (JSON.parse(text) as { result: CellResult }).result;
   }
 }

@@ -4,7 +4,15 @@
  */
 import { ConfigError } from 'krait/core';
 import type { Task } from 'krait/eval';
-import { type CacheFileSystem, joinPath, loadTokenizer, TOKENIZER_FILES, type Tokenizer } from 'krait/io';
+import {
+  type CacheFileSystem,
+  joinPath,
+  loadTokenizer,
+  type ModelIdentity,
+  modelIdentity,
+  TOKENIZER_FILES,
+  type Tokenizer,
+} from 'krait/io';
 import { type LanguageModel, loadModel, readModelConfig, saveModel } from 'krait/models';
 import type { Device } from 'krait/tensor';
 import type { Precision } from 'krait/train';
@@ -12,12 +20,11 @@ import { detachLora } from 'krait/tune';
 import {
   type CellResult,
   type CellSpec,
-  CellStore,
-  type Contents,
   cellFile,
   cellName,
   type MetaSpec,
   type StudyCell,
+  StudyFolder,
   type TrialSpec,
   type TunedSpec,
   type UntunedSpec,
@@ -97,8 +104,6 @@ export interface DownstreamInput {
 
 /** Format of the cells; results of another are measured again. */
 const VERSION = 3;
-/** Files by which a model is known. */
-const MATERIAL = /\.(safetensors|json)$/;
 /** What of a cell's time is tuning, roughly, for the progress bar. */
 const TUNING_SHARE = 0.6;
 
@@ -111,19 +116,11 @@ const isMetaScore = (spec: CellSpec): spec is TunedSpec => spec.kind === 'tuned'
 const startKey = (spec: CellSpec): string => `${spec.model} ${'seed' in spec ? spec.seed : 0}`;
 
 interface OpenStudy {
-  readonly models: readonly (StudiedModel & { readonly tokenizer: Tokenizer; readonly contents: Contents })[];
-  readonly store: CellStore;
+  readonly models: readonly (StudiedModel & { readonly tokenizer: Tokenizer; readonly contents: ModelIdentity })[];
+  readonly store: StudyFolder;
   /** Differs for other questions or other examples. */
   readonly questions: ReadonlyMap<number, string>;
   readonly tasks: readonly StudiedTask[];
-}
-
-async function contentsOf(files: CacheFileSystem, folder: string): Promise<Contents> {
-  const contents: Record<string, string> = {};
-  for (const name of (await files.list(folder)).sort()) {
-    if (MATERIAL.test(name)) contents[name] = await files.sha256(joinPath(folder, name));
-  }
-  return contents;
 }
 
 /** `tokenizers`: those of other models, by contents; models with the same share one, and what was tokenised with it. */
@@ -132,7 +129,7 @@ async function describeModel(
   { label, folder }: DownstreamModel,
   tokenizers: Map<string, Tokenizer>,
 ) {
-  const contents = await contentsOf(files, folder);
+  const contents = await modelIdentity(files, folder);
   const model = await loadModel(device, files, folder, { dtype: 'f32' });
   const parameters = [...model.parameters.values()].reduce((sum, { size }) => sum + size, 0);
   model.dispose();
@@ -162,8 +159,8 @@ async function openStudy(input: DownstreamInput): Promise<OpenStudy> {
     });
     questions.set(seed, await askedHash(tasks, input.settings.shots));
   }
-  const store = new CellStore(input.files, input.out, input.onWarning);
-  await store.prepare();
+  const store = new StudyFolder(input.files, input.out, input.onWarning);
+  await store.cells.prepare();
   return { models, store, questions, tasks: studied };
 }
 
@@ -172,7 +169,7 @@ class DownstreamRun {
   private measured = 0;
   private readonly rates = new Map<string, number>();
   /** Meta-trained models by label and seed: what tuning of that seed starts from. */
-  private readonly starts = new Map<string, { readonly folder: string; readonly contents: Contents }>();
+  private readonly starts = new Map<string, { readonly folder: string; readonly contents: ModelIdentity }>();
   /** Why a model has no start: its meta-training of that seed diverged. */
   private readonly failures = new Map<string, string>();
   private readonly total: number;
@@ -224,7 +221,7 @@ class DownstreamRun {
     }
     const identity = this.identityOf(spec);
     const weights = spec.kind === 'meta' ? await open.store.metaFolder(name, identity) : null;
-    const read = await open.store.read(name, identity);
+    const read = await open.store.cells.read(name, identity);
     const kept = read && (weights === null || (await this.isWhole(read, weights))) ? read : null;
     if (!kept && input.most !== undefined && this.measured >= input.most) return false;
     input.onCell?.(cellName(spec), kept !== null, this.cells.length + 1, this.total);
@@ -239,7 +236,7 @@ class DownstreamRun {
     const { files } = this.input;
     if (failure !== null) return true;
     if (!(await files.exists(joinPath(folder, 'config.json')))) return false;
-    return JSON.stringify(await contentsOf(files, folder)) === JSON.stringify(weights);
+    return JSON.stringify(await modelIdentity(files, folder)) === JSON.stringify(weights);
   }
 
   /** From here on the model is tuned from what meta-training gave, or not at all. */
@@ -275,7 +272,7 @@ class DownstreamRun {
   }
 
   /** What a cell starts from: the model as it is, or meta-trained. */
-  private startOf(spec: CellSpec): { readonly folder: string; readonly contents: Contents } {
+  private startOf(spec: CellSpec): { readonly folder: string; readonly contents: ModelIdentity } {
     return this.isFirst(spec) ? this.modelOf(spec) : this.starts.get(startKey(spec))!;
   }
 
@@ -292,10 +289,8 @@ class DownstreamRun {
     const result = await (spec.kind === 'untuned' || isMetaScore(spec)
       ? this.asItIs(spec)
       : this.tuned(spec, folder, weights));
-    const written = await store.write(name, identity, spec, {
-      ...result,
-      seconds: (performance.now() - startedMs) / 1000,
-    });
+    const timed = { ...result, seconds: (performance.now() - startedMs) / 1000 };
+    const written = await store.cells.write(name, identity, timed, { spec });
     await this.input.files.remove(folder);
     if (weights !== null) await store.removeOtherMeta(name, weights);
     this.measured++;
@@ -353,7 +348,7 @@ class DownstreamRun {
         onStep: (step, note) => input.onProgress?.((step / plan.steps) * share, note),
       });
       if (weights !== null) await saveModel(model, files, weights);
-      const left = weights === null ? {} : { weights: await contentsOf(files, weights) };
+      const left = weights === null ? {} : { weights: await modelIdentity(files, weights) };
       const scores = spec.kind === 'tuned' ? await this.score(spec, model, TUNING_SHARE) : null;
       if (adapter) detachLora(adapter);
       return { scores, cost, rate: plan.rate, failure: null, ...left };

@@ -2,8 +2,7 @@
  * The stability study of several models: each is a cell, measured by itself and kept in a file of its own, so that a run
  * that was stopped goes on where it was.
  */
-import { textHash } from 'krait/core';
-import { type CacheFileSystem, isRecord, joinPath, loadTokenizer } from 'krait/io';
+import { type CacheFileSystem, CellStore, joinPath, loadTokenizer, modelIdentity } from 'krait/io';
 import { loadModel } from 'krait/models';
 import type { Device } from 'krait/tensor';
 import { detachLora, loadAdapter } from 'krait/tune';
@@ -55,40 +54,18 @@ export const CELLS_FOLDER = 'cells';
 /** Format of the files; results of another are measured again. */
 const VERSION = 1;
 
-/** Files by which a model or an adapter is known. */
-const MATERIAL = /\.(safetensors|json)$/;
-
-async function contentsOf(files: CacheFileSystem, folder: string | null): Promise<Record<string, string>> {
-  const contents: Record<string, string> = {};
-  if (folder === null) return contents;
-  for (const name of await files.list(folder)) {
-    if (MATERIAL.test(name)) contents[name] = await files.sha256(joinPath(folder, name));
-  }
-  return contents;
-}
-
-/** What a result depends on, as one hash. */
-async function identityOf(input: StabilityInput, model: StabilityModel, texts: number[][]): Promise<string> {
+/** All that a result depends on. */
+async function identityOf(input: StabilityInput, model: StabilityModel, texts: number[][]): Promise<unknown> {
   const { files, settings, device } = input;
-  const contents = [await contentsOf(files, model.folder), await contentsOf(files, model.adapter)];
-  return textHash(JSON.stringify({ version: VERSION, settings, texts, contents, device: device.name }));
+  const adapter = model.adapter === null ? {} : await modelIdentity(files, model.adapter);
+  const contents = [await modelIdentity(files, model.folder), adapter];
+  return { version: VERSION, settings, texts, contents, device: device.name };
 }
 
-/** A name for a file, from a label; labels that differ in what is dropped differ in the number. */
-function fileName(label: string, index: number): string {
+/** A name for a cell, from a label; labels that differ in what is dropped differ in the number. */
+function cellName(label: string, index: number): string {
   const slug = label.replace(/[^\w.-]+/g, '-').slice(0, 60);
-  return `${String(index + 1).padStart(2, '0')}-${slug}.json`;
-}
-
-async function readKept(input: StabilityInput, path: string, identity: string): Promise<StabilityCell | null> {
-  if (!(await input.files.exists(path))) return null;
-  try {
-    const kept: unknown = JSON.parse(await input.files.readText(path));
-    if (isRecord(kept) && kept['identity'] === identity) return kept['cell'] as StabilityCell;
-  } catch (error) {
-    input.onWarning?.(`${path}: ${(error as Error).message}; it is measured again`);
-  }
-  return null;
+  return `${String(index + 1).padStart(2, '0')}-${slug}`;
 }
 
 /** Loads a model with its adapter. */
@@ -116,11 +93,20 @@ async function measureCell(input: StabilityInput, spec: StabilityModel, texts: n
   try {
     const openHalf = (type: HalfType) => openModel({ ...input, onWarning: undefined }, spec, type); // what is odd was said
     const result = await measureStability({ model: opened.model, openHalf, texts, settings, signal, onProgress });
-    const cell = { ...spec, seconds: (performance.now() - startedMs) / 1000, result };
-    return JSON.parse(JSON.stringify(cell)) as StabilityCell; // as it will be read from its file
+    return { ...spec, seconds: (performance.now() - startedMs) / 1000, result };
   } finally {
     opened.dispose();
   }
+}
+
+/** Keeps a cell where there is a store. Returns it as it will be read: what is no finite number is null. */
+async function keep(
+  store: CellStore<StabilityCell> | null,
+  name: string,
+  identity: unknown,
+  cell: StabilityCell,
+): Promise<StabilityCell> {
+  return store ? store.write(name, identity, cell) : (JSON.parse(JSON.stringify(cell)) as StabilityCell);
 }
 
 /**
@@ -128,21 +114,22 @@ async function measureCell(input: StabilityInput, spec: StabilityModel, texts: n
  * @throws the signal's reason once it fires: what was measured is kept
  */
 export async function studyStability(input: StabilityInput): Promise<StabilityStudy> {
-  const { files, models, settings, source, device, out } = input;
+  const { files, models, settings, source, device, out, onWarning } = input;
   // What is wrong with a later model's texts is found before the first is measured.
   const texts: number[][][] = [];
   for (const { folder } of models) {
     texts.push(tokensOf(await loadTokenizer(files, folder), input.documents, settings, source));
   }
+  const folder = out === null ? null : joinPath(out, CELLS_FOLDER);
+  const store = folder === null ? null : new CellStore<StabilityCell>(files, folder, { key: 'cell', onWarning });
   const cells: StabilityCell[] = [];
   for (const [i, spec] of models.entries()) {
     input.signal?.throwIfAborted();
-    const path = joinPath(out ?? '', CELLS_FOLDER, fileName(spec.label, i));
+    const name = cellName(spec.label, i);
     const identity = await identityOf(input, spec, texts[i]);
-    const kept = out === null ? null : await readKept(input, path, identity);
+    const kept = (await store?.read(name, identity)) ?? null;
     input.onModel?.(spec.label, kept !== null);
-    const cell = kept ?? (await measureCell(input, spec, texts[i]));
-    if (out !== null && !kept) await files.writeAtomic(path, `${JSON.stringify({ identity, cell })}\n`);
+    const cell = kept ?? (await keep(store, name, identity, await measureCell(input, spec, texts[i])));
     cells.push({ ...cell, ...spec });
   }
   return { settings, source, device: `${device.name} ${device.backend.variant}`, cells };
