@@ -1,7 +1,7 @@
 /** Packages that `krait` does not install: what commands say without them, what works without them, where they are found. */
 import assert from 'node:assert/strict';
 import { spawnSync } from 'node:child_process';
-import { existsSync, mkdirSync, mkdtempSync, rmSync, symlinkSync, writeFileSync } from 'node:fs';
+import { existsSync, mkdirSync, mkdtempSync, readFileSync, rmSync, symlinkSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { dirname, join } from 'node:path';
 import { after, before, describe, it } from 'node:test';
@@ -58,6 +58,35 @@ before(() => {
     return `${date},${(Math.sin(t / 3) + ((t * 7919) % 13) / 50).toFixed(3)}`;
   });
   write('waves.csv', `date,wave\n${rows.join('\n')}\n`);
+});
+
+describe('what is published', () => {
+  const read = (path: string) => JSON.parse(readFileSync(join(ROOT, path), 'utf8'));
+  const { version, exports: entries, dependencies, peerDependenciesMeta } = read('package.json');
+
+  it('has one version, which the studies ask krait for', () => {
+    const studies = read('packages/studies/package.json');
+    assert.deepEqual([studies.version, studies.peerDependencies.krait], [version, version]);
+  });
+
+  it('has entries that programs of the repository reach by the same names', () => {
+    const paths: Record<string, string[]> = read('tsconfig.json').compilerOptions.paths;
+    for (const [key, { types, default: module }] of Object.entries<Record<string, string>>(entries)) {
+      const source = module.replace('./dist/', './src/').replace(/\.js$/, '.ts');
+      assert.ok(existsSync(join(ROOT, source)), source);
+      assert.equal(types, module.replace(/\.js$/, '.d.ts'));
+      const name = key === '.' ? 'krait' : key.replace('.', 'krait');
+      const [path] = paths[name] ?? [paths['krait/*'][0].replace('*', key.slice(2))];
+      assert.equal(path, source, name);
+    }
+  });
+
+  it('installs no package of plots with krait', () => {
+    for (const name of PLOTS) {
+      assert.equal(dependencies[name], undefined);
+      assert.equal(peerDependenciesMeta[name].optional, true);
+    }
+  });
 });
 
 describe('without the packages of plots', () => {
