@@ -1,6 +1,7 @@
 /**
  * Compiles src/**\/*.ts to dist/, file by file in the same folders, with import specifiers from `.ts` to `.js`;
  * copies what modules load beside themselves (JSON, HTML, CSS, WASM). Tests, folders named `testing` and fixtures stay out.
+ * Each package of the workspace, packages/NAME/src, is compiled to its own packages/NAME/dist in the same way.
  *
  * A file of dist changes only if its content does, and by a rename, so that programs that run from dist while
  * it is rebuilt never read half a file. Run by hand: `node scripts/build-js.mjs [--types]`.
@@ -22,7 +23,7 @@ const WORKER_URL = /new URL\(\s*(['"])(\.{1,2}\/[^'"\n]+)\.ts\1\s*,\s*import\.me
  */
 export function isJsFresh(root) {
   const sources = listSources(root);
-  if (!sources.every((path) => existsSync(join(root, 'dist', outputOf(path))))) return false;
+  if (!sources.every((path) => existsSync(join(root, outputOf(path))))) return false;
   const [stamp, looks] = (readText(join(root, 'build', 'js.stamp')) ?? '').split('\n');
   const now = looksOf(root, sources);
   if (stamp && looks === now) return true;
@@ -32,7 +33,7 @@ export function isJsFresh(root) {
 }
 
 /**
- * Compiles what src/ holds now. Call under the build lock, and only with packages installed.
+ * Compiles what src/ and the packages hold now. Call under the build lock, and only with packages installed.
  * @param {string} root
  * @returns {Promise<{ files: number, written: number, seconds: number }>}
  * @throws {Remedy} one line with file, line and the compiler's message
@@ -41,57 +42,75 @@ export async function buildJs(root) {
   const start = performance.now();
   const sources = listSources(root);
   const [stamp, looks] = [hashOf(root, sources), looksOf(root, sources)];
-  const modules = sources.filter((path) => path.endsWith('.ts'));
-  const outputs = modules.length ? await compile(root, modules) : new Map();
+  const outputs = await compile(root, sources);
   for (const path of sources) {
-    if (!path.endsWith('.ts')) outputs.set(path, readFileSync(join(root, 'src', path)));
+    if (!path.endsWith('.ts')) outputs.set(outputOf(path), readFileSync(join(root, path)));
   }
   let written = 0;
-  for (const [path, content] of outputs) written += replaceFile(join(root, 'dist', path), content) ? 1 : 0;
+  for (const [path, content] of outputs) written += replaceFile(join(root, path), content) ? 1 : 0;
   removeOthers(root, outputs);
   replaceFile(join(root, 'build', 'js.stamp'), Buffer.from(`${stamp}\n${looks}\n`));
   return { files: sources.length, written, seconds: (performance.now() - start) / 1000 };
 }
 
 /**
- * Writes the .d.ts files beside dist's modules. Call under the build lock.
+ * Writes the .d.ts files beside dist's modules: those of src/ first, which the packages are checked against. Call under the
+ * build lock.
  * @returns {Promise<boolean>} false if they were there already
  * @throws {Remedy} one line if the sources do not type-check
  */
 export async function buildTypes(root) {
   const sources = listSources(root);
   const stamp = hashOf(root, sources);
-  const files = sources.filter((path) => path.endsWith('.ts')).map((path) => path.replace(/\.ts$/, '.d.ts'));
   const stampFile = join(root, 'build', 'types.stamp');
-  if (readText(stampFile) === stamp && files.every((path) => existsSync(join(root, 'dist', path)))) return false;
+  const typesOf = (path) => outputOf(path).replace(/\.js$/, '.d.ts');
+  const modules = sources.filter((path) => path.endsWith('.ts'));
+  if (readText(stampFile) === stamp && modules.every((path) => existsSync(join(root, typesOf(path))))) return false;
   const out = join(root, 'build', 'types');
-  rmSync(out, { recursive: true, force: true });
-  const tsc = join(root, 'node_modules', 'typescript', 'bin', 'tsc');
-  const args = [tsc, '-p', 'tsconfig.build.json', '--outDir', out, '--pretty', 'false'];
-  const { code, output } = await runNode(args, { cwd: root, stdout: 'collect' });
-  if (code !== 0) {
-    const first = output.split('\n').find((line) => line.includes('error TS')) ?? output.split('\n')[0];
-    throw new Remedy(`types: ${first}: run \`npm run check\` to see all, mend them, and build again`);
-  }
-  for (const path of files) {
-    const text = readFileSync(join(out, path), 'utf8');
-    const renamed = text.replace(/((?:from|import) |import\()(['"])(\.{1,2}\/[^'"\n]+)\.ts\2/g, '$1$2$3.js$2');
-    replaceFile(join(root, 'dist', path), Buffer.from(renamed));
+  for (const folder of foldersOf(root)) {
+    rmSync(out, { recursive: true, force: true });
+    await declare(root, join(folder, 'tsconfig.build.json'), out);
+    for (const path of modules.filter((module) => isBelow(folder, module))) {
+      const text = readFileSync(join(out, relative(join(folder, 'src'), path).replace(/\.ts$/, '.d.ts')), 'utf8');
+      const renamed = text.replace(/((?:from|import) |import\()(['"])(\.{1,2}\/[^'"\n]+)\.ts\2/g, '$1$2$3.js$2');
+      replaceFile(join(root, typesOf(path)), Buffer.from(renamed));
+    }
   }
   rmSync(out, { recursive: true, force: true });
   replaceFile(stampFile, Buffer.from(stamp));
   return true;
 }
 
-/** @returns {Promise<Map<string, Uint8Array>>} content by path below dist */
-async function compile(root, modules) {
+/** Writes the declarations of a project to `out`. */
+async function declare(root, project, out) {
+  const tsc = join(root, 'node_modules', 'typescript', 'bin', 'tsc');
+  const args = [tsc, '-p', project, '--outDir', out, '--pretty', 'false'];
+  const { code, output } = await runNode(args, { cwd: root, stdout: 'collect' });
+  if (code === 0) return;
+  const first = output.split('\n').find((line) => line.includes('error TS')) ?? output.split('\n')[0];
+  throw new Remedy(`types: ${first}: run \`npm run check\` to see all, mend them, and build again`);
+}
+
+/** @returns {Promise<Map<string, Uint8Array>>} content by path of the output */
+async function compile(root, sources) {
+  const modules = sources.filter((path) => path.endsWith('.ts'));
+  const outputs = new Map();
+  for (const folder of foldersOf(root)) {
+    const own = modules.filter((path) => isBelow(folder, path));
+    if (own.length === 0) continue;
+    for (const [path, content] of await compileFolder(root, folder, own)) outputs.set(path, content);
+  }
+  return outputs;
+}
+
+async function compileFolder(root, folder, modules) {
   const { build, stop } = await import('esbuild');
   try {
     const { outputFiles } = await build({
       absWorkingDir: root,
-      entryPoints: modules.map((path) => join(root, 'src', path)),
-      outbase: join(root, 'src'),
-      outdir: join(root, 'dist'),
+      entryPoints: modules.map((path) => join(root, path)),
+      outbase: join(root, folder, 'src'),
+      outdir: join(root, folder, 'dist'),
       format: 'esm',
       target: 'es2022',
       supported: { 'import-attributes': true },
@@ -104,8 +123,7 @@ async function compile(root, modules) {
       write: false,
       logLevel: 'silent',
     });
-    const dist = join(root, 'dist');
-    return new Map(outputFiles.map(({ path, contents }) => [relative(dist, path).split(sep).join('/'), contents]));
+    return outputFiles.map(({ path, contents }) => [relative(root, path).split(sep).join('/'), contents]);
   } catch (error) {
     const first = error.errors?.[0];
     if (!first) throw error;
@@ -133,12 +151,26 @@ const specifiers = {
   },
 };
 
-const outputOf = (path) => path.replace(/\.ts$/, '.js');
+/** Folders that hold a `src` and get a `dist`: the root, as an empty path, and the packages of the workspace. */
+function foldersOf(root) {
+  const packages = join(root, 'packages');
+  const names = existsSync(packages) ? readdirSync(packages).sort() : [];
+  return ['', ...names.map((name) => `packages/${name}`).filter((folder) => existsSync(join(root, folder, 'src')))];
+}
 
-/** Paths below src that become part of dist, sorted, forward slashes. */
+const isBelow = (folder, path) => path.startsWith(folder === '' ? 'src/' : `${folder}/src/`);
+
+/** `packages/studies/src/a.ts` becomes `packages/studies/dist/a.js`. */
+const outputOf = (path) => path.replace(/(^|\/)src\//, '$1dist/').replace(/\.ts$/, '.js');
+
+/** Paths that become part of a dist, by folder and sorted, with forward slashes. */
 function listSources(root) {
-  return listFiles(join(root, 'src')).filter(
-    (path) => (path.endsWith('.ts') || ASSETS.test(path)) && !NOT_PUBLISHED.test(path) && !path.endsWith('.d.ts'),
+  return foldersOf(root).flatMap((folder) =>
+    listFiles(join(root, folder, 'src'))
+      .filter(
+        (path) => (path.endsWith('.ts') || ASSETS.test(path)) && !NOT_PUBLISHED.test(path) && !path.endsWith('.d.ts'),
+      )
+      .map((path) => (folder === '' ? `src/${path}` : `${folder}/src/${path}`)),
   );
 }
 
@@ -157,9 +189,9 @@ function inputsOf(root, sources) {
   return [
     ['builder', fileURLToPath(import.meta.url)],
     ['config', join(root, 'tsconfig.json')],
-    ['declarations', join(root, 'tsconfig.build.json')],
+    ...foldersOf(root).map((folder) => ['declarations', join(root, folder, 'tsconfig.build.json')]),
     ['esbuild', join(root, 'node_modules', 'esbuild', 'package.json')],
-    ...sources.map((path) => [path, join(root, 'src', path)]),
+    ...sources.map((path) => [path, join(root, path)]),
   ];
 }
 
@@ -197,10 +229,12 @@ function replaceFile(file, content) {
 
 /** Removes what earlier builds left in dist; declarations stay as long as their module does. */
 function removeOthers(root, outputs) {
-  const dist = join(root, 'dist');
-  for (const path of listFiles(dist)) {
-    const owner = path.replace(/\.d\.ts$/, '.js');
-    if (!outputs.has(path) && !outputs.has(owner)) rmSync(join(dist, path));
+  for (const folder of foldersOf(root)) {
+    const dist = folder === '' ? 'dist' : `${folder}/dist`;
+    for (const path of listFiles(join(root, dist)).map((name) => `${dist}/${name}`)) {
+      const owner = path.replace(/\.d\.ts$/, '.js');
+      if (!outputs.has(path) && !outputs.has(owner)) rmSync(join(root, path));
+    }
   }
 }
 

@@ -67,8 +67,9 @@ function hasLockedPackages(root) {
   const wanted = readPackages(join(root, 'package-lock.json'));
   const present = readPackages(join(root, 'node_modules', '.package-lock.json'));
   if (!wanted || !present) return false;
+  const isThere = (path, { version }) => Object.hasOwn(present, path) && present[path].version === version;
   return Object.entries(wanted).every(
-    ([path, entry]) => path === '' || entry.optional || entry.devOptional || present[path]?.version === entry.version,
+    ([path, entry]) => path === '' || entry.optional || entry.devOptional || isThere(path, entry),
   );
 }
 

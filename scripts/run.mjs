@@ -32,11 +32,11 @@ async function start(args) {
 async function test(args) {
   const filters = args.filter((arg) => !arg.startsWith('-'));
   const flags = args.filter((arg) => arg.startsWith('-'));
-  const all = [...listTests('src'), ...listTests('test')];
+  const all = [...listTests('src'), ...listTests('packages'), ...listTests('test')];
   const files = all.filter((path) => filters.length === 0 || filters.some((part) => path.includes(part)));
   if (files.length === 0) {
     const what = filters.length ? `none of ${all.length} test files matches ${filters.join(' ')}` : 'no test files';
-    throw new Remedy(`${what}: tests are src/**/*.test.ts and test/**/*.test.ts`);
+    throw new Remedy(`${what}: tests are *.test.ts below src, packages and test`);
   }
   await prepare();
   const env = { ...process.env };
@@ -103,7 +103,7 @@ function listTests(folder) {
   return readdirSync(path, { withFileTypes: true })
     .sort((a, b) => (a.name < b.name ? -1 : 1))
     .flatMap((entry) => {
-      if (entry.isDirectory()) return listTests(`${folder}/${entry.name}`);
+      if (entry.isDirectory()) return entry.name === 'node_modules' ? [] : listTests(`${folder}/${entry.name}`);
       return entry.name.endsWith('.test.ts') ? [`${folder}/${entry.name}`] : [];
     });
 }

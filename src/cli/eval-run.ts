@@ -4,9 +4,9 @@ import type { Command } from 'commander';
 import { UsageError } from '../core/index.ts';
 import {
   answerRequests,
+  answersIdentity,
   type CustomTask,
   evaluate,
-  modelIdentity,
   openAnswerCache,
   type PreparedTask,
   prepareTask,
@@ -82,7 +82,7 @@ async function askModel(
 ): Promise<{ runs: ShotsRun[]; maxLength: number }> {
   const { batchSize, output: out, adapter, dtype, numFewshot } = options;
   const maxLength = options.maxLength ?? model.contextLength ?? (await tokenizerLimit(nodeFiles, folder)) ?? 2048;
-  const identity = await modelIdentity(nodeFiles, folder, adapter, dtype);
+  const identity = await answersIdentity(nodeFiles, folder, adapter, dtype);
   const cache = await openAnswerCache(nodeFiles, joinPath(out, ANSWERS_FILE), identity);
   let bar: Progress | null = null;
   const work = (signal: AbortSignal) =>

@@ -23,7 +23,7 @@ import {
   scoreWindows,
   windowStarts,
 } from '../forecast/index.ts';
-import { isRecord, parseJsonObject } from '../io/index.ts';
+import { CellStore, isRecord, parseJsonObject } from '../io/index.ts';
 import { table } from '../report/terminal.ts';
 import type { Device } from '../tensor/index.ts';
 import { list, type ModelFlags, modelName, recipeChanges, withModelFlags } from './forecast-options.ts';
@@ -69,8 +69,8 @@ interface Cell {
   readonly settings: FitSettings | null;
 }
 
-/** Files of a cell's folder: what it is of, from before its first step on, and what came out. */
-const [SETTINGS_FILE, RESULT_FILE] = ['settings.json', 'result.json'];
+/** Of a cell's folder: the file of its settings, from before its first step on, and the name of its result. */
+const [SETTINGS_FILE, RESULT] = ['settings.json', 'result'];
 /** Steps that the look-back of a rule has, which decides how many windows there are. */
 const RULE_LOOKBACK = 720;
 
@@ -103,12 +103,18 @@ async function findFile({ name, files }: BenchmarkData, given: string | undefine
 }
 
 class Bench {
+  /** Results of earlier runs; null where none are kept. */
+  private readonly store: CellStore<Cell> | null;
+
   constructor(
     private readonly device: Device,
     private readonly options: Options,
     private readonly output: Output,
     private readonly signal: AbortSignal,
-  ) {}
+  ) {
+    const { out } = options;
+    this.store = out === undefined ? null : new CellStore(nodeFiles, out, { onWarning: (line) => output.warn(line) });
+  }
 
   async run(): Promise<Cell[]> {
     const { options } = this;
@@ -138,16 +144,23 @@ class Bench {
     return this.options.out === undefined ? undefined : join(this.options.out, name);
   }
 
-  private async readKept(path: string): Promise<Record<string, unknown> | null> {
-    return (await nodeFiles.exists(path)) ? parseJsonObject(path, await nodeFiles.readText(path)) : null;
+  /** The settings that a cell was begun with; of a result whose settings stand in it alone, those. */
+  private async begunWith(place: string): Promise<unknown> {
+    const read = async (name: string) => {
+      const path = join(place, name);
+      return (await nodeFiles.exists(path)) ? parseJsonObject(path, await nodeFiles.readText(path)) : null;
+    };
+    const settings = await read(SETTINGS_FILE);
+    if (settings) return settings;
+    const document = await read(`${RESULT}.json`);
+    return isRecord(document?.['result']) ? document['result']['settings'] : document?.['settings'];
   }
 
   /** @throws UsageError for a cell that was begun with other settings: its checkpoint would go on as if it had these */
   private async checkSettings(cell: Wanted, fit: FitSettings | null): Promise<void> {
     const place = this.placeOf(cell);
     if (!place || !fit) return;
-    const result = await this.readKept(join(place, RESULT_FILE));
-    const before = (await this.readKept(join(place, SETTINGS_FILE))) ?? result?.['settings'];
+    const before = await this.begunWith(place);
     const change = isRecord(before) ? difference(before, JSON.parse(JSON.stringify(fit))) : null;
     if (change) throw new UsageError(`${place}: ${change}; give --force to begin anew, or another --out`);
   }
@@ -157,7 +170,8 @@ class Bench {
     const { name, model, horizon } = wanted;
     const fit = this.fitOf(wanted, dataset);
     const place = this.placeOf(wanted);
-    const kept = place && (await this.kept(place, fit));
+    const identity = fit ?? { data: data.name, model, horizon, lookback: this.ruleLookback };
+    const kept = await this.kept(name, identity);
     if (kept) return kept;
     if (place && fit) {
       await nodeFiles.writeAtomic(join(place, SETTINGS_FILE), `${JSON.stringify(fit, null, 1)}\n`);
@@ -166,18 +180,23 @@ class Bench {
       ? await this.train(name, data, dataset, fit, place)
       : await this.rule(data, dataset, model, horizon);
     if (!cell) return null;
-    if (place) await nodeFiles.writeAtomic(join(place, RESULT_FILE), `${JSON.stringify(cell, null, 1)}\n`);
+    await this.store?.write(`${name}/${RESULT}`, identity, cell);
     const best = cell.bestEpoch === null ? '' : `, the best after ${cell.bestEpoch}`;
     const time = cell.seconds === null ? '' : `, ${cell.epochs} epochs in ${cell.seconds.toFixed(0)} s${best}`;
     output.say(`${name}: MSE ${cell.mse.toFixed(4)}, MAE ${cell.mae.toFixed(4)}${time}`);
     return cell;
   }
 
-  /** The result of an earlier run; of a rule, if it had the same look-back. */
-  private async kept(place: string, fit: FitSettings | null): Promise<Cell | null> {
-    const cell = (await this.readKept(join(place, RESULT_FILE))) as Cell | null;
-    const lookback = fit?.lookback ?? this.options.lookback ?? RULE_LOOKBACK;
-    return cell?.lookback === lookback ? cell : null;
+  private get ruleLookback(): number {
+    return this.options.lookback ?? RULE_LOOKBACK;
+  }
+
+  /** The result of an earlier run. A file without an identity is one cell; its settings have been compared already. */
+  private async kept(name: string, identity: { readonly lookback: number }): Promise<Cell | null> {
+    if (!this.store) return null;
+    return this.store.read(`${name}/${RESULT}`, identity, (document) =>
+      document['lookback'] === identity.lookback ? (document as unknown as Cell) : null,
+    );
   }
 
   private async train(
@@ -227,7 +246,7 @@ class Bench {
     model: ForecastModelName,
     horizon: number,
   ): Promise<Cell> {
-    const size = { lookback: this.options.lookback ?? RULE_LOOKBACK, horizon };
+    const size = { lookback: this.ruleLookback, horizon };
     checkSplits(data.name, splits, size, series.length);
     if (isTrained(model)) throw new Error(`${model} is trained`);
     const forecaster = new RuleForecaster(naiveForecast(model, data.season), size);

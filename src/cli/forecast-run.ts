@@ -30,14 +30,13 @@ import {
   complaint,
   coverageRows,
   forecastCsv,
-  forecastPage,
-  forecastSvg,
   linearAlone,
   type Outlook,
   UNMEASURED,
 } from './forecast-report.ts';
 import { withInterrupt } from './interrupt.ts';
 import type { Progress } from './output.ts';
+import { loadWith, PLOT_PACKAGES } from './packages.ts';
 import {
   type CommonOptions,
   checkOutputFolder,
@@ -189,7 +188,25 @@ const savedOf = ({ fitted, fit, dataset, quantiles }: Analysis): SavedForecaster
   quantiles,
 });
 
-async function writeAll(outlook: Outlook, targets: readonly string[], options: WriteFlags, page?: () => string) {
+type Pages = typeof import('./forecast-page.ts');
+
+/**
+ * What draws; null where no picture is asked for.
+ * @throws KraitError that says what to install, before anything is trained
+ */
+async function loadPages({ plot, report }: WriteFlags): Promise<Pages | null> {
+  if (plot === undefined && report === undefined) return null;
+  const flag = plot === undefined ? '--report' : '--plot';
+  return loadWith(`krait forecast ${flag}`, PLOT_PACKAGES, () => import('./forecast-page.ts'));
+}
+
+async function writeAll(
+  outlook: Outlook,
+  targets: readonly string[],
+  options: WriteFlags,
+  pages: Pages | null,
+  analysis?: Analysis,
+) {
   const { out, plot, report } = options;
   const written: Record<string, string> = {};
   const write = async (name: string, path: string, text: string) => {
@@ -197,8 +214,9 @@ async function writeAll(outlook: Outlook, targets: readonly string[], options: W
     written[name] = path;
   };
   if (out !== undefined) await write('forecast', out, forecastCsv(outlook, targets));
-  if (plot !== undefined) await write('plot', plot, forecastSvg(outlook, targets[0]));
-  if (report !== undefined && page) await write('report', report, page());
+  if (pages && plot !== undefined) await write('plot', plot, pages.forecastSvg(outlook, targets[0]));
+  if (pages && report !== undefined && analysis)
+    await write('report', report, pages.forecastPage(analysis, outlook, targets));
   return written;
 }
 
@@ -237,13 +255,14 @@ function forecastJson({ series, names, levels, future }: Outlook, targets: reado
 
 async function run(path: string, options: TrainOptions, output: Output): Promise<void> {
   await checkFiles(path, options);
+  const pages = await loadPages(options);
   const { analysis, series, close } = await train(path, options, output);
   try {
     const saved = savedOf(analysis);
     const future = await forecastAfter(saved, series);
     const targets = targetsOf(saved.names, options.target);
     const outlook = { series, names: saved.names, levels: options.quantiles, future };
-    const written = await writeAll(outlook, targets, options, () => forecastPage(analysis, outlook, targets));
+    const written = await writeAll(outlook, targets, options, pages, analysis);
     output.result({ ...summaryOf(analysis), ...forecastJson(outlook, targets), written }, () => {
       const csv = options.out === undefined ? [forecastCsv(outlook, targets).trimEnd()] : [];
       return [analysisText(analysis), ...csv, ...Object.values(written)].join('\n\n');
@@ -266,6 +285,7 @@ async function fitAndKeep(path: string, options: FitOptions, output: Output): Pr
 
 async function predict(path: string, options: PredictOptions, output: Output): Promise<void> {
   await checkFiles(path, options);
+  const pages = await loadPages(options);
   const device = await openDevice(options, output);
   try {
     const saved = await loadForecaster(device, nodeFiles, options.model);
@@ -275,7 +295,7 @@ async function predict(path: string, options: PredictOptions, output: Output): P
     const future = await forecastAfter(saved, series);
     const ms = performance.now() - startedMs;
     const outlook = { series, names: saved.names, levels: saved.quantiles.levels, future };
-    const written = await writeAll(outlook, targets, options);
+    const written = await writeAll(outlook, targets, options, pages);
     output.say(`forecast in ${ms.toFixed(1)} ms`);
     output.result({ horizon: saved.fit.horizon, ms, ...forecastJson(outlook, targets), written }, () =>
       options.out === undefined ? forecastCsv(outlook, targets).trimEnd() : Object.values(written).join('\n'),

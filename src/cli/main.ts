@@ -6,10 +6,11 @@ import { readFileSync } from 'node:fs';
 import { Command, CommanderError } from 'commander';
 import { KraitError, UsageError } from '../core/index.ts';
 import { Interrupted } from './interrupt.ts';
+import { type CommandModule, loadStudies } from './packages.ts';
 
 interface Entry {
   summary: string;
-  load: () => Promise<{ define(command: Command): Command }>;
+  load: () => Promise<CommandModule>;
 }
 
 /** Every command, with its own file. */
@@ -21,11 +22,11 @@ const COMMANDS: Record<string, Entry> = {
   merge: { summary: 'merge a LoRA adapter into its model', load: () => import('./merge.ts') },
   convert: { summary: 'write a model as GGUF, for llama.cpp', load: () => import('./convert.ts') },
   pretrain: { summary: 'train a small model from nothing, by a recipe', load: () => import('./pretrain.ts') },
-  quickstart: { summary: 'fine-tune the carried model on real mail', load: () => import('./quickstart.ts') },
+  quickstart: { summary: 'fine-tune the carried model on real mail', load: () => loadStudies('quickstart') },
   data: { summary: 'data sets that npm packages carry, for tuning', load: () => import('./data.ts') },
   bench: { summary: 'how fast a model reads, writes and learns here', load: () => import('./bench.ts') },
   forecast: { summary: 'time series: train, back-test, forecast; benchmark', load: () => import('./forecast.ts') },
-  study: { summary: 'experiments on models, with a report: stability, downstream', load: () => import('./study.ts') },
+  study: { summary: 'experiments on models, with a report: stability, downstream', load: () => loadStudies('study') },
   devices: { summary: 'what this machine computes with, and how fast', load: () => import('./devices.ts') },
 };
 
