@@ -21,7 +21,7 @@ export { Krait, type OpenOptions, openDevice, type TuneOptions, type TuneSetting
 export * from './models/generate/index.ts';
 export * from './models/index.ts';
 export { NodeFileSystem } from './platform/node/index.ts';
-export { Device, Tensor } from './tensor/index.ts';
+export { Device, scaleGradient, Tensor } from './tensor/index.ts';
 export {
   type Best,
   CHECKPOINT_FOLDER,
@@ -45,7 +45,6 @@ export {
   type StepOutcome,
   type StepReport,
   type StepSettings,
-  scaleGradient,
   stepsFor,
   type TaskState,
   TRAINER_DEFAULTS,

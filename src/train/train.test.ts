@@ -3,7 +3,7 @@ import { mkdtemp, readdir, readFile, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { after, test } from 'node:test';
-import { FileFormatError, KraitError } from '../core/index.ts';
+import { DivergedError, FileFormatError } from '../core/index.ts';
 import { formatRecord } from '../io/index.ts';
 import { NodeFileSystem } from '../platform/node/index.ts';
 import { referenceDevice, TinyTask } from '../tune/testing/tiny-runs.ts';
@@ -92,7 +92,9 @@ test('a NaN loss stops the run and keeps the last good checkpoint', async () => 
   await assert.rejects(
     train(task, { options: OPTIONS, place: { files, folder } }),
     (error: Error) =>
-      error instanceof KraitError &&
+      error instanceof DivergedError &&
+      error.step === 8 &&
+      error.reason === 'loss is NaN' &&
       /^step 8: the loss is NaN; the last good .*step-00000006; lower/.test(error.message),
   );
   assert.equal(await readFile(join(folder, 'checkpoints', 'last'), 'utf8'), 'step-00000006\n');
@@ -105,7 +107,7 @@ test('a checkpoint whose weights gave the NaN is no good one: the one before is 
   const task = new TinyTask(referenceDevice(), { inputAt: (step) => (step === 7 ? Number.NaN : undefined) });
   await assert.rejects(
     train(task, { options, place: { files, folder } }),
-    /^KraitError: step 7: .*good .*step-00000003;/,
+    /^DivergedError: step 7: .*good .*step-00000003;/,
   );
   assert.equal(await readFile(join(folder, 'checkpoints', 'last'), 'utf8'), 'step-00000003\n');
   const [again, whole] = [new TinyTask(referenceDevice()), new TinyTask(referenceDevice())];
