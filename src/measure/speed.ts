@@ -16,7 +16,7 @@ import {
   storageType,
 } from '../models/index.ts';
 import type { Device, Tensor } from '../tensor/index.ts';
-import { AdamW, queueStep, type TrainedParameter } from '../train/index.ts';
+import { createOptimizer, queueStep, type TrainedParameter } from '../train/index.ts';
 import {
   adapterParameters,
   allParameters,
@@ -141,7 +141,7 @@ async function* stepRounds(
     bytes: 0,
   }));
   const task = new LanguageTask({ model, parameters, train, batchSize: batch, maxLength: tokens, mode });
-  const optimizer = new AdamW(task.parameters);
+  const optimizer = createOptimizer('adamw', task.parameters);
   const random = new RandomSource(0);
   const settings = { learningRate: 1e-5, clipNorm: 1, gradScale: 1, checkpointing };
   try {

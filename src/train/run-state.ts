@@ -3,7 +3,7 @@ import { ConfigError, RandomSource } from '../core/index.ts';
 import { isRecord } from '../io/index.ts';
 import type { Tensor } from '../tensor/index.ts';
 import { type CheckpointContent, type CheckpointStore, numberOf, recordOf } from './checkpoint-store.ts';
-import { AdamW, LossScale, type LossScaleState } from './optim/index.ts';
+import { createOptimizer, LossScale, type LossScaleState, type Optimizer } from './optim/index.ts';
 import { runSettings, type TrainerOptions } from './options.ts';
 import type { Evaluation, TrainingTask } from './task.ts';
 
@@ -19,7 +19,7 @@ export class RunState<B> {
   evaluation: Evaluation | null = null;
   /** The step after which the last evaluation was made. */
   evaluatedStep = -1;
-  readonly optimizer: AdamW;
+  readonly optimizer: Optimizer;
   readonly scaler: LossScale | null;
   readonly random: RandomSource;
 
@@ -28,7 +28,7 @@ export class RunState<B> {
     private readonly options: TrainerOptions,
   ) {
     const { betas, eps, weightDecay, precision, seed, initialLossScale } = options;
-    this.optimizer = new AdamW(task.parameters, { betas, eps, weightDecay });
+    this.optimizer = createOptimizer('adamw', task.parameters, { betas, eps, weightDecay });
     this.scaler = precision === 'f16' ? new LossScale({ initialScale: initialLossScale }) : null;
     this.random = new RandomSource(seed);
   }
