@@ -17,7 +17,7 @@ export {
   type TrainingRecord,
   tensorEntry,
 } from './io/index.ts';
-export { Krait, type OpenOptions, openDevice, type TuneOptions, type TuneSettings } from './krait/index.ts';
+export { Krait, type OpenOptions, openDevice, type TuneOptions } from './krait/index.ts';
 export * from './models/generate/index.ts';
 export * from './models/index.ts';
 export { NodeFileSystem } from './platform/node/index.ts';

@@ -7,3 +7,4 @@ export * from './language-loss.ts';
 export * from './lora/index.ts';
 export * from './pretrain.ts';
 export * from './records.ts';
+export * from './settings.ts';

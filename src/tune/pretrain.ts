@@ -33,12 +33,27 @@ import {
   saveModel,
 } from '../models/index.ts';
 import type { Device } from '../tensor/index.ts';
-import { resolveOptions, stepsFor, type TrainInput, type TrainingResult, train } from '../train/index.ts';
-import { parseTuneConfig, readYaml, type TuneConfig, trainerOptionsOf } from './config.ts';
+import {
+  resolveOptions,
+  stepsFor,
+  TRAIN_SETTINGS,
+  type TrainInput,
+  type TrainingResult,
+  train,
+} from '../train/index.ts';
+import {
+  checkRelations,
+  languageOptionsOf,
+  parseTuneConfig,
+  readYaml,
+  type TuneConfig,
+  trainerOptionsOf,
+} from './config.ts';
 import { allParameters, LanguageTask } from './language.ts';
 import { evaluateLanguage } from './language-loss.ts';
 import { renderModelCard } from './model-card.ts';
 import { textExample } from './records.ts';
+import { LANGUAGE_SETTINGS } from './settings.ts';
 
 const RECIPE = z.strictObject({
   /** config.json of the model, without the vocabulary. */
@@ -69,8 +84,16 @@ function checkModel(where: string, model: Record<string, unknown>, vocabSize: nu
   parseConfig({ ...model, vocab_size: vocabSize }, where);
 }
 
-/** @throws ConfigError for settings that the trainer would refuse after the text was read */
-function checkTraining(where: string, training: TuneConfig): void {
+/** Settings of tuning that pretraining takes: nothing is evaluated before its end. */
+const { evalEvery, evalOnStart, patience, ...TAKEN } = { ...TRAIN_SETTINGS, ...LANGUAGE_SETTINGS };
+const TAKEN_KEYS: readonly string[] = Object.values(TAKEN).map(({ key }) => key);
+
+/** @throws ConfigError for settings that would do nothing, and those that the trainer would refuse after the text was read */
+function checkTraining(where: string, { method, ...training }: TuneConfig): void {
+  if (method !== 'full') throw new ConfigError(`${where}: method: pretraining trains all weights; leave it out`);
+  const idle = Object.keys(training).find((key) => !TAKEN_KEYS.includes(key));
+  if (idle) throw new ConfigError(`${where}: ${idle}: pretraining does not take it; leave it out`);
+  checkRelations(training, where);
   const { max_steps: steps, num_train_epochs: epochs } = training;
   try {
     resolveOptions({ ...trainerOptionsOf(training), steps: stepsFor({ steps, epochs }, 1) });
@@ -79,7 +102,7 @@ function checkTraining(where: string, training: TuneConfig): void {
   }
 }
 
-/** @throws ConfigError naming the key, the value and what was expected */
+/** @throws ConfigError naming the key, the value and what was expected, or a setting that would do nothing */
 export function parseRecipe(file: string, text: string): Recipe {
   const recipe = parseStrict(RECIPE, readYaml(file, text), file) as z.infer<typeof RECIPE>;
   checkModel(`${file}: model`, recipe.model, recipe.tokenizer.vocab_size);
@@ -130,6 +153,9 @@ async function tokenizerOf(
   return tokenizer;
 }
 
+/** Held-out documents that are read at the same time, however many the recipe trains on. */
+const HELD_OUT_ROWS = 8;
+
 async function heldOutBits(
   model: LanguageModel,
   tokenizer: Tokenizer,
@@ -139,7 +165,7 @@ async function heldOutBits(
   const bits: Record<string, number> = {};
   for (const name of new Set(documents.map(({ source }) => source))) {
     const examples = documents.filter(({ source }) => source === name).map(({ text }) => textExample(tokenizer, text));
-    const { bits_per_byte: found } = await evaluateLanguage(model, examples, { batchSize: 8, maxLength });
+    const { bits_per_byte: found } = await evaluateLanguage(model, examples, { batchSize: HELD_OUT_ROWS, maxLength });
     bits[name] = found;
   }
   return bits;
@@ -163,15 +189,13 @@ export async function pretrain(input: PretrainInput): Promise<PretrainResult> {
   const ids = { bos_token_id: tokenizer.bosId, eos_token_id: tokenizer.eosId, pad_token_id: tokenizer.padId };
   const config = parseConfig({ ...recipe.model, vocab_size: recipe.vocabSize, ...ids }, 'recipe: model');
   const { training } = recipe;
+  const options = languageOptionsOf({ batching: 'stream', ...training });
   const model = createModel(device, config, training.seed ?? 0, { activations: training.dtype ?? 'f32' });
   const task = new LanguageTask({
     model,
     parameters: allParameters(model),
     train: examples,
-    batching: training.batching ?? 'stream',
-    batchSize: training.per_device_train_batch_size,
-    maxLength: training.max_seq_length,
-    gradAccumulation: training.gradient_accumulation_steps,
+    ...options,
     seed: training.seed,
   });
   try {
@@ -188,7 +212,7 @@ export async function pretrain(input: PretrainInput): Promise<PretrainResult> {
       model,
       tokenizer,
       documents.filter((d) => !isTraining(d)),
-      training.max_seq_length ?? 512,
+      options.maxLength,
     );
     await saveModel(model, files, out, { dtype: recipe.saveDtype });
     const card = {

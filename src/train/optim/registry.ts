@@ -14,6 +14,8 @@ export interface OptimizerSettings {
 }
 
 interface OptimizerRow {
+  /** As its paper writes it. */
+  readonly title: string;
   /** The settings that it takes, with their values where none is given. */
   readonly defaults: Partial<OptimizerSettings>;
   /** Its default learning rate, as a share of that of AdamW. */
@@ -23,11 +25,13 @@ interface OptimizerRow {
 
 export const OPTIMIZERS = {
   adamw: {
+    title: 'AdamW',
     defaults: ADAMW_DEFAULTS,
     rateShare: 1,
     create: (parameters, settings) => new AdamW(parameters, settings),
   },
   lion: {
+    title: 'Lion',
     defaults: LION_DEFAULTS,
     rateShare: 0.1,
     create: (parameters, settings) => new Lion(parameters, settings),
