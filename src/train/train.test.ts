@@ -287,6 +287,50 @@ test('a run is not resumed with other settings, and a broken pointer is an error
   await assert.rejects(again({}), /last: names the checkpoint "step-00000099", which is not there/);
 });
 
+test('Lion: a run that is cut and resumed gives the same bytes, and f16 skips what overflows', async () => {
+  const options = { ...OPTIONS, optimizer: 'lion', learningRate: 0.01 } as const;
+  const [whole, place] = [await newFolder(), { files, folder: await newFolder() }];
+  const expected = await train(new TinyTask(referenceDevice()), { options, place: { files, folder: whole } });
+  const abort = new AbortController();
+  const onStep = ({ step }: StepReport) => step === 7 && abort.abort();
+  await train(new TinyTask(referenceDevice()), { options, place, signal: abort.signal, onStep });
+  const resumed = { ...place, resume: true };
+  const again = await train(new TinyTask(referenceDevice()), { options, place: resumed });
+  assert.deepEqual([again.step, again.loss, again.best], [20, expected.loss, expected.best]);
+  for (const name of ['optimizer.safetensors', 'weights.safetensors', 'state.json']) {
+    const [a, b] = [whole, place.folder].map((folder) => readFile(join(folder, 'checkpoints', 'step-00000020', name)));
+    assert.deepEqual(await b, await a, name);
+  }
+  await assert.rejects(
+    train(new TinyTask(referenceDevice()), { options: OPTIONS, place: resumed }),
+    /optimizer was "lion", now "adamw"; resume with/,
+  );
+  const half = { ...options, steps: 3, evalEvery: 0, precision: 'f16' } as const;
+  const inputAt = (step: number) => (step === 3 ? Number.POSITIVE_INFINITY : undefined);
+  const [skipping, two] = [new TinyTask(referenceDevice(), { inputAt }), new TinyTask(referenceDevice())];
+  assert.equal((await train(skipping, { options: half })).skippedSteps, 1);
+  const stop = new AbortController();
+  await train(two, { options: half, signal: stop.signal, onStep: ({ step }) => step === 2 && stop.abort() });
+  assert.deepEqual(await weightsOf(skipping), await weightsOf(two), 'the skipped step changed nothing');
+});
+
+test('a checkpoint that does not know a setting was made with its default', async () => {
+  const folder = await newFolder();
+  const options = { ...OPTIONS, steps: 4 };
+  await train(new TinyTask(referenceDevice()), { options, place: { files, folder } });
+  const path = join(folder, 'checkpoints', 'step-00000004', 'state.json');
+  const state = JSON.parse(await readFile(path, 'utf8')) as { settings: Record<string, unknown> };
+  assert.equal(state.settings.optimizer, 'adamw');
+  delete state.settings.optimizer; // as before there was a choice
+  await files.writeAtomic(path, JSON.stringify(state));
+  const place = { files, folder, resume: true };
+  assert.equal((await train(new TinyTask(referenceDevice()), { options, place })).step, 4);
+  await assert.rejects(
+    train(new TinyTask(referenceDevice()), { options: { ...options, optimizer: 'lion' }, place }),
+    /optimizer was "adamw", now "lion"/,
+  );
+});
+
 test('memory is flat from step 5 to step 50', async () => {
   const device = referenceDevice();
   const blocks: number[] = [];

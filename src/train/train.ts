@@ -3,7 +3,7 @@
  * the next and reads the numbers of the one before. (With f16 it waits for each step, because the loss scale of the
  * next depends on it.)
  *
- * A resumed run is bit-identical to one that never stopped: a checkpoint holds the trained weights, AdamW's moments,
+ * A resumed run is bit-identical to one that never stopped: a checkpoint holds the trained weights, the optimiser's moments,
  * masters and count, the loss scale, the position of the random numbers and of the data, and what the task carries.
  */
 import { DivergedError } from '../core/index.ts';

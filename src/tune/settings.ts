@@ -221,6 +221,10 @@ export const TUNE_SETTINGS = {
   ...CHECK_SETTINGS,
   saveEvery: { ...CHECK_SETTINGS.saveEvery, default: DEFAULT_SAVE_STEPS },
   ...COMPUTE_SETTINGS,
+  precision: {
+    ...COMPUTE_SETTINGS.precision,
+    defaultText: `${COMPUTE_SETTINGS.precision.default}; in code, that of the loaded model`,
+  },
 } as const satisfies Settings;
 
 /** All settings that a file may have. */
