@@ -9,9 +9,9 @@
  * where AdamW keeps two. It has no matrix product, whose bits differ between instruction sets. The paper advises rates 3
  * to 10 times lower than those of AdamW, and a weight decay as many times higher (section 5).
  *
- * The update is composed from elementwise kernels, a dozen launches a parameter, and takes memory for five copies of the
- * largest parameter while it runs. The moment of a row without gradients decays until it is 0 and decides the sign until then, as in
- * the paper; it is subnormal shortly before.
+ * The update is composed from elementwise kernels, 13 or 14 launches a parameter, and takes memory for five copies of the
+ * largest parameter while it runs. The moment of a row that gets no more gradients decays to 0. As in the paper, it decides
+ * the sign until then.
  */
 import { type DType, KraitError } from '../../core/index.ts';
 import { abs, cast, div, embedding, mul, reshape, scale, shift, sub, type Tensor } from '../../tensor/index.ts';
