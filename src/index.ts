@@ -11,6 +11,7 @@ export { type DeviceOptions, openBackend } from './backend/select.ts';
 export {
   CheckpointError,
   ConfigError,
+  DivergedError,
   type DType,
   DTypeError,
   EnvironmentError,
@@ -37,7 +38,7 @@ export {
   type Tokenizer,
   type TrainingRecord,
 } from './io/index.ts';
-export { Krait, type OpenOptions, openDevice, type TuneOptions, type TuneSettings } from './krait/index.ts';
+export { Krait, type OpenOptions, openDevice, type TuneOptions } from './krait/index.ts';
 // Models: loading, saving, scoring, generating.
 export {
   type Completion,

@@ -1,13 +1,16 @@
 /** `krait tune`: fine-tunes a model on JSONL records. */
-import { type Command, Option } from 'commander';
+import type { Command } from 'commander';
 import { UsageError } from '../core/index.ts';
 import { copySideFiles } from '../io/index.ts';
 import { formatBytes } from '../report/terminal.ts';
+import { flagName } from '../train/index.ts';
 import {
+  CONFIG_SETTINGS,
+  configOf,
   type FineTunePlan,
   fineTune,
   mergeTuneConfigs,
-  parseTuneConfig,
+  PLACE_SETTINGS,
   parseTuneYaml,
   type TuneConfig,
 } from '../tune/index.ts';
@@ -17,14 +20,13 @@ import { checkProfileFile, type ProfileFlag, profiled, reportProfile, withProfil
 import {
   type CommonOptions,
   checkOutputFolder,
-  integer,
   nodeFiles,
-  number,
   Output,
   openModel,
   tokenizerFor,
   withCommonOptions,
 } from './session.ts';
+import { givenSettings, withSettingFlags } from './setting-flags.ts';
 
 interface Options extends CommonOptions {
   config?: string;
@@ -35,50 +37,13 @@ interface Options extends CommonOptions {
   [flag: string]: unknown;
 }
 
-/** Flags that are settings of the run, under the names that the configuration takes. */
-const SETTINGS: Record<string, string> = {
-  model: 'model',
-  data: 'data',
-  out: 'output_dir',
-  method: 'method',
-  validation: 'validation_data',
-  seed: 'seed',
-  rank: 'r',
-  alpha: 'lora_alpha',
-  dropout: 'lora_dropout',
-  targets: 'target_modules',
-  rslora: 'use_rslora',
-  lr: 'learning_rate',
-  steps: 'max_steps',
-  epochs: 'num_train_epochs',
-  batchSize: 'per_device_train_batch_size',
-  maxLength: 'max_seq_length',
-  gradAccumulation: 'gradient_accumulation_steps',
-  schedule: 'lr_scheduler_type',
-  warmup: 'warmup',
-  weightDecay: 'weight_decay',
-  batching: 'batching',
-  evalEvery: 'eval_steps',
-  saveEvery: 'save_steps',
-  gradCheckpointing: 'gradient_checkpointing',
-};
-
 async function readConfig(options: Options, command: Command): Promise<TuneConfig> {
-  const flags: Record<string, unknown> = {};
-  for (const [flag, setting] of Object.entries(SETTINGS))
-    if (options[flag] !== undefined) flags[setting] = options[flag];
-  const isStated = command.getOptionValueSource('dtype') === 'cli';
   const file = options.config ? parseTuneYaml(options.config, await nodeFiles.readText(options.config)) : {};
-  const config = mergeTuneConfigs(
-    file,
-    parseTuneConfig('krait tune', { ...flags, ...(isStated && { dtype: options.dtype }) }),
-  );
-  for (const [key, flag] of [
-    ['model', '--model'],
-    ['data', '--data'],
-    ['output_dir', '--out'],
-  ] as const) {
-    if (!config[key]) throw new UsageError(`krait tune: ${flag} is missing; give it, or ${key} in the file of -c`);
+  const config = mergeTuneConfigs(file, configOf('krait tune', givenSettings(command, CONFIG_SETTINGS)));
+  const { model, data, out } = PLACE_SETTINGS;
+  for (const setting of [model, data, out]) {
+    if (config[setting.key]) continue;
+    throw new UsageError(`krait tune: ${flagName(setting)} is missing; give it, or ${setting.key} in the file of -c`);
   }
   return config;
 }
@@ -167,33 +132,13 @@ async function run(options: Options, command: Command): Promise<void> {
 }
 
 export function define(command: Command): Command {
-  return withCommonOptions(withProfileOption(command))
-    .option('-c, --config <file.yaml>', 'settings from a file; flags win over it')
-    .option('--model <dir|id>', 'folder of a model, or its id on the hub')
-    .option('--revision <name>', 'branch, tag or commit on the hub')
-    .option('--data <dir|file>', 'JSONL, or a folder with train.jsonl and perhaps valid.jsonl')
-    .option('--validation <file>', 'JSONL with held-out records')
-    .option('--out <dir>', 'folder for the result, checkpoints and logs')
-    .addOption(new Option('--method <name>', 'what is trained').choices(['lora', 'full']))
-    .option('--rank <r>', 'rank of LoRA', integer(1))
-    .option('--alpha <a>', 'scale of LoRA', number(0, Number.POSITIVE_INFINITY, { open: true }))
-    .option('--dropout <p>', 'dropout on the input of LoRA', number(0, 1))
-    .option('--targets <names>', 'modules for LoRA: names with commas, a regular expression, or all-linear')
-    .option('--rslora', 'scale by alpha / sqrt(rank)')
-    .option('--lr <x>', 'learning rate', number(0, Number.POSITIVE_INFINITY, { open: true }))
-    .option('--steps <n>', 'optimiser steps', integer(1))
-    .option('--epochs <e>', 'passes over the data', number(0, Number.POSITIVE_INFINITY, { open: true }))
-    .option('--batch-size <b>', 'rows of a batch', integer(1))
-    .option('--max-length <l>', 'tokens of a row', integer(2))
-    .option('--grad-accumulation <g>', 'batches for one step', integer(1))
-    .addOption(new Option('--schedule <s>', 'of the learning rate').choices(['constant', 'linear', 'cosine']))
-    .option('--warmup <w>', 'steps, or a share of them below 1', number(0))
-    .option('--weight-decay <w>', 'decoupled weight decay', number(0))
-    .addOption(new Option('--batching <b>', 'how records become rows').choices(['packing', 'padding', 'stream']))
-    .option('--eval-every <n>', 'steps between evaluations', integer(0))
-    .option('--save-every <n>', 'steps between checkpoints', integer(0))
-    .option('--grad-checkpointing', 'keep less memory, compute twice')
-    .option('--seed <s>', 'same seed, same result', integer(0, 2 ** 32 - 1))
+  const { model, ...others } = CONFIG_SETTINGS;
+  withCommonOptions(withProfileOption(command)).option(
+    '-c, --config <file.yaml>',
+    'settings from a file; flags win over it',
+  );
+  withSettingFlags(command, { model }).option('--revision <name>', 'branch, tag or commit on the hub');
+  return withSettingFlags(command, others)
     .option('--resume', 'go on from the last checkpoint in --out')
     .option('--force', 'write over what --out holds')
     .action((options: Options, self: Command) => run(options, self));

@@ -72,6 +72,20 @@ export class CheckpointError extends FileFormatError {
   }
 }
 
+/** Training whose loss or gradient is not finite. */
+export class DivergedError extends KraitError {
+  constructor(
+    /** Optimiser step, counted from 1. */
+    readonly step: number,
+    /** What is not finite, with its value: `loss is NaN`. */
+    readonly reason: string,
+    /** What is left of the run, and what to do. */
+    remedies: readonly string[] = [],
+  ) {
+    super(`step ${step}: the ${[reason, ...remedies].join('; ')}`);
+  }
+}
+
 /** A configuration value that cannot be used. */
 export class ConfigError extends UsageError {}
 

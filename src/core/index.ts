@@ -18,6 +18,7 @@ export {
 export {
   CheckpointError,
   ConfigError,
+  DivergedError,
   DTypeError,
   EnvironmentError,
   FileFormatError,

@@ -5,15 +5,28 @@
  * least cost (VAST), found anew for each.
  */
 import { HostRandom, UsageError } from '../core/index.ts';
-import { abs, add, mul, neg, relu, reshape, scale, shift, square, sub, sum, type Tensor } from '../tensor/index.ts';
 import {
-  type Evaluation,
-  type LossOptions,
-  type StepBatches,
+  abs,
+  add,
+  mul,
+  neg,
+  relu,
+  reshape,
+  scale,
   scaleGradient,
-  type TaskState,
-  type TrainedParameter,
-  type TrainingTask,
+  shift,
+  square,
+  sub,
+  sum,
+  type Tensor,
+} from '../tensor/index.ts';
+import type {
+  Evaluation,
+  LossOptions,
+  StepBatches,
+  TaskState,
+  TrainedParameter,
+  TrainingTask,
 } from '../train/index.ts';
 import {
   cutWindows,

@@ -1,2 +1,2 @@
 export { Krait, type OpenOptions, openDevice } from './krait.ts';
-export type { TuneOptions, TuneSettings } from './tune-options.ts';
+export type { TuneOptions } from './tuning.ts';

@@ -23,8 +23,7 @@ import {
   saveAdapter,
   unmergeLora,
 } from '../tune/index.ts';
-import type { TuneOptions } from './tune-options.ts';
-import { tuneModel } from './tuning.ts';
+import { type TuneOptions, tuneModel } from './tuning.ts';
 
 export interface OpenOptions extends DeviceOptions {
   /**

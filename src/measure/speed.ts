@@ -4,6 +4,7 @@
  */
 import type { Profile } from '../backend/index.ts';
 import { type DType, HostRandom, RandomSource, sizeOf } from '../core/index.ts';
+import { medianOf } from '../core/statistics.ts';
 import { generate } from '../models/generate/index.ts';
 import {
   type LanguageModel,
@@ -15,7 +16,7 @@ import {
   storageType,
 } from '../models/index.ts';
 import type { Device, Tensor } from '../tensor/index.ts';
-import { AdamW, queueStep, type TrainedParameter } from '../train/index.ts';
+import { createOptimizer, queueStep, type TrainedParameter } from '../train/index.ts';
 import {
   adapterParameters,
   allParameters,
@@ -140,7 +141,7 @@ async function* stepRounds(
     bytes: 0,
   }));
   const task = new LanguageTask({ model, parameters, train, batchSize: batch, maxLength: tokens, mode });
-  const optimizer = new AdamW(task.parameters);
+  const optimizer = createOptimizer('adamw', task.parameters);
   const random = new RandomSource(0);
   const settings = { learningRate: 1e-5, clipNorm: 1, gradScale: 1, checkpointing };
   try {
@@ -206,20 +207,14 @@ export interface SpeedResult extends WorkSize {
   readonly profile: Profile | null;
 }
 
-/** The middle value; of an even number of them the mean of the two in the middle. @throws RangeError if there is none */
-export function median(values: readonly number[]): number {
-  if (values.length === 0) throw new RangeError('the median of no values: measure at least one round');
-  const sorted = [...values].sort((a, b) => a - b);
-  const middle = sorted.length >> 1;
-  return sorted.length % 2 ? sorted[middle] : (sorted[middle - 1] + sorted[middle]) / 2;
-}
-
 /**
  * Times rounds of work. Training changes the model's weights.
- * @throws the signal's reason once it fires, after the round that runs; KraitError, UsageError for sizes that cannot be
+ * @throws the signal's reason once it fires, after the round that runs; RangeError for no rounds; KraitError, UsageError for
+ * sizes that cannot be
  */
 export async function measureSpeed(model: LanguageModel, work: Work, options: SpeedOptions): Promise<SpeedResult> {
   const { tokens, batch, rounds, isProfiled, signal, onRound } = options;
+  if (rounds < 1) throw new RangeError(`rounds: expected at least 1, got ${rounds}`);
   const { backend } = model.device;
   backend.resetPeak();
   const workload = workRounds(model, work, { tokens, batch });
@@ -243,7 +238,7 @@ export async function measureSpeed(model: LanguageModel, work: Work, options: Sp
       });
     }
     const { peakBytes } = backend.memory();
-    const tokensPerSecond = (tokens * batch) / median(seconds);
+    const tokensPerSecond = (tokens * batch) / medianOf(seconds);
     return { work, tokens, batch, seconds, tokensPerSecond, peakBytes, profile };
   } finally {
     await workload.return();

@@ -8,3 +8,4 @@ export * from './lora/index.ts';
 export * from './pretrain.ts';
 export * from './recipe.ts';
 export * from './records.ts';
+export * from './settings.ts';

@@ -21,7 +21,7 @@ import {
 } from '../models/index.ts';
 import type { Device } from '../tensor/index.ts';
 import { stepsFor, type TrainInput, type TrainingResult, train } from '../train/index.ts';
-import { trainerOptionsOf } from './config.ts';
+import { languageOptionsOf, trainerOptionsOf } from './config.ts';
 import { allParameters, LanguageTask } from './language.ts';
 import { evaluateLanguage } from './language-loss.ts';
 import { renderModelCard } from './model-card.ts';
@@ -64,6 +64,9 @@ async function tokenizerOf(
   return tokenizer;
 }
 
+/** Held-out documents that are read at the same time, however many the recipe trains on. */
+const HELD_OUT_ROWS = 8;
+
 async function heldOutBits(
   model: LanguageModel,
   tokenizer: Tokenizer,
@@ -73,7 +76,7 @@ async function heldOutBits(
   const bits: Record<string, number> = {};
   for (const name of new Set(documents.map(({ source }) => source))) {
     const examples = documents.filter(({ source }) => source === name).map(({ text }) => textExample(tokenizer, text));
-    const { bits_per_byte: found } = await evaluateLanguage(model, examples, { batchSize: 8, maxLength });
+    const { bits_per_byte: found } = await evaluateLanguage(model, examples, { batchSize: HELD_OUT_ROWS, maxLength });
     bits[name] = found;
   }
   return bits;
@@ -97,15 +100,13 @@ export async function pretrain(input: PretrainInput): Promise<PretrainResult> {
   const ids = { bos_token_id: tokenizer.bosId, eos_token_id: tokenizer.eosId, pad_token_id: tokenizer.padId };
   const config = parseConfig({ ...recipe.model, vocab_size: recipe.vocabSize, ...ids }, 'recipe: model');
   const { training } = recipe;
+  const options = languageOptionsOf({ batching: 'stream', ...training });
   const model = createModel(device, config, training.seed ?? 0, { activations: training.dtype ?? 'f32' });
   const task = new LanguageTask({
     model,
     parameters: allParameters(model),
     train: examples,
-    batching: training.batching ?? 'stream',
-    batchSize: training.per_device_train_batch_size,
-    maxLength: training.max_seq_length,
-    gradAccumulation: training.gradient_accumulation_steps,
+    ...options,
     seed: training.seed,
   });
   try {
@@ -122,7 +123,7 @@ export async function pretrain(input: PretrainInput): Promise<PretrainResult> {
       model,
       tokenizer,
       documents.filter((d) => !isTraining(d)),
-      training.max_seq_length ?? 512,
+      options.maxLength,
     );
     await saveModel(model, files, out, { dtype: recipe.saveDtype });
     const card = {

@@ -4,8 +4,9 @@ import { ConfigError } from '../core/index.ts';
 import { CORPUS_NAMES, type CorpusName } from '../data/index.ts';
 import { parseStrict, suggestion } from '../io/index.ts';
 import { configKeys, parseConfig } from '../models/index.ts';
-import { resolveOptions, stepsFor } from '../train/index.ts';
-import { parseTuneConfig, readYaml, type TuneConfig, trainerOptionsOf } from './config.ts';
+import { resolveOptions, stepsFor, TRAIN_SETTINGS } from '../train/index.ts';
+import { checkRelations, parseTuneConfig, readYaml, type TuneConfig, trainerOptionsOf } from './config.ts';
+import { LANGUAGE_SETTINGS } from './settings.ts';
 
 const RECIPE = z.strictObject({
   /** config.json of the model, without the vocabulary. */
@@ -36,8 +37,16 @@ function checkModel(where: string, model: Record<string, unknown>, vocabSize: nu
   parseConfig({ ...model, vocab_size: vocabSize }, where);
 }
 
-/** @throws ConfigError for settings that the trainer would refuse after the text was read */
-function checkTraining(where: string, training: TuneConfig): void {
+/** Settings of tuning that pretraining takes: nothing is evaluated before its end. */
+const { evalEvery, evalOnStart, patience, ...TAKEN } = { ...TRAIN_SETTINGS, ...LANGUAGE_SETTINGS };
+const TAKEN_KEYS: readonly string[] = Object.values(TAKEN).map(({ key }) => key);
+
+/** @throws ConfigError for settings that would do nothing, and those that the trainer would refuse after the text was read */
+function checkTraining(where: string, { method, ...training }: TuneConfig): void {
+  if (method !== 'full') throw new ConfigError(`${where}: method: pretraining trains all weights; leave it out`);
+  const idle = Object.keys(training).find((key) => !TAKEN_KEYS.includes(key));
+  if (idle) throw new ConfigError(`${where}: ${idle}: pretraining does not take it; leave it out`);
+  checkRelations(training, where);
   const { max_steps: steps, num_train_epochs: epochs } = training;
   try {
     resolveOptions({ ...trainerOptionsOf(training), steps: stepsFor({ steps, epochs }, 1) });
@@ -46,7 +55,7 @@ function checkTraining(where: string, training: TuneConfig): void {
   }
 }
 
-/** @throws ConfigError naming the key, the value and what was expected */
+/** @throws ConfigError naming the key, the value and what was expected, or a setting that would do nothing */
 export function parseRecipe(file: string, text: string): Recipe {
   const recipe = parseStrict(RECIPE, readYaml(file, text), file) as z.infer<typeof RECIPE>;
   checkModel(`${file}: model`, recipe.model, recipe.tokenizer.vocab_size);

@@ -19,6 +19,7 @@ import {
   matmul,
   reshape,
   scale,
+  scaleGradient,
   sum,
   type Tensor,
 } from '../../tensor/index.ts';
@@ -26,7 +27,6 @@ import { Backbone, backboneRows, type ForwardOptions } from '../backbone.ts';
 import { CONFIG_FILE, createFrom, type LoadOptions, loadFrom, type ModelOptions } from '../checkpoint/load.ts';
 import { linearRows, uniform, type WeightRow } from '../checkpoint/table.ts';
 import { familyOf, type ModelConfig, parseConfig, toConfigJson } from '../families/index.ts';
-import { scaleGradient } from '../head-loss.ts';
 import { FLAG_PAD } from '../sequence.ts';
 import { linearOf } from '../weighted-layers.ts';
 import { BackboneModel, type Blueprint } from './backbone-model.ts';

@@ -1,5 +1,5 @@
 /** Tuning inside a cell, meta-training and trials among it: one model, one way, one precision, one seed; stopped, it goes on from its checkpoint. */
-import { KraitError } from 'krait/core';
+import { DivergedError } from 'krait/core';
 import { type FileSystem, isRecord, joinPath } from 'krait/io';
 import type { LanguageModel } from 'krait/models';
 import { type Precision, train } from 'krait/train';
@@ -50,7 +50,7 @@ export interface TunedModel {
 }
 
 /** A tuning whose loss became infinite, or no number: a result too. */
-export class Diverged extends KraitError {}
+export { DivergedError as Diverged };
 
 const COST_FILE = 'cost.json';
 
@@ -66,11 +66,9 @@ async function keptCost(place: TuningInput['place']): Promise<TuningCost | null>
 const keepCost = ({ files, folder }: NonNullable<TuningInput['place']>, cost: TuningCost): Promise<void> =>
   files.writeAtomic(joinPath(folder, COST_FILE), JSON.stringify(cost));
 
-const isDivergence = (error: unknown): boolean => error instanceof KraitError && /^step \d+: the /.test(error.message);
-
 /**
  * Tunes the model, which stays as it is left.
- * @throws Diverged for a loss that is not finite; the signal's reason
+ * @throws DivergedError for a loss that is not finite; the signal's reason
  */
 export async function tuneModel(input: TuningInput): Promise<TunedModel> {
   const { model, plan, settings, place, signal } = input;
@@ -118,16 +116,12 @@ export async function tuneModel(input: TuningInput): Promise<TunedModel> {
     if (task.evaluate && cost.validationLoss === null) {
       const { loss: validationLoss } = await task.evaluate(signal);
       signal?.throwIfAborted();
-      if (!Number.isFinite(validationLoss))
-        throw new Diverged(`step ${steps}: the validation loss is ${validationLoss}`);
+      if (!Number.isFinite(validationLoss)) throw new DivergedError(steps, `validation loss is ${validationLoss}`);
       cost = { ...cost, validationLoss };
       if (place) await keepCost(place, cost);
     }
     for (const { tensor } of parameters) tensor.trainable(false); // frozen weights are read faster
     return { cost, adapter };
-  } catch (error) {
-    if (isDivergence(error)) throw new Diverged((error as Error).message);
-    throw error;
   } finally {
     task.dispose();
   }
