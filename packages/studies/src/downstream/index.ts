@@ -1,12 +1,9 @@
 export {
   type CellResult,
   type CellSpec,
-  cellFile,
-  cellName,
   type MetaSpec,
   STUDY_FOLDERS,
   type StudyCell,
-  StudyFolder,
   type TrialSpec,
   type TunedSpec,
   type UntunedSpec,
@@ -17,7 +14,6 @@ export { downstreamPage } from './page.ts';
 export { checkDownstream, type DownstreamSettings, PRESET_NAMES, PRESETS, type PresetName } from './settings.ts';
 export {
   type BestTrial,
-  bestTrials,
   type DownstreamInput,
   type DownstreamModel,
   type DownstreamStudy,

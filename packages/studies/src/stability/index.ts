@@ -1,14 +1,9 @@
 export { type CurveOptions, curveOf, type DeviationCurve, type Series } from './curve.ts';
-export {
-  type FrozenDecay,
-  frozenDecay,
-  halfLife,
-  type LayerExponents,
-  layerExponents,
-  type Verdict,
-  verdictOf,
-  type WindowExponents,
-  worstOf,
+export type {
+  FrozenDecay,
+  LayerExponents,
+  Verdict,
+  WindowExponents,
 } from './exponents.ts';
 export {
   type MeasureInput,
@@ -18,20 +13,15 @@ export {
   type RecurrenceStability,
 } from './measure.ts';
 export { stabilityPage } from './page.ts';
-export { type PerturbationResult, perturb, type Target } from './perturbation.ts';
-export {
-  carryDeviation,
-  type LayerTrace,
-  norms,
-  type RecurrenceInput,
-  randomDirections,
-  type Stretch,
-  traceRecurrences,
+export type { PerturbationResult, Target } from './perturbation.ts';
+export type {
+  LayerTrace,
+  RecurrenceInput,
+  Stretch,
 } from './recurrence.ts';
-export { compareRounding, type RoundingResult } from './rounding.ts';
+export type { RoundingResult } from './rounding.ts';
 export {
   checkSettings,
-  cutsOf,
   HALF_TYPES,
   type HalfType,
   STABILITY_SETTINGS,
@@ -47,13 +37,11 @@ export {
   studyStability,
 } from './study.ts';
 export {
-  CSV_HEAD,
   cellText,
   complaint,
-  estimateText,
   stabilityCsv,
   summaryHead,
   summaryNote,
   summaryRow,
 } from './tables.ts';
-export { cutText, tokensOf } from './texts.ts';
+export { cutText } from './texts.ts';
