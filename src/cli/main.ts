@@ -14,19 +14,25 @@ interface Entry {
 
 /** Every command, with its own file. */
 const COMMANDS: Record<string, Entry> = {
-  generate: { summary: 'continue a prompt', load: () => import('./generate.ts') },
-  eval: { summary: 'scores on tasks, zero- and few-shot, as lm-eval gives them', load: () => import('./eval.ts') },
-  score: { summary: 'log-probabilities and perplexity of a text', load: () => import('./score.ts') },
+  generate: { summary: 'continue a prompt', load: () => import('./generate/run.ts') },
+  eval: {
+    summary: 'scores on tasks, zero- and few-shot, as lm-eval gives them',
+    load: () => import('./eval/command.ts'),
+  },
+  score: { summary: 'log-probabilities and perplexity of a text', load: () => import('./score/run.ts') },
   tune: { summary: 'fine-tune a model: LoRA or full', load: () => import('./tune.ts') },
-  merge: { summary: 'merge a LoRA adapter into its model', load: () => import('./merge.ts') },
-  convert: { summary: 'write a model as GGUF, for llama.cpp', load: () => import('./convert.ts') },
+  merge: { summary: 'merge a LoRA adapter into its model', load: () => import('./merge/run.ts') },
+  convert: { summary: 'write a model as GGUF, for llama.cpp', load: () => import('./convert/run.ts') },
   pretrain: { summary: 'train a small model from nothing, by a recipe', load: () => import('./pretrain.ts') },
   quickstart: { summary: 'fine-tune the carried model on real mail', load: () => import('./quickstart.ts') },
-  data: { summary: 'data sets that npm packages carry, for tuning', load: () => import('./data.ts') },
-  bench: { summary: 'how fast a model reads, writes and learns here', load: () => import('./bench.ts') },
-  forecast: { summary: 'time series: train, back-test, forecast; benchmark', load: () => import('./forecast.ts') },
+  data: { summary: 'data sets that npm packages carry, for tuning', load: () => import('./data/run.ts') },
+  bench: { summary: 'how fast a model reads, writes and learns here', load: () => import('./bench/run.ts') },
+  forecast: {
+    summary: 'time series: train, back-test, forecast; benchmark',
+    load: () => import('./forecast/command.ts'),
+  },
   study: { summary: 'experiments on models, with a report: stability, downstream', load: () => import('./study.ts') },
-  devices: { summary: 'what this machine computes with, and how fast', load: () => import('./devices.ts') },
+  devices: { summary: 'what this machine computes with, and how fast', load: () => import('./devices/run.ts') },
 };
 
 /** A failure of parsing as the parser words it, in one line with a remedy. */

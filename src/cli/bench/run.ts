@@ -1,7 +1,7 @@
 /** `krait bench`: tokens per second of a model on this machine, held against what the machine can do at most. */
 import { type Command, InvalidArgumentError, Option } from 'commander';
-import { measureRoofs, type Profile, type Roofs } from '../backend/index.ts';
-import { type DType, sizeOf, UsageError } from '../core/index.ts';
+import { measureRoofs, type Profile, type Roofs } from '../../backend/index.ts';
+import { type DType, sizeOf, UsageError } from '../../core/index.ts';
 import {
   decodeBytes,
   measureSpeed,
@@ -13,12 +13,12 @@ import {
   WORKS,
   type Work,
   workFlops,
-} from '../measure/index.ts';
-import { type LanguageModel, loadModel } from '../models/index.ts';
-import { formatBytes, table } from '../report/terminal.ts';
-import type { Device } from '../tensor/index.ts';
-import { withInterrupt } from './interrupt.ts';
-import { checkProfileFile, type ProfileFlag, reportProfiles, roofsText, withProfileOption } from './profile.ts';
+} from '../../measure/index.ts';
+import { type LanguageModel, loadModel } from '../../models/index.ts';
+import { formatBytes, table } from '../../report/terminal.ts';
+import type { Device } from '../../tensor/index.ts';
+import { withInterrupt } from '../interrupt.ts';
+import { checkProfileFile, type ProfileFlag, reportProfiles, roofsText, withProfileOption } from '../profile.ts';
 import {
   activationsOf,
   type CommonOptions,
@@ -29,7 +29,7 @@ import {
   openDevice,
   storageOf,
   withCommonOptions,
-} from './session.ts';
+} from '../session.ts';
 
 interface Options extends CommonOptions {
   model?: string;

@@ -1,7 +1,7 @@
 /** `krait forecast data.csv`, `krait forecast fit` and `krait forecast predict`. */
 import { dirname, resolve } from 'node:path';
 import { type Command, InvalidArgumentError, Option } from 'commander';
-import { UsageError } from '../core/index.ts';
+import { UsageError } from '../../core/index.ts';
 import {
   type Analysis,
   analyse,
@@ -22,9 +22,20 @@ import {
   saveForecaster,
   selectVariables,
   TRAINED_MODELS,
-} from '../forecast/index.ts';
-import { table } from '../report/terminal.ts';
-import { list, type ModelFlags, modelName, recipeChanges, withModelFlags } from './forecast-options.ts';
+} from '../../forecast/index.ts';
+import { table } from '../../report/terminal.ts';
+import { withInterrupt } from '../interrupt.ts';
+import type { Progress } from '../output.ts';
+import {
+  type CommonOptions,
+  checkOutputFolder,
+  integer,
+  nodeFiles,
+  Output,
+  openDevice,
+  withCommonOptions,
+} from '../session.ts';
+import { list, type ModelFlags, modelName, recipeChanges, withModelFlags } from './options.ts';
 import {
   comparisonRows,
   complaint,
@@ -35,18 +46,7 @@ import {
   linearAlone,
   type Outlook,
   UNMEASURED,
-} from './forecast-report.ts';
-import { withInterrupt } from './interrupt.ts';
-import type { Progress } from './output.ts';
-import {
-  type CommonOptions,
-  checkOutputFolder,
-  integer,
-  nodeFiles,
-  Output,
-  openDevice,
-  withCommonOptions,
-} from './session.ts';
+} from './report.ts';
 
 interface ReadFlags {
   dateColumn?: string;

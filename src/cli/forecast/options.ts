@@ -1,6 +1,6 @@
 /** Flags that the forecasting commands share: the model, its parts and its training. */
 import { type Command, InvalidArgumentError, Option } from 'commander';
-import { UsageError } from '../core/index.ts';
+import { UsageError } from '../../core/index.ts';
 import {
   type CalendarPart,
   calendarParts,
@@ -17,8 +17,8 @@ import {
   type RecipeName,
   SOLVERS,
   type Solver,
-} from '../forecast/index.ts';
-import { integer, number } from './session.ts';
+} from '../../forecast/index.ts';
+import { integer, number } from '../session.ts';
 
 export interface ModelFlags {
   lookback?: number;

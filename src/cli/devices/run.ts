@@ -1,10 +1,10 @@
 /** `krait devices`: what is there, what is missing and why, and how fast each device is here. */
 import { cpus, freemem, totalmem } from 'node:os';
 import type { Command } from 'commander';
-import { type Backend, command as kernelCommand, type TensorArg } from '../backend/index.ts';
-import { DEVICE_NAMES, deviceCandidate } from '../backend/select.ts';
-import { formatBytes, table } from '../report/terminal.ts';
-import { type CommonOptions, Output, withCommonOptions } from './session.ts';
+import { type Backend, command as kernelCommand, type TensorArg } from '../../backend/index.ts';
+import { DEVICE_NAMES, deviceCandidate } from '../../backend/select.ts';
+import { formatBytes, table } from '../../report/terminal.ts';
+import { type CommonOptions, Output, withCommonOptions } from '../session.ts';
 
 interface DeviceReport {
   device: string;

@@ -1,6 +1,6 @@
 /** `krait data ls|get`: the data sets that npm packages carry, listed or written as JSON Lines for `krait tune --data`. */
 import type { Command } from 'commander';
-import { EnvironmentError } from '../core/index.ts';
+import { EnvironmentError } from '../../core/index.ts';
 import {
   type DatasetInfo,
   DatasetReader,
@@ -11,10 +11,10 @@ import {
   type SplitSize,
   splitSizes,
   writeDataset,
-} from '../data/index.ts';
-import { NpmDataSource } from '../platform/node/index.ts';
-import { formatBytes, table } from '../report/terminal.ts';
-import { type CommonOptions, checkOutputFolder, nodeFiles, Output, withCommonOptions } from './session.ts';
+} from '../../data/index.ts';
+import { NpmDataSource } from '../../platform/node/index.ts';
+import { formatBytes, table } from '../../report/terminal.ts';
+import { type CommonOptions, checkOutputFolder, nodeFiles, Output, withCommonOptions } from '../session.ts';
 
 interface ListOptions extends CommonOptions {
   count?: boolean;

@@ -1,7 +1,7 @@
 /** `krait eval run`: scores of a model on tasks, zero- and few-shot, as lm-evaluation-harness gives them. */
 import { join } from 'node:path';
 import { type Command, InvalidArgumentError } from 'commander';
-import { UsageError } from '../core/index.ts';
+import { UsageError } from '../../core/index.ts';
 import {
   answerRequests,
   type CustomTask,
@@ -17,13 +17,12 @@ import {
   sampleLog,
   selectTasks,
   tokenizerLimit,
-} from '../eval/index.ts';
-import type { Tokenizer } from '../io/index.ts';
-import { formatJsonl, joinPath } from '../io/index.ts';
-import { readHubSettings } from '../platform/node/index.ts';
-import { evalDocument, evalTable, truncationLines } from './eval-report.ts';
-import { Interrupted, withInterrupt } from './interrupt.ts';
-import type { Progress } from './output.ts';
+} from '../../eval/index.ts';
+import type { Tokenizer } from '../../io/index.ts';
+import { formatJsonl, joinPath } from '../../io/index.ts';
+import { readHubSettings } from '../../platform/node/index.ts';
+import { Interrupted, withInterrupt } from '../interrupt.ts';
+import type { Progress } from '../output.ts';
 import {
   checkOutputFolder,
   integer,
@@ -34,7 +33,8 @@ import {
   Output,
   openModelAndTokenizer,
   withModelOptions,
-} from './session.ts';
+} from '../session.ts';
+import { evalDocument, evalTable, truncationLines } from './report.ts';
 
 export interface EvalOptions extends ModelOptions {
   tasks: string[];

@@ -7,12 +7,12 @@ import {
   type ShotsRun,
   scoreGroup,
   type TaskGroup,
-} from '../eval/index.ts';
-import { table } from '../report/terminal.ts';
-import type { EvalOptions } from './eval-run.ts';
+} from '../../eval/index.ts';
+import { table } from '../../report/terminal.ts';
+import type { EvalOptions } from './run.ts';
 
 const version = (): string =>
-  (JSON.parse(readFileSync(new URL('../../package.json', import.meta.url), 'utf8')) as { version: string }).version;
+  (JSON.parse(readFileSync(new URL('../../../package.json', import.meta.url), 'utf8')) as { version: string }).version;
 
 /** The document of a results file (docs/evaluation.md). */
 export function evalDocument(

@@ -1,7 +1,7 @@
 /** `krait forecast`: a forecast from a CSV file; models that are kept; the papers' benchmark. */
 import type { Command } from 'commander';
-import { defineBench } from './forecast-bench.ts';
-import { defineFit, definePredict, defineRun } from './forecast-run.ts';
+import { defineBench } from './bench.ts';
+import { defineFit, definePredict, defineRun } from './run.ts';
 
 export function define(command: Command): Command {
   defineRun(command.command('run', { isDefault: true }));

@@ -1,10 +1,10 @@
 /** `krait score`: log-probabilities and perplexity of a text, and on request all logits and gradients. */
 import type { Command } from 'commander';
-import { UsageError } from '../core/index.ts';
-import { type TensorEntry, tensorEntry, writeSafetensors } from '../io/index.ts';
-import { type LanguageModel, scoreTokens } from '../models/index.ts';
-import { backward, reshape } from '../tensor/index.ts';
-import { type ModelOptions, nodeFiles, Output, openModel, tokenizerFor, withModelOptions } from './session.ts';
+import { UsageError } from '../../core/index.ts';
+import { type TensorEntry, tensorEntry, writeSafetensors } from '../../io/index.ts';
+import { type LanguageModel, scoreTokens } from '../../models/index.ts';
+import { backward, reshape } from '../../tensor/index.ts';
+import { type ModelOptions, nodeFiles, Output, openModel, tokenizerFor, withModelOptions } from '../session.ts';
 
 interface Options extends ModelOptions {
   text?: string;

@@ -1,7 +1,7 @@
 /** `krait forecast bench`: the papers' protocol on their data sets, figures beside the published ones. */
 import { join } from 'node:path';
 import type { Command } from 'commander';
-import { EnvironmentError, UsageError } from '../core/index.ts';
+import { EnvironmentError, UsageError } from '../../core/index.ts';
 import {
   BENCHMARK_DATA,
   type BenchmarkData,
@@ -22,12 +22,11 @@ import {
   regularise,
   scoreWindows,
   windowStarts,
-} from '../forecast/index.ts';
-import { isRecord, parseJsonObject } from '../io/index.ts';
-import { table } from '../report/terminal.ts';
-import type { Device } from '../tensor/index.ts';
-import { list, type ModelFlags, modelName, recipeChanges, withModelFlags } from './forecast-options.ts';
-import { Interrupted, withInterrupt } from './interrupt.ts';
+} from '../../forecast/index.ts';
+import { isRecord, parseJsonObject } from '../../io/index.ts';
+import { table } from '../../report/terminal.ts';
+import type { Device } from '../../tensor/index.ts';
+import { Interrupted, withInterrupt } from '../interrupt.ts';
 import {
   type CommonOptions,
   checkOutputFolder,
@@ -36,7 +35,8 @@ import {
   Output,
   openDevice,
   withCommonOptions,
-} from './session.ts';
+} from '../session.ts';
+import { list, type ModelFlags, modelName, recipeChanges, withModelFlags } from './options.ts';
 
 interface Options extends Omit<CommonOptions, 'dtype'>, ModelFlags {
   data: BenchmarkData[];

@@ -1,9 +1,9 @@
 /** `krait eval run` and `krait eval ls`: how good a model is at the field's tasks, and which there are. */
 import type { Command } from 'commander';
-import { GROUPS, TASKS } from '../eval/index.ts';
-import { table } from '../report/terminal.ts';
-import { defineEvalRun } from './eval-run.ts';
-import { Output } from './output.ts';
+import { GROUPS, TASKS } from '../../eval/index.ts';
+import { table } from '../../report/terminal.ts';
+import { Output } from '../output.ts';
+import { defineEvalRun } from './run.ts';
 
 /** A group's subjects are not listed one by one for people. */
 function listTasks(output: Output): void {

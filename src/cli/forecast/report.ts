@@ -7,7 +7,7 @@ import {
   formatDate,
   isDaily,
   type RegularSeries,
-} from '../forecast/index.ts';
+} from '../../forecast/index.ts';
 import {
   type Content,
   callout,
@@ -21,7 +21,7 @@ import {
   note,
   renderPage,
   section,
-} from '../report/index.ts';
+} from '../../report/index.ts';
 
 export interface Outlook {
   readonly series: RegularSeries;

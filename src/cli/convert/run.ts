@@ -1,13 +1,13 @@
 /** `krait convert`: writes a model in the format of another program. */
 import { resolve } from 'node:path';
 import { type Command, Option } from 'commander';
-import type { DeviceName } from '../backend/index.ts';
-import { UsageError } from '../core/index.ts';
-import { baseName, GGUF_TYPES, type GgufType } from '../io/index.ts';
-import { convertToGguf, type GgufOptions, type GgufSummary, loadModel, saveGguf } from '../models/index.ts';
-import { formatBytes } from '../report/terminal.ts';
-import { keepMerged, loadAdapter } from '../tune/index.ts';
-import { integer, modelFolder, nodeFiles, Output, openDevice } from './session.ts';
+import type { DeviceName } from '../../backend/index.ts';
+import { UsageError } from '../../core/index.ts';
+import { baseName, GGUF_TYPES, type GgufType } from '../../io/index.ts';
+import { convertToGguf, type GgufOptions, type GgufSummary, loadModel, saveGguf } from '../../models/index.ts';
+import { formatBytes } from '../../report/terminal.ts';
+import { keepMerged, loadAdapter } from '../../tune/index.ts';
+import { integer, modelFolder, nodeFiles, Output, openDevice } from '../session.ts';
 
 interface Options {
   model: string;

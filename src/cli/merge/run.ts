@@ -1,9 +1,9 @@
 /** `krait merge`: makes a LoRA adapter part of its model's weights and saves the result. */
 import type { Command } from 'commander';
-import { UsageError } from '../core/index.ts';
-import { copySideFiles } from '../io/index.ts';
-import { loadModel, saveModel } from '../models/index.ts';
-import { keepMerged, loadAdapter, mergeLora } from '../tune/index.ts';
+import { UsageError } from '../../core/index.ts';
+import { copySideFiles } from '../../io/index.ts';
+import { loadModel, saveModel } from '../../models/index.ts';
+import { keepMerged, loadAdapter, mergeLora } from '../../tune/index.ts';
 import {
   checkOutputFolder,
   type ModelOptions,
@@ -13,7 +13,7 @@ import {
   openDevice,
   storageOf,
   withModelOptions,
-} from './session.ts';
+} from '../session.ts';
 
 interface Options extends ModelOptions {
   out: string;

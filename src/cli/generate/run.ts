@@ -1,8 +1,8 @@
 /** `krait generate`: continues a prompt and streams the text. */
 import type { Command } from 'commander';
-import { type FinishReason, generate } from '../models/generate/index.ts';
-import { Interrupted, turn, withInterrupt } from './interrupt.ts';
-import { checkProfileFile, type ProfileFlag, profiled, reportProfile, withProfileOption } from './profile.ts';
+import { type FinishReason, generate } from '../../models/generate/index.ts';
+import { Interrupted, turn, withInterrupt } from '../interrupt.ts';
+import { checkProfileFile, type ProfileFlag, profiled, reportProfile, withProfileOption } from '../profile.ts';
 import {
   integer,
   type ModelOptions,
@@ -11,7 +11,7 @@ import {
   openModelAndTokenizer,
   readStdin,
   withModelOptions,
-} from './session.ts';
+} from '../session.ts';
 
 interface Options extends ModelOptions {
   prompt: string;
