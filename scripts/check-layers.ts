@@ -48,10 +48,14 @@ export const LAYERS: Readonly<Record<string, readonly string[]>> = {
 /** Folders with entries besides their own `index.ts`: `entry/index.ts` or `entry.ts`. */
 const ENTRIES: Readonly<Record<string, readonly string[]>> = {
   platform: ['node', 'browser'],
+  io: ['nearest', 'gguf-types'],
   backend: ['select', 'reference', 'native', 'wasm', 'webgpu'],
   core: ['statistics'],
   models: ['generate'],
-  eval: ['metrics'],
+  eval: ['metrics', 'tasks/few-shot'],
+  forecast: ['names', 'benchmark'],
+  measure: ['works'],
+  krait: ['open'],
   report: ['terminal'],
 };
 

@@ -2,17 +2,10 @@
 import type { Device } from '../tensor/index.ts';
 import { type Evaluation, type RunPlace, type TrainingCallbacks, type TrainingResult, train } from '../train/index.ts';
 import { type ScaledSeries, type Splits, type WindowSize, windowStarts } from './data/index.ts';
-import { type ForecastLoss, ForecastTask } from './forecast-task.ts';
+import { ForecastTask } from './forecast-task.ts';
 import type { ModelForecaster } from './forecaster.ts';
-import {
-  createForecastModel,
-  type ForecastModel,
-  fitRidge,
-  type ModelSettings,
-  RIDGE_WEIGHT,
-  type Solver,
-  type TrainedModelName,
-} from './models/index.ts';
+import { createForecastModel, type ForecastModel, fitRidge, type ModelSettings, RIDGE_WEIGHT } from './models/index.ts';
+import type { ForecastLoss, Solver, TrainedModelName } from './names.ts';
 
 export interface FitSettings extends WindowSize {
   readonly model: TrainedModelName;

@@ -24,7 +24,8 @@ import {
   windowStarts,
 } from './data/index.ts';
 import { everyStart, ModelForecaster, normaliseRows, scoreWindows } from './forecaster.ts';
-import { type ForecastModel, MOST_EXACT, type Solver, VariableCosts } from './models/index.ts';
+import { type ForecastModel, MOST_EXACT, VariableCosts } from './models/index.ts';
+import type { ForecastLoss, Solver } from './names.ts';
 
 export interface ForecastTaskInput {
   readonly model: ForecastModel;
@@ -39,10 +40,6 @@ export interface ForecastTaskInput {
   readonly solver: Solver;
   readonly loss: ForecastLoss;
 }
-
-/** Of an error e of scaled values: e^2, |e|, or Huber's: e^2 / 2 within 1 and |e| - 1/2 beyond. */
-export const FORECAST_LOSSES = ['mse', 'mae', 'huber'] as const;
-export type ForecastLoss = (typeof FORECAST_LOSSES)[number];
 
 const LOSSES: Readonly<Record<ForecastLoss, (error: Tensor) => Tensor>> = {
   mse: square,

@@ -1,6 +1,7 @@
 /** How models are trained: as their authors do, or as was found to forecast better. */
 import type { FitSettings } from './fit.ts';
-import type { ModelSettings, TrainedModelName } from './models/index.ts';
+import type { ModelSettings } from './models/index.ts';
+import type { RecipeName, TrainedModelName } from './names.ts';
 
 type Recipe = Omit<FitSettings, 'horizon' | 'model' | 'seed'>;
 
@@ -89,10 +90,6 @@ const TUNED = {
   learningRate: 3e-5,
   settings: { ...WIDE.settings, convolution: false, shortcut: true },
 } as const satisfies Recipe;
-
-/** `published`: as its authors train a model; `wide` and `tuned`: as MambaTS was found to forecast better. */
-export const RECIPES = ['published', 'wide', 'tuned'] as const;
-export type RecipeName = (typeof RECIPES)[number];
 
 /** Whether a recipe leaves a model as its authors train it. */
 export const isPublished = (name: RecipeName, model: TrainedModelName): boolean =>

@@ -14,6 +14,7 @@ export * from './hub-dataset.ts';
 export * from './hub-settings.ts';
 export * from './json.ts';
 export * from './jsonl.ts';
+export * from './nearest.ts';
 export * from './parquet.ts';
 export * from './peft.ts';
 export * from './peft-names.ts';

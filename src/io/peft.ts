@@ -5,8 +5,9 @@
  */
 import { z } from 'zod';
 import { ConfigError, FileFormatError } from '../core/index.ts';
-import { describeIssues, suggestion } from './config-keys.ts';
+import { describeIssues } from './config-keys.ts';
 import { describe, isRecord, parseJsonObject } from './json.ts';
+import { suggestion } from './nearest.ts';
 
 export const ADAPTER_CONFIG_FILE = 'adapter_config.json';
 export const ADAPTER_WEIGHTS_FILE = 'adapter_model.safetensors';

@@ -12,6 +12,7 @@
  */
 import { LayerNorm, Linear } from '../../nn/index.ts';
 import { type Device, narrow, permute, reshape, type Tensor } from '../../tensor/index.ts';
+import type { Layout } from '../names.ts';
 import {
   disposeAll,
   type ForecastModel,
@@ -20,13 +21,6 @@ import {
   ParameterMaker,
 } from './forecast-model.ts';
 import { TemporalMambaBlock } from './temporal-mamba-block.ts';
-
-/**
- * Order of the tokens. `variable-major`: all patches of the first variable, then of the second (the published code);
- * `time-major`: the first patch of all variables, then the second (the paper's text).
- */
-export const LAYOUTS = ['variable-major', 'time-major', 'variables-apart'] as const;
-export type Layout = (typeof LAYOUTS)[number];
 
 export interface MambaTSConfig extends ForecastSize {
   readonly layers: number;

@@ -2,23 +2,14 @@
 import { UsageError } from '../../core/index.ts';
 import type { Device } from '../../tensor/index.ts';
 import { CALENDAR_PARTS, type CalendarPart } from '../data/index.ts';
+import { LAYOUTS, type NaiveModelName, type TrainedModelName } from '../names.ts';
 import { CalendarEffects } from './calendar-effects.ts';
 import { DLinear } from './dlinear.ts';
 import type { ForecastModel, ForecastSize } from './forecast-model.ts';
-import { LAYOUTS, MAMBATS_DEFAULTS, MambaTS, type MambaTSConfig } from './mambats.ts';
+import { MAMBATS_DEFAULTS, MambaTS, type MambaTSConfig } from './mambats.ts';
 import { drift, type RowForecast, seasonalNaive } from './naive.ts';
 import { PATCH_TRANSFORMER_DEFAULTS, PatchTransformer, type PatchTransformerConfig } from './patch-transformer.ts';
 import { RidgeShortcut } from './ridge-shortcut.ts';
-
-/** Models that learn. */
-export const TRAINED_MODELS = ['mambats', 'mamba', 'patch-transformer', 'dlinear', 'ridge'] as const;
-/** Rules that do not. */
-export const NAIVE_MODELS = ['seasonal-naive', 'drift'] as const;
-export const FORECAST_MODELS = [...TRAINED_MODELS, ...NAIVE_MODELS] as const;
-
-export type TrainedModelName = (typeof TRAINED_MODELS)[number];
-export type NaiveModelName = (typeof NAIVE_MODELS)[number];
-export type ForecastModelName = (typeof FORECAST_MODELS)[number];
 
 /** Settings of a model beside its sizes; what a model does not have is not read. */
 export type ModelSettings = Partial<Omit<MambaTSConfig, keyof ForecastSize>> &
@@ -28,9 +19,6 @@ export type ModelSettings = Partial<Omit<MambaTSConfig, keyof ForecastSize>> &
     /** Whether the linear forecast of ridge regression is added, and the model learns what it lacks. */
     readonly shortcut?: boolean;
   };
-
-export const isTrained = (name: ForecastModelName): name is TrainedModelName =>
-  (TRAINED_MODELS as readonly string[]).includes(name);
 
 const stated = <T extends object>(settings: T): T =>
   Object.fromEntries(Object.entries(settings).filter(([, value]) => value !== undefined)) as T;
