@@ -53,7 +53,7 @@ const ENTRIES: Readonly<Record<string, readonly string[]>> = {
   core: ['statistics'],
   models: ['generate'],
   eval: ['metrics', 'tasks/few-shot'],
-  forecast: ['names', 'benchmark'],
+  forecast: ['names', 'benchmark', 'bench', 'bench-summary'],
   measure: ['works'],
   krait: ['open'],
   report: ['terminal'],

@@ -1,30 +1,18 @@
 /** `krait tune`: fine-tunes a model on JSONL records. */
 import { type Command, Option } from 'commander';
 import { UsageError } from '../core/index.ts';
-import { copySideFiles } from '../io/index.ts';
 import { formatBytes } from '../report/terminal.ts';
-import {
-  type FineTunePlan,
-  fineTune,
-  mergeTuneConfigs,
-  parseTuneConfig,
-  parseTuneYaml,
-  type TuneConfig,
-} from '../tune/index.ts';
+import type { FineTunePlan, TuneConfig } from '../tune/index.ts';
 import { Interrupted, withInterrupt } from './interrupt.ts';
-import { lossText, type Progress } from './output.ts';
-import { checkProfileFile, type ProfileFlag, profiled, reportProfile, withProfileOption } from './profile.ts';
 import {
   type CommonOptions,
-  checkOutputFolder,
   integer,
-  nodeFiles,
   number,
-  Output,
-  openModel,
-  tokenizerFor,
+  type ProfileFlag,
   withCommonOptions,
-} from './session.ts';
+  withProfileOption,
+} from './options.ts';
+import { lossText, type Output, outputOf, type Progress } from './output.ts';
 
 interface Options extends CommonOptions {
   config?: string;
@@ -64,6 +52,8 @@ const SETTINGS: Record<string, string> = {
 };
 
 async function readConfig(options: Options, command: Command): Promise<TuneConfig> {
+  const { mergeTuneConfigs, parseTuneConfig, parseTuneYaml } = await import('../tune/index.ts');
+  const { nodeFiles } = await import('./files.ts');
   const flags: Record<string, unknown> = {};
   for (const [flag, setting] of Object.entries(SETTINGS))
     if (options[flag] !== undefined) flags[setting] = options[flag];
@@ -101,18 +91,22 @@ function describePlan({
   ];
 }
 
-async function run(options: Options, command: Command): Promise<void> {
-  const output = new Output(options.json ?? false);
+async function run(options: Options, command: Command, output: Output): Promise<void> {
   const config = await readConfig(options, command);
+  const { fineTune } = await import('../tune/index.ts');
+  const { checkOutputFolder, nodeFiles, openModel } = await import('./session.ts');
+  const { checkProfileFile, profiled, reportProfile } = await import('./profile.ts');
   const out = config.output_dir!;
   await checkProfileFile(options.profile);
   await checkOutputFolder(out, { resume: options.resume ?? false, force: options.force });
   // Weights that are trained stay f32 under mixed precision; those that LoRA leaves alone take the half type too.
   const precision = config.dtype ?? 'f32';
   const stored = config.method === 'full' ? 'f32' : precision;
-  const { model, device, folder } = await openModel({ ...options, dtype: stored, model: config.model! }, output);
-  model.activations = precision;
-  const tokenizer = await tokenizerFor(model, folder);
+  const { model, device, tokenizer, copySideFiles, close } = await openModel(
+    { ...options, dtype: stored, model: config.model! },
+    output,
+    { activations: precision },
+  );
   let bar: Progress | null = null;
   const tune = (signal: AbortSignal) =>
     fineTune({
@@ -136,7 +130,7 @@ async function run(options: Options, command: Command): Promise<void> {
     withInterrupt(output, 'stopping after this step', tune).finally(() => bar?.stop()),
   );
   const { plan, status, step, loss, best, tokensPerSecond, seconds, peakBytes } = result;
-  if (status === 'completed' && config.method === 'full') await copySideFiles(nodeFiles, folder, out);
+  if (status === 'completed' && config.method === 'full') await copySideFiles(out);
   const { trainableParameters, totalParameters, coverage } = plan;
   const covered = coverage?.modules.map(({ name }) => name) ?? null;
   const report = await reportProfile(device.backend, 'tune', profile, options.profile);
@@ -162,7 +156,7 @@ async function run(options: Options, command: Command): Promise<void> {
       (status === 'aborted' ? '; go on with --resume' : '') +
       (report ? `\n\n${report.text}` : ''),
   );
-  device.close();
+  close();
   if (status === 'aborted') throw new Interrupted();
 }
 
@@ -196,5 +190,5 @@ export function define(command: Command): Command {
     .option('--seed <s>', 'same seed, same result', integer(0, 2 ** 32 - 1))
     .option('--resume', 'go on from the last checkpoint in --out')
     .option('--force', 'write over what --out holds')
-    .action((options: Options, self: Command) => run(options, self));
+    .action((options: Options, self: Command) => run(options, self, outputOf(options)));
 }

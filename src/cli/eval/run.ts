@@ -1,12 +1,10 @@
-/** `krait eval run`: scores of a model on tasks, zero- and few-shot, as lm-evaluation-harness gives them. */
+/** What `krait eval run` does: scores of a model on tasks, zero- and few-shot, as lm-evaluation-harness gives them. */
 import { join } from 'node:path';
-import { type Command, InvalidArgumentError } from 'commander';
 import { UsageError } from '../../core/index.ts';
 import {
   answerRequests,
   type CustomTask,
   evaluate,
-  FEW_SHOT_SEED,
   modelIdentity,
   openAnswerCache,
   type PreparedTask,
@@ -18,37 +16,16 @@ import {
   selectTasks,
   tokenizerLimit,
 } from '../../eval/index.ts';
-import type { Tokenizer } from '../../io/index.ts';
 import { formatJsonl, joinPath } from '../../io/index.ts';
+import type { OpenedModel } from '../../krait/open.ts';
 import { readHubSettings } from '../../platform/node/index.ts';
+import { nodeFiles } from '../files.ts';
 import { Interrupted, withInterrupt } from '../interrupt.ts';
-import type { Progress } from '../output.ts';
-import {
-  checkOutputFolder,
-  integer,
-  type ModelOptions,
-  nodeFiles,
-  number,
-  type OpenModel,
-  Output,
-  openModelAndTokenizer,
-  withModelOptions,
-} from '../session.ts';
+import type { Output, Progress } from '../output.ts';
+import { checkOutputFolder } from '../output-folder.ts';
+import { openModel } from '../session.ts';
+import type { EvalFlags } from './command.ts';
 import { evalDocument, evalTable, truncationLines } from './report.ts';
-
-export interface EvalOptions extends ModelOptions {
-  tasks: string[];
-  numFewshot: number[];
-  limit?: number;
-  seed: number;
-  batchSize: number | 'auto';
-  maxLength?: number;
-  dataDir?: string;
-  output: string;
-  logSamples?: boolean;
-  resume?: boolean;
-  force?: boolean;
-}
 
 /** Answers that are kept while a run goes on. */
 const ANSWERS_FILE = 'answers.jsonl';
@@ -76,7 +53,7 @@ async function chooseTasks(names: readonly string[]): Promise<Chosen> {
 }
 
 /** Reads the data of all tasks, from disk or from the hub. */
-async function prepareAll(options: EvalOptions, chosen: Chosen, output: Output): Promise<PreparedTask[]> {
+async function prepareAll(options: EvalFlags, chosen: Chosen, output: Output): Promise<PreparedTask[]> {
   const { dataDir, limit, seed, numFewshot: shots } = options;
   const hub = readHubSettings();
   const warned = new Set<string>();
@@ -99,8 +76,8 @@ async function prepareAll(options: EvalOptions, chosen: Chosen, output: Output):
 
 /** Asks the model; answers are kept in the output folder as they come. */
 async function askModel(
-  options: EvalOptions,
-  { folder, model, tokenizer }: OpenModel & { tokenizer: Tokenizer },
+  options: EvalFlags,
+  { folder, model, tokenizer }: OpenedModel,
   tasks: readonly PreparedTask[],
   output: Output,
 ): Promise<{ runs: ShotsRun[]; maxLength: number }> {
@@ -132,7 +109,7 @@ async function askModel(
 }
 
 /** Writes a results file for each number of examples, and a samples file for each task if asked for. */
-async function writeResults(options: EvalOptions, runs: readonly ShotsRun[], documents: readonly unknown[]) {
+async function writeResults(options: EvalFlags, runs: readonly ShotsRun[], documents: readonly unknown[]) {
   const written: string[] = [];
   const write = async (name: string, content: string | Iterable<Uint8Array>) => {
     const path = join(options.output, name);
@@ -151,7 +128,7 @@ async function writeResults(options: EvalOptions, runs: readonly ShotsRun[], doc
   return written;
 }
 
-async function run(options: EvalOptions, output: Output): Promise<void> {
+export async function run(options: EvalFlags, output: Output): Promise<void> {
   const chosen = await chooseTasks(options.tasks);
   await checkOutputFolder(
     options.output,
@@ -160,7 +137,7 @@ async function run(options: EvalOptions, output: Output): Promise<void> {
     '--output',
   );
   const tasks = await prepareAll(options, chosen, output);
-  const opened = await openModelAndTokenizer(options, output);
+  const opened = await openModel(options, output);
   if (options.force) await nodeFiles.remove(joinPath(options.output, ANSWERS_FILE));
   try {
     const { runs, maxLength } = await askModel(options, opened, tasks, output);
@@ -169,56 +146,6 @@ async function run(options: EvalOptions, output: Output): Promise<void> {
     for (const line of truncationLines(runs, maxLength)) output.warn(line);
     output.result({ runs: documents, files }, () => `${evalTable(runs, chosen.groups)}\n\n${files[0]}`);
   } finally {
-    opened.device.close();
+    opened.close();
   }
-}
-
-/** Names with commas between, each once. */
-function nameList(text: string): string[] {
-  const names = text.split(',').map((name) => name.trim());
-  if (names.includes('')) throw new InvalidArgumentError('expected names with commas between, such as piqa,mmlu.');
-  return [...new Set(names)];
-}
-
-/** Numbers of examples with commas between, each once. */
-function shotList(text: string): number[] {
-  const counts = text.split(',').map((part) => (/^\d+$/.test(part.trim()) ? Number(part) : Number.NaN));
-  if (!counts.every((count) => count <= 1000)) {
-    throw new InvalidArgumentError('expected whole numbers from 0 with commas between, such as 0,1,5.');
-  }
-  return [...new Set(counts)];
-}
-
-function batchSize(text: string): number | 'auto' {
-  return text === 'auto' ? text : integer(1)(text);
-}
-
-export function defineEvalRun(command: Command): Command {
-  return withModelOptions(command, { takesInt8: true })
-    .summary('scores of a model on tasks, zero- and few-shot')
-    .description(
-      "Scores of a model on tasks, by lm-evaluation-harness's prompts, examples and metrics. Writes results in its shape, and " +
-        'keeps every answer as it comes.',
-    )
-    .requiredOption('--tasks <names>', 'tasks, groups, or YAML files of your own, with commas between', nameList)
-    .option('--num-fewshot <list>', 'examples in front of a question, such as 0,1,5', shotList, [0])
-    .option('--limit <n>', 'questions of each task: a number, or below 1 a share', number(0, undefined, { open: true }))
-    .option('--seed <n>', 'seed that examples are drawn by', integer(0), FEW_SHOT_SEED)
-    .option(
-      '--batch-size <n|auto>',
-      'sequences in a batch, padded to one length; auto pads none where the model can',
-      batchSize,
-      'auto',
-    )
-    .option(
-      '--max-length <n>',
-      'tokens of an input, cut on the left; what the model was made for, else 2048',
-      integer(1),
-    )
-    .option('--data-dir <dir>', 'folder with data, TASK/SPLIT.jsonl, .csv or .parquet; the hub unless given')
-    .option('--output <dir>', 'where to write results and keep answers', 'evaluation')
-    .option('--log-samples', 'write each question with its answers too')
-    .option('--resume', 'go on with the answers that are there')
-    .option('--force', 'ask everything again, over what is in the folder')
-    .action((options: EvalOptions) => run(options, new Output(options.json ?? false)));
 }
