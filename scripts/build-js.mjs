@@ -2,19 +2,24 @@
  * Compiles src/**\/*.ts to dist/, file by file in the same folders, with import specifiers from `.ts` to `.js`;
  * copies what modules load beside themselves (JSON, HTML, CSS, WASM). Tests, folders named `testing` and fixtures stay out.
  * Each package of the workspace, packages/NAME/src, is compiled to its own packages/NAME/dist in the same way.
+ * The command line is in dist/command once more, bundled (bundle-command.mjs), because it has to start at once.
  *
  * A file of dist changes only if its content does, and by a rename, so that programs that run from dist while
- * it is rebuilt never read half a file. Run by hand: `node scripts/build-js.mjs [--types]`.
+ * it is rebuilt never read half a file. Chunks of the bundle stay for a day, for programs that have yet to load one.
+ * Run by hand: `node scripts/build-js.mjs [--types]`.
  */
-import { createHash } from 'node:crypto';
 import { existsSync, mkdirSync, readdirSync, readFileSync, renameSync, rmSync, statSync, writeFileSync } from 'node:fs';
+import { createRequire } from 'node:module';
 import { dirname, join, relative, resolve, sep } from 'node:path';
 import { fileURLToPath } from 'node:url';
+import { bundleCommand, COMMAND_FOLDER, hasCommand } from './bundle-command.mjs';
 import { Remedy, runNode } from './child.mjs';
 
 const ROOT = fileURLToPath(new URL('..', import.meta.url));
 const ASSETS = /\.(json|html|css|wasm)$/;
 const NOT_PUBLISHED = /\.test\.ts$|(^|\/)(testing|fixtures)\//;
+/** How long a chunk that is no more of the bundle stays, in milliseconds. */
+const CHUNK_STAYS_MS = 86_400_000;
 const WORKER_URL = /new URL\(\s*(['"])(\.{1,2}\/[^'"\n]+)\.ts\1\s*,\s*import\.meta\.url\s*\)/g;
 
 /**
@@ -23,14 +28,26 @@ const WORKER_URL = /new URL\(\s*(['"])(\.{1,2}\/[^'"\n]+)\.ts\1\s*,\s*import\.me
  */
 export function isJsFresh(root) {
   const sources = listSources(root);
-  if (!sources.every((path) => existsSync(join(root, outputOf(path))))) return false;
-  const [stamp, looks] = (readText(join(root, 'build', 'js.stamp')) ?? '').split('\n');
+  const present = presentFiles(root);
+  if (!sources.every((path) => present.has(outputOf(path)))) return false;
+  if (hasCommand(root) && !present.has(`dist/${COMMAND_FOLDER}/main.js`)) return false;
+  const { stamp, looks } = readStamp(root);
   const now = looksOf(root, sources);
   if (stamp && looks === now) return true;
   if (stamp !== hashOf(root, sources)) return false;
-  replaceFile(join(root, 'build', 'js.stamp'), Buffer.from(`${stamp}\n${now}\n`));
+  writeStamp(root, stamp, now);
   return true;
 }
+
+/** What was compiled last: the hash of its inputs, and how they looked. */
+function readStamp(root) {
+  const text = readText(join(root, 'build', 'js.stamp')) ?? '';
+  const end = text.indexOf('\n');
+  return { stamp: text.slice(0, Math.max(0, end)), looks: text.slice(end + 1) };
+}
+
+const writeStamp = (root, stamp, looks) =>
+  replaceFile(join(root, 'build', 'js.stamp'), Buffer.from(`${stamp}\n${looks}`));
 
 /**
  * Compiles what src/ and the packages hold now. Call under the build lock, and only with packages installed.
@@ -49,7 +66,7 @@ export async function buildJs(root) {
   let written = 0;
   for (const [path, content] of outputs) written += replaceFile(join(root, path), content) ? 1 : 0;
   removeOthers(root, outputs);
-  replaceFile(join(root, 'build', 'js.stamp'), Buffer.from(`${stamp}\n${looks}\n`));
+  writeStamp(root, stamp, looks);
   return { files: sources.length, written, seconds: (performance.now() - start) / 1000 };
 }
 
@@ -123,7 +140,10 @@ async function compileFolder(root, folder, modules) {
       write: false,
       logLevel: 'silent',
     });
-    return outputFiles.map(({ path, contents }) => [relative(root, path).split(sep).join('/'), contents]);
+    const files = outputFiles.map(({ path, contents }) => [relative(root, path).split(sep).join('/'), contents]);
+    if (folder !== '' || !hasCommand(root)) return files;
+    const command = await bundleCommand(root, build, rewriteWorkers);
+    return [...files, ...[...command].map(([path, contents]) => [`dist/${path}`, contents])];
   } catch (error) {
     const first = error.errors?.[0];
     if (!first) throw error;
@@ -134,6 +154,12 @@ async function compileFolder(root, folder, modules) {
   }
 }
 
+/** Workers are named by URL, which no compiler resolves; `.js` is as long as `.ts`, so columns stay right. */
+const rewriteWorkers = (text, path) =>
+  text.replace(WORKER_URL, (all, _quote, name) =>
+    existsSync(join(dirname(path), `${name}.ts`)) ? all.replace(`${name}.ts`, `${name}.js`) : all,
+  );
+
 const specifiers = {
   name: 'specifiers',
   setup(build) {
@@ -141,13 +167,10 @@ const specifiers = {
       if (kind === 'entry-point') return undefined;
       return { path: path.startsWith('.') ? path.replace(/\.ts$/, '.js') : path, external: true };
     });
-    build.onLoad({ filter: /\.ts$/ }, ({ path }) => {
-      // Workers are named by URL, which no compiler resolves; `.js` is as long as `.ts`, so columns stay right.
-      const text = readFileSync(path, 'utf8').replace(WORKER_URL, (all, _quote, name) =>
-        existsSync(join(dirname(path), `${name}.ts`)) ? all.replace(`${name}.ts`, `${name}.js`) : all,
-      );
-      return { contents: text, loader: 'ts' };
-    });
+    build.onLoad({ filter: /\.ts$/ }, ({ path }) => ({
+      contents: rewriteWorkers(readFileSync(path, 'utf8'), path),
+      loader: 'ts',
+    }));
   },
 };
 
@@ -159,6 +182,15 @@ function foldersOf(root) {
 }
 
 const isBelow = (folder, path) => path.startsWith(folder === '' ? 'src/' : `${folder}/src/`);
+
+/** Paths of all files of every dist. */
+const presentFiles = (root) =>
+  new Set(
+    foldersOf(root).flatMap((folder) => {
+      const dist = folder === '' ? 'dist' : `${folder}/dist`;
+      return listFiles(join(root, dist)).map((name) => `${dist}/${name}`);
+    }),
+  );
 
 /** `packages/studies/src/a.ts` becomes `packages/studies/dist/a.js`. */
 const outputOf = (path) => path.replace(/(^|\/)src\//, '$1dist/').replace(/\.ts$/, '.js');
@@ -188,6 +220,8 @@ function listFiles(folder, prefix = '') {
 function inputsOf(root, sources) {
   return [
     ['builder', fileURLToPath(import.meta.url)],
+    ['bundler', fileURLToPath(new URL('bundle-command.mjs', import.meta.url))],
+    ['packages', join(root, 'package-lock.json')],
     ['config', join(root, 'tsconfig.json')],
     ...foldersOf(root).map((folder) => ['declarations', join(root, folder, 'tsconfig.build.json')]),
     ['esbuild', join(root, 'node_modules', 'esbuild', 'package.json')],
@@ -197,7 +231,7 @@ function inputsOf(root, sources) {
 
 /** Changes with the content of every input. */
 function hashOf(root, sources) {
-  const hash = createHash('sha256');
+  const hash = newHash();
   for (const [name, file] of inputsOf(root, sources)) {
     hash
       .update(`${name}\0`)
@@ -207,14 +241,16 @@ function hashOf(root, sources) {
   return hash.digest('hex');
 }
 
+/** Node's module for it takes 5 ms to load, which a command that finds dist fresh is spared. */
+const newHash = () => createRequire(import.meta.url)('node:crypto').createHash('sha256');
+
 /** Changes whenever an input is written, and with the place: without reading one. */
 function looksOf(root, sources) {
-  const hash = createHash('sha256').update(root);
-  for (const [name, file] of inputsOf(root, sources)) {
+  const lines = inputsOf(root, sources).map(([name, file]) => {
     const status = statSync(file, { throwIfNoEntry: false });
-    hash.update(`\0${name}\0${status?.size}\0${status?.mtimeMs}\0${status?.ctimeMs}\0${status?.ino}`);
-  }
-  return hash.digest('hex');
+    return `${name} ${status?.size} ${status?.mtimeMs} ${status?.ctimeMs} ${status?.ino}\n`;
+  });
+  return `${root}\n${lines.join('')}`;
 }
 
 /** @returns whether the content was different */
@@ -227,15 +263,32 @@ function replaceFile(file, content) {
   return true;
 }
 
-/** Removes what earlier builds left in dist; declarations stay as long as their module does. */
+/** Removes what earlier builds left in dist; declarations stay as long as their module does, chunks for a day. */
 function removeOthers(root, outputs) {
   for (const folder of foldersOf(root)) {
     const dist = folder === '' ? 'dist' : `${folder}/dist`;
     for (const path of listFiles(join(root, dist)).map((name) => `${dist}/${name}`)) {
       const owner = path.replace(/\.d\.ts$/, '.js');
-      if (!outputs.has(path) && !outputs.has(owner)) rmSync(join(root, path));
+      if (outputs.has(path) || outputs.has(owner)) continue;
+      const isChunk = path.startsWith(`dist/${COMMAND_FOLDER}/`);
+      if (isChunk && Date.now() - statSync(join(root, path)).mtimeMs < CHUNK_STAYS_MS) continue;
+      rmSync(join(root, path));
     }
   }
+}
+
+/** Removes chunks of earlier builds now, so that they are not published. Call under the build lock, with dist fresh. */
+export function removeOldChunks(root) {
+  const folder = join(root, 'dist', COMMAND_FOLDER);
+  const files = listFiles(folder);
+  const needed = new Set(['main.js', 'third-party.txt']);
+  for (const name of needed) {
+    if (!name.endsWith('.js')) continue;
+    for (const [, chunk] of readFileSync(join(folder, name), 'utf8').matchAll(/["']\.\/([\w-]+\.js)["']/g)) {
+      if (files.includes(chunk)) needed.add(chunk);
+    }
+  }
+  for (const name of files) if (!needed.has(name.replace(/\.map$/, ''))) rmSync(join(folder, name));
 }
 
 const readText = (file) => (existsSync(file) ? readFileSync(file, 'utf8') : undefined);

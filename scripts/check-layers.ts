@@ -49,11 +49,17 @@ export const LAYERS: Readonly<Record<string, readonly string[]>> = {
 /** Folders with entries besides their own `index.ts`: `entry/index.ts` or `entry.ts`. */
 const ENTRIES: Readonly<Record<string, readonly string[]>> = {
   platform: ['node', 'browser'],
+  io: ['gguf-types', 'lora-config', 'nearest'],
   backend: ['select', 'reference', 'native', 'wasm', 'webgpu'],
   core: ['statistics'],
   models: ['generate'],
-  eval: ['metrics'],
+  eval: ['metrics', 'tasks/few-shot'],
+  forecast: ['names', 'benchmark', 'bench', 'bench-summary'],
+  measure: ['works'],
+  krait: ['open'],
   report: ['terminal', 'plots'],
+  train: ['setting', 'settings'],
+  tune: ['settings'],
 };
 
 /** Folders whose subfolders never import one another. */

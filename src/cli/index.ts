@@ -3,22 +3,16 @@
  * device and a model from them, output for people and for programs, Ctrl-C.
  */
 export { baseModel } from './carried.ts';
+export { nodeFiles } from './files.ts';
 export { Interrupted, withInterrupt } from './interrupt.ts';
-export type { Progress } from './output.ts';
 export {
   type CommonOptions,
-  checkOutputFolder,
   integer,
   type ModelOptions,
-  modelFolder,
-  nodeFiles,
   number,
-  type OpenModel,
-  Output,
-  openDevice,
-  openModel,
-  openModelAndTokenizer,
-  tokenizerFor,
   withCommonOptions,
   withModelOptions,
-} from './session.ts';
+} from './options.ts';
+export { Output, type Progress } from './output.ts';
+export { checkOutputFolder } from './output-folder.ts';
+export { modelFolder, openDevice, openModel, openWeights } from './session.ts';

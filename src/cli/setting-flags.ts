@@ -1,7 +1,7 @@
 /** Flags of a table of settings: one flag for each row, and what was given on the command line under the names in code. */
 import { type Command, InvalidArgumentError, Option } from 'commander';
-import { flagName, type Setting, type Settings } from '../train/index.ts';
-import { integer, number } from './session.ts';
+import { flagName, type Setting, type Settings } from '../train/setting.ts';
+import { integer, number } from './options.ts';
 
 /** Names with commas. */
 function listOf(text: string): string[] {

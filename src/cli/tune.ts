@@ -1,31 +1,13 @@
 /** `krait tune`: fine-tunes a model on JSONL records. */
 import type { Command } from 'commander';
 import { UsageError } from '../core/index.ts';
-import { copySideFiles } from '../io/index.ts';
 import { formatBytes } from '../report/terminal.ts';
-import { flagName } from '../train/index.ts';
-import {
-  CONFIG_SETTINGS,
-  configOf,
-  type FineTunePlan,
-  fineTune,
-  mergeTuneConfigs,
-  PLACE_SETTINGS,
-  parseTuneYaml,
-  type TuneConfig,
-} from '../tune/index.ts';
+import { flagName } from '../train/setting.ts';
+import type { FineTunePlan, TuneConfig } from '../tune/index.ts';
+import { CONFIG_SETTINGS, PLACE_SETTINGS } from '../tune/settings.ts';
 import { Interrupted, withInterrupt } from './interrupt.ts';
-import { lossText, type Progress } from './output.ts';
-import { checkProfileFile, type ProfileFlag, profiled, reportProfile, withProfileOption } from './profile.ts';
-import {
-  type CommonOptions,
-  checkOutputFolder,
-  nodeFiles,
-  Output,
-  openModel,
-  tokenizerFor,
-  withCommonOptions,
-} from './session.ts';
+import { type CommonOptions, type ProfileFlag, withCommonOptions, withProfileOption } from './options.ts';
+import { lossText, type Output, outputOf, type Progress } from './output.ts';
 import { givenSettings, withSettingFlags } from './setting-flags.ts';
 
 interface Options extends CommonOptions {
@@ -38,6 +20,8 @@ interface Options extends CommonOptions {
 }
 
 async function readConfig(options: Options, command: Command): Promise<TuneConfig> {
+  const { configOf, mergeTuneConfigs, parseTuneYaml } = await import('../tune/index.ts');
+  const { nodeFiles } = await import('./files.ts');
   const file = options.config ? parseTuneYaml(options.config, await nodeFiles.readText(options.config)) : {};
   const config = mergeTuneConfigs(file, configOf('krait tune', givenSettings(command, CONFIG_SETTINGS)));
   const { model, data, out } = PLACE_SETTINGS;
@@ -66,18 +50,24 @@ function describePlan({
   ];
 }
 
-async function run(options: Options, command: Command): Promise<void> {
-  const output = new Output(options.json ?? false);
+async function run(options: Options, command: Command, output: Output): Promise<void> {
   const config = await readConfig(options, command);
+  const { fineTune } = await import('../tune/index.ts');
+  const { nodeFiles } = await import('./files.ts');
+  const { checkOutputFolder } = await import('./output-folder.ts');
+  const { openModel } = await import('./session.ts');
+  const { checkProfileFile, profiled, reportProfile } = await import('./profile.ts');
   const out = config.output_dir!;
   await checkProfileFile(options.profile);
   await checkOutputFolder(out, { resume: options.resume ?? false, force: options.force });
   // Weights that are trained stay f32 under mixed precision; those that LoRA leaves alone take the half type too.
   const precision = config.dtype ?? 'f32';
   const stored = config.method === 'full' ? 'f32' : precision;
-  const { model, device, folder } = await openModel({ ...options, dtype: stored, model: config.model! }, output);
-  model.activations = precision;
-  const tokenizer = await tokenizerFor(model, folder);
+  const { model, device, tokenizer, copySideFiles, close } = await openModel(
+    { ...options, dtype: stored, model: config.model! },
+    output,
+    { activations: precision },
+  );
   let bar: Progress | null = null;
   const tune = (signal: AbortSignal) =>
     fineTune({
@@ -101,7 +91,7 @@ async function run(options: Options, command: Command): Promise<void> {
     withInterrupt(output, 'stopping after this step', tune).finally(() => bar?.stop()),
   );
   const { plan, status, step, loss, best, tokensPerSecond, seconds, peakBytes } = result;
-  if (status === 'completed' && config.method === 'full') await copySideFiles(nodeFiles, folder, out);
+  if (status === 'completed' && config.method === 'full') await copySideFiles(out);
   const { trainableParameters, totalParameters, coverage } = plan;
   const covered = coverage?.modules.map(({ name }) => name) ?? null;
   const report = await reportProfile(device.backend, 'tune', profile, options.profile);
@@ -127,7 +117,7 @@ async function run(options: Options, command: Command): Promise<void> {
       (status === 'aborted' ? '; go on with --resume' : '') +
       (report ? `\n\n${report.text}` : ''),
   );
-  device.close();
+  close();
   if (status === 'aborted') throw new Interrupted();
 }
 
@@ -141,5 +131,5 @@ export function define(command: Command): Command {
   return withSettingFlags(command, others)
     .option('--resume', 'go on from the last checkpoint in --out')
     .option('--force', 'write over what --out holds')
-    .action((options: Options, self: Command) => run(options, self));
+    .action((options: Options, self: Command) => run(options, self, outputOf(options)));
 }

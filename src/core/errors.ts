@@ -4,6 +4,9 @@
  */
 
 export class KraitError extends Error {
+  /** Of a command that ends with it. The command line knows an error of Krait by it, of any copy of this package. */
+  readonly exitCode: number = 1;
+
   constructor(message: string, options?: ErrorOptions) {
     super(message, options);
     this.name = new.target.name;
@@ -11,7 +14,9 @@ export class KraitError extends Error {
 }
 
 /** Wrong flags, config keys or arguments: exit code 2. */
-export class UsageError extends KraitError {}
+export class UsageError extends KraitError {
+  override readonly exitCode = 2;
+}
 
 /** A shape that an operation cannot take: `[op] argument: expected X, got Y`. */
 export class ShapeError extends KraitError {

@@ -37,7 +37,8 @@ import {
   windowStarts,
 } from './data/index.ts';
 import { everyStart, ModelForecaster, normaliseRows, scoreWindows } from './forecaster.ts';
-import { type ForecastLoss, type ForecastModel, MOST_EXACT, type Solver, VariableCosts } from './models/index.ts';
+import { type ForecastModel, MOST_EXACT, VariableCosts } from './models/index.ts';
+import type { ForecastLoss, Solver } from './names.ts';
 
 export interface ForecastTaskInput {
   readonly model: ForecastModel;

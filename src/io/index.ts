@@ -8,7 +8,7 @@ export {
   WEIGHTS_FILE,
   WEIGHTS_INDEX_FILE,
 } from './checkpoint.ts';
-export { describeIssues, nearest, parseStrict, suggestion } from './config-keys.ts';
+export { describeIssues, parseStrict } from './config-keys.ts';
 export { crc32c, maskedCrc32c } from './crc32c.ts';
 export { type CsvRecord, type CsvValue, formatCsv, parseCsv } from './csv.ts';
 export { DecodeStream } from './decode-stream.ts';
@@ -46,17 +46,16 @@ export { cachedSnapshots, type DatasetSplit, PARQUET_BRANCH, resolveSplit, split
 export { HUB_ENDPOINT, type HubSettings, hubSettings } from './hub-settings.ts';
 export { describe, findDuplicateKey, isRecord, oneLine, parseJson, parseJsonObject } from './json.ts';
 export { formatJsonl, type Line, type LinesOptions, MOST_LINE_BYTES, readJsonl, readLines } from './jsonl.ts';
+export { ALL_LINEAR, LORA_DEFAULTS, type LoraConfig } from './lora-config.ts';
 export { type ModelIdentity, modelIdentity } from './model-identity.ts';
+export { nearest, suggestion } from './nearest.ts';
 export { readParquet } from './parquet.ts';
 export {
   ADAPTER_CONFIG_FILE,
   ADAPTER_WEIGHTS_FILE,
-  ALL_LINEAR,
   formatAdapterConfig,
   isSavedWhole,
   isTargeted,
-  LORA_DEFAULTS,
-  type LoraConfig,
   parseAdapterConfig,
   rankAndScale,
   UNSUPPORTED_FEATURES,

@@ -25,28 +25,10 @@ import {
   LanguageTask,
   type TrainingMode,
 } from '../tune/index.ts';
-import { LORA_RANK, PROMPT_TOKENS, type Work, type WorkSize } from './model-cost.ts';
+import { LORA_RANK, PROMPT_TOKENS, type WorkSize } from './model-cost.ts';
+import { SHAPES, type ShapeName, type Work } from './works.ts';
 
-/** Shapes of models that are known by name. */
-const SHAPES = {
-  /** state-spaces/mamba-130m */
-  '130m': { hidden_size: 768, num_hidden_layers: 24, vocab_size: 50280 },
-  /** The model that the package carries. */
-  base: { hidden_size: 192, num_hidden_layers: 8, vocab_size: 4096 },
-  /** EleutherAI/pythia-160m */
-  'pythia-160m': {
-    model_type: 'gpt_neox',
-    hidden_size: 768,
-    num_hidden_layers: 12,
-    num_attention_heads: 12,
-    intermediate_size: 3072,
-    vocab_size: 50304,
-    tie_word_embeddings: false,
-  },
-} as const;
-export const SHAPE_NAMES = Object.keys(SHAPES) as (keyof typeof SHAPES)[];
-
-export const shapeConfig = (name: keyof typeof SHAPES): ModelConfig =>
+export const shapeConfig = (name: ShapeName): ModelConfig =>
   parseConfig(
     { model_type: 'mamba', use_bias: false, use_conv_bias: true, tie_word_embeddings: true, ...SHAPES[name] },
     `shape ${name}`,

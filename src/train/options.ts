@@ -1,7 +1,8 @@
 /** Options of the trainer: what the settings of training fill, with defaults and checks. */
+import { z } from 'zod';
 import { ConfigError } from '../core/index.ts';
 import { OPTIMIZERS, type OptimizerName, type OptimizerSettings, type ScheduleOptions } from './optim/index.ts';
-import { checkValue, defaultsOf, type Setting, type SettingsOf } from './setting.ts';
+import { defaultsOf, type Setting, type SettingsOf } from './setting.ts';
 import { TRAIN_SETTINGS } from './settings.ts';
 
 type Rows = typeof TRAIN_SETTINGS;
@@ -13,6 +14,12 @@ type OwnOptions = Required<SettingsOf<Pick<Rows, Exclude<OwnName, keyof Optimize
 export interface TrainerOptions extends OwnOptions, Partial<OptimizerSettings> {
   /** First loss scale of f16. */
   initialLossScale: number;
+}
+
+/** @throws ConfigError for a value that the setting cannot have: `learning_rate: expected a number above 0, got -1` */
+function checkValue({ key, kind }: Setting, value: unknown): void {
+  if (kind.schema(z).safeParse(value).success) return;
+  throw new ConfigError(`${key}: expected ${kind.expected}, got ${value}`);
 }
 
 const ROWS = Object.entries<Setting>(TRAIN_SETTINGS);

@@ -3,8 +3,10 @@
  * and documentation read that row. A row stands under the setting's name in code (`learningRate`); `key` is its name in
  * files (`learning_rate`).
  */
-import { z } from 'zod';
-import { ConfigError } from '../core/index.ts';
+import type { z } from 'zod';
+
+/** The library that checks values; it is handed in, so that a table of settings loads without it. */
+export type Zod = typeof z;
 
 /** How the command line reads a value. */
 export type FlagKind =
@@ -15,8 +17,8 @@ export type FlagKind =
 
 /** The values that a setting may have. */
 export interface Kind<T = unknown> {
-  /** Checks a value of a file. */
-  readonly schema: z.ZodType<T>;
+  /** What checks a value of a file. */
+  readonly schema: (zod: Zod) => z.ZodType<T>;
   /** The values in words, for errors: `a number above 0`. */
   readonly expected: string;
   readonly flag: FlagKind;
@@ -75,61 +77,61 @@ export const defaultsOf = <R extends Settings>(settings: R): DefaultsOf<R> =>
 
 /** A whole number. */
 export const whole = (least: number, most = Number.MAX_SAFE_INTEGER): Kind<number> => ({
-  schema: z.int().min(least).max(most),
+  schema: (zod) => zod.int().min(least).max(most),
   expected: `a whole number from ${least}${most === Number.MAX_SAFE_INTEGER ? '' : ` to ${most}`}`,
   flag: { type: 'whole', least },
 });
 
 /** A number above 0. */
 export const positive: Kind<number> = {
-  schema: z.number().positive(),
+  schema: (zod) => zod.number().positive(),
   expected: 'a number above 0',
   flag: { type: 'number', low: 0, open: true },
 };
 
 /** A number from 0. */
 export const nonnegative: Kind<number> = {
-  schema: z.number().nonnegative(),
+  schema: (zod) => zod.number().nonnegative(),
   expected: 'a number from 0',
   flag: { type: 'number', low: 0, open: false },
 };
 
 /** A number from 0 to below 1. */
 export const fraction: Kind<number> = {
-  schema: z.number().min(0).lt(1),
+  schema: (zod) => zod.number().min(0).lt(1),
   expected: 'a number from 0 to below 1',
   flag: { type: 'number', low: 0, open: false },
 };
 
 export const oneOf = <const T extends string>(values: readonly T[]): Kind<T> => ({
-  schema: z.enum(values),
+  schema: (zod) => zod.enum(values),
   expected: values.join(', '),
   flag: { type: 'choice', choices: values },
 });
 
 /** True or false; the flag takes no value and means true. */
 export const yesOrNo: Kind<boolean> = {
-  schema: z.boolean(),
+  schema: (zod) => zod.boolean(),
   expected: 'true or false',
   flag: { type: 'switch' },
 };
 
 export const text: Kind<string> = {
-  schema: z.string().min(1),
+  schema: (zod) => zod.string().min(1),
   expected: 'text',
   flag: { type: 'text' },
 };
 
 /** A list of names. */
 export const list: Kind<readonly string[]> = {
-  schema: z.array(z.string().min(1)),
+  schema: (zod) => zod.array(zod.string().min(1)),
   expected: 'a list of names',
   flag: { type: 'list' },
 };
 
 /** A list of names with at least one, or text that stands for some. */
 export const names: Kind<string | readonly string[]> = {
-  schema: z.union([z.string().min(1), z.array(z.string().min(1)).min(1)]),
+  schema: (zod) => zod.union([zod.string().min(1), zod.array(zod.string().min(1)).min(1)]),
   expected: 'names',
   flag: { type: 'text' },
 };
@@ -147,11 +149,6 @@ export function fileEntry(setting: Setting, value: unknown): [key: string, value
   const { key, shareKey, isInverted } = setting;
   const isShare = typeof value === 'number' && value > 0 && value < 1;
   return [(isShare && shareKey) || key, isInverted && typeof value === 'boolean' ? !value : value];
-}
-
-/** @throws ConfigError for a value that the setting cannot have: `learning_rate: expected a number above 0, got -1` */
-export function checkValue({ key, kind }: Setting, value: unknown): void {
-  if (!kind.schema.safeParse(value).success) throw new ConfigError(`${key}: expected ${kind.expected}, got ${value}`);
 }
 
 /** The options that settings of a file fill, without those that are not given. */

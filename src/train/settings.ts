@@ -1,6 +1,5 @@
 /** The settings of training, a row each. To add one, add a row; what reads the table needs no edit. */
-import { z } from 'zod';
-import { OPTIMIZER_NAMES, SCHEDULES } from './optim/index.ts';
+import { OPTIMIZER_NAMES, SCHEDULES } from './optim/names.ts';
 import { fraction, type Kind, nonnegative, oneOf, positive, type Settings, whole, yesOrNo } from './setting.ts';
 
 export const PRECISIONS = ['f32', 'bf16', 'f16'] as const;
@@ -8,7 +7,7 @@ export type Precision = (typeof PRECISIONS)[number];
 
 /** In files a count of steps. In code, and under other names, a number below 1 is a share of all steps. */
 const stepsOrShare: Kind<number> = {
-  schema: z.int().min(0),
+  schema: (zod) => zod.int().min(0),
   expected: 'steps, or a share of them below 1',
   flag: { type: 'number', low: 0, open: false },
 };

@@ -41,7 +41,7 @@ const GROUPS = [...new Set(ROWS.flatMap(({ group }) => group ?? []))].map(
 /** Every name that a file may use, so that a misspelt one is led to whichever is nearest; other names are resolved before. */
 const KNOWN = z.strictObject({
   ...Object.fromEntries([...BY_FILE_NAME.keys()].map((name) => [name, z.undefined().optional()])),
-  ...Object.fromEntries(ROWS.map(({ key, kind }) => [key, kind.schema.optional()])),
+  ...Object.fromEntries(ROWS.map(({ key, kind }) => [key, kind.schema(z).optional()])),
 });
 
 /**

@@ -2,15 +2,10 @@
  * All settings of tuning, a row each: those of training stand in `train/settings`, those of language tasks and of adapters
  * here. The order is that of `krait tune --help`. To add a setting, add a row; what reads the table needs no edit.
  */
-
-import { z } from 'zod';
-import { LORA_DEFAULTS } from '../io/index.ts';
+import { LORA_DEFAULTS } from '../io/lora-config.ts';
 import {
-  CHECK_SETTINGS,
-  COMPUTE_SETTINGS,
   fraction,
   type Kind,
-  LENGTH_SETTINGS,
   list,
   names,
   oneOf,
@@ -18,10 +13,10 @@ import {
   type Settings,
   type SettingsOf,
   text,
-  UPDATE_SETTINGS,
   whole,
   yesOrNo,
-} from '../train/index.ts';
+} from '../train/setting.ts';
+import { CHECK_SETTINGS, COMPUTE_SETTINGS, LENGTH_SETTINGS, UPDATE_SETTINGS } from '../train/settings.ts';
 
 export const TUNE_METHODS = ['lora', 'full'] as const;
 
@@ -82,7 +77,7 @@ const METHOD_SETTINGS = {
 
 /** PEFT's `init_lora_weights`. */
 const initialWeights: Kind<boolean | 'gaussian'> = {
-  schema: z.union([z.boolean(), z.literal('gaussian')]),
+  schema: (zod) => zod.union([zod.boolean(), zod.literal('gaussian')]),
   expected: 'true, false, gaussian',
   flag: { type: 'choice', choices: [true, false, 'gaussian'] },
 };

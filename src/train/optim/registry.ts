@@ -1,6 +1,7 @@
-/** The optimisers by name: the only place that makes one. A new optimiser is a file beside this one and a row here. */
+/** The optimisers by name: the only place that makes one. A new optimiser is a file beside this one, its name in names.ts and a row here. */
 import { ADAMW_DEFAULTS, AdamW } from './adamw.ts';
 import { LION_DEFAULTS, Lion } from './lion.ts';
+import type { OptimizerName } from './names.ts';
 import type { Optimizer, TrainedParameter } from './optimizer.ts';
 
 /** Settings of optimisers, all together; each takes some. */
@@ -36,10 +37,7 @@ export const OPTIMIZERS = {
     rateShare: 0.1,
     create: (parameters, settings) => new Lion(parameters, settings),
   },
-} as const satisfies Record<string, OptimizerRow>;
-
-export type OptimizerName = keyof typeof OPTIMIZERS;
-export const OPTIMIZER_NAMES = Object.keys(OPTIMIZERS) as OptimizerName[];
+} as const satisfies Record<OptimizerName, OptimizerRow>;
 
 /** The optimiser of that name, with its defaults for what `settings` leaves out. */
 export const createOptimizer = (

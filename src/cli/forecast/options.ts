@@ -1,24 +1,20 @@
-/** Flags that the forecasting commands share: the model, its parts and its training. */
+/** Flags of the forecasting commands, and those that they share: the model, its parts and its training. */
 import { type Command, InvalidArgumentError, Option } from 'commander';
-import { UsageError } from '../core/index.ts';
+import type { BenchmarkData } from '../../forecast/benchmark.ts';
 import {
-  type CalendarPart,
-  calendarParts,
-  describeFrequency,
+  type Fill,
   FORECAST_LOSSES,
   FORECAST_MODELS,
   type ForecastLoss,
   type ForecastModelName,
-  type Frequency,
   LAYOUTS,
   type Layout,
   RECIPES,
-  type RecipeChanges,
   type RecipeName,
   SOLVERS,
   type Solver,
-} from '../forecast/index.ts';
-import { integer, number } from './session.ts';
+} from '../../forecast/names.ts';
+import { type CommonOptions, integer, number } from '../options.ts';
 
 export interface ModelFlags {
   lookback?: number;
@@ -41,14 +37,48 @@ export interface ModelFlags {
   solver?: Solver;
 }
 
-/** A comma-separated list, each part read by `read`. */
-export const list =
-  <T>(read: (text: string) => T) =>
-  (text: string): T[] => {
-    const parts = text.split(',').map((part) => part.trim());
-    if (parts.some((part) => part === '')) throw new InvalidArgumentError('expected values with commas between.');
-    return parts.map(read);
-  };
+export interface ReadFlags {
+  dateColumn?: string;
+  columns?: string[];
+  fill: Fill;
+  maxRows?: number;
+}
+
+export interface WriteFlags {
+  target?: string[];
+  out?: string;
+  plot?: string;
+  report?: string;
+}
+
+type DeviceFlags = Omit<CommonOptions, 'dtype'>;
+
+export interface TrainFlags extends DeviceFlags, ModelFlags, ReadFlags, WriteFlags {
+  horizon: number;
+  model: ForecastModelName;
+  quantiles: number[];
+  seed: number;
+}
+
+export interface FitFlags extends TrainFlags {
+  out: string;
+  force?: boolean;
+}
+
+export interface PredictFlags extends DeviceFlags, ReadFlags, WriteFlags {
+  model: string;
+}
+
+export interface BenchFlags extends DeviceFlags, ModelFlags {
+  data: BenchmarkData[];
+  dataDir?: string;
+  horizon: number[];
+  seeds: number;
+  model: ForecastModelName[];
+  out?: string;
+  resume?: boolean;
+  force?: boolean;
+}
 
 export function modelName(text: string): ForecastModelName {
   if ((FORECAST_MODELS as readonly string[]).includes(text)) return text as ForecastModelName;
@@ -78,43 +108,4 @@ export function withModelFlags(command: Command): Command {
     .option('--calendar', 'add effects of the hour, the weekday and the month of the steps ahead')
     .option('--no-permute', 'no random orders of variables in training (VPT)')
     .addOption(new Option('--solver <name>', 'of the learned order of variables (VAST)').choices(SOLVERS));
-}
-
-/** @throws UsageError where there is nothing to know */
-function calendarOf(frequency: Frequency): CalendarPart[] {
-  const parts = calendarParts(frequency);
-  if (parts.length > 0) return parts;
-  const problem = `steps of ${describeFrequency(frequency)} have no hour, weekday or month of their own`;
-  throw new UsageError(`--calendar: ${problem}; leave it out`);
-}
-
-/**
- * `frequency` is that of the series, which says what of the calendar there is to know.
- * @throws UsageError where that is nothing
- */
-export function recipeChanges(flags: ModelFlags, frequency: Frequency): RecipeChanges {
-  const { lookback, epochs, patience, solver, loss, weightDecay, recipe } = flags;
-  const { layers, patch, dropout, layout, convolution, shortcut, width: d } = flags;
-  return {
-    lookback,
-    epochs,
-    patience,
-    solver,
-    loss,
-    weightDecay,
-    recipe,
-    batchSize: flags.batch,
-    learningRate: flags.lr,
-    permutes: flags.permute ? undefined : false,
-    settings: {
-      calendar: flags.calendar ? calendarOf(frequency) : undefined,
-      layers,
-      d,
-      patch,
-      dropout,
-      layout,
-      convolution,
-      shortcut,
-    },
-  };
 }

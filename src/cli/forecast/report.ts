@@ -1,4 +1,4 @@
-/** What `krait forecast` prints and writes as text: the forecast as CSV, the comparison, the coverage of quantiles. */
+/** What `krait forecast` prints and writes as text: the forecast as CSV, and what is known about it in rows and lines. */
 import Papa from 'papaparse';
 import {
   type Analysis,
@@ -7,7 +7,7 @@ import {
   formatDate,
   isDaily,
   type RegularSeries,
-} from '../forecast/index.ts';
+} from '../../forecast/index.ts';
 
 export interface Outlook {
   readonly series: RegularSeries;
@@ -32,7 +32,7 @@ export function forecastCsv({ series, names, levels, future }: Outlook, targets:
   return `${Papa.unparse({ fields, data: rows }, { newline: '\n' })}\n`;
 }
 
-export const percent = (share: number): string => `${(100 * share).toFixed(1)} %`;
+const percent = (share: number): string => `${(100 * share).toFixed(1)} %`;
 
 export const comparisonRows = ({ comparison }: Analysis): string[][] => [
   ['model', 'MSE', 'MAE', 'test windows'],

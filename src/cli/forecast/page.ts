@@ -1,8 +1,5 @@
-/**
- * The pictures of `krait forecast`: one plot as SVG, and a page with all that is known about a forecast. It needs the
- * packages of plots, so commands load it only when a plot or a page is asked for.
- */
-import { type Analysis, dateAt, formatDate, isDaily } from '../forecast/index.ts';
+/** What `krait forecast` draws: the picture of a forecast, and a page with all that is known about it. */
+import { type Analysis, dateAt, formatDate, isDaily } from '../../forecast/index.ts';
 import {
   type Content,
   callout,
@@ -14,9 +11,9 @@ import {
   note,
   renderPage,
   section,
-} from '../report/index.ts';
-import { type Line, linePlot } from '../report/plots.ts';
-import { comparisonRows, complaint, coverageRows, linearAlone, type Outlook, UNMEASURED } from './forecast-report.ts';
+} from '../../report/index.ts';
+import { type Line, linePlot } from '../../report/plots.ts';
+import { comparisonRows, complaint, coverageRows, linearAlone, type Outlook, UNMEASURED } from './report.ts';
 
 /** History that a picture shows, in horizons. */
 const HISTORY = 2;

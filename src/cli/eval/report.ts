@@ -7,19 +7,15 @@ import {
   type ShotsRun,
   scoreGroup,
   type TaskGroup,
-} from '../eval/index.ts';
-import { table } from '../report/terminal.ts';
-import type { EvalOptions } from './eval-options.ts';
+} from '../../eval/index.ts';
+import { table } from '../../report/terminal.ts';
+import type { EvalFlags } from './command.ts';
 
 const version = (): string =>
-  (JSON.parse(readFileSync(new URL('../../package.json', import.meta.url), 'utf8')) as { version: string }).version;
+  (JSON.parse(readFileSync(new URL('../../../package.json', import.meta.url), 'utf8')) as { version: string }).version;
 
 /** The document of a results file (docs/evaluation.md). */
-export function evalDocument(
-  run: ShotsRun,
-  groups: readonly TaskGroup[],
-  options: EvalOptions & { maxLength: number },
-) {
+export function evalDocument(run: ShotsRun, groups: readonly TaskGroup[], options: EvalFlags & { maxLength: number }) {
   const { model, adapter, revision, dtype, device, limit, seed, batchSize, maxLength } = options;
   const config = {
     model: 'krait',

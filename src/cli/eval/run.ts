@@ -1,7 +1,6 @@
-/** `krait eval run`: scores of a model on tasks, zero- and few-shot, as lm-evaluation-harness gives them. */
+/** What `krait eval run` does: scores of a model on tasks, zero- and few-shot, as lm-evaluation-harness gives them. */
 import { join } from 'node:path';
-import type { Command } from 'commander';
-import { UsageError } from '../core/index.ts';
+import { UsageError } from '../../core/index.ts';
 import {
   answerRequests,
   answersIdentity,
@@ -16,15 +15,17 @@ import {
   sampleLog,
   selectTasks,
   tokenizerLimit,
-} from '../eval/index.ts';
-import type { Tokenizer } from '../io/index.ts';
-import { formatJsonl, joinPath } from '../io/index.ts';
-import { readHubSettings } from '../platform/node/index.ts';
-import { type EvalOptions, withEvalOptions } from './eval-options.ts';
-import { evalDocument, evalTable, truncationLines } from './eval-report.ts';
-import { Interrupted, withInterrupt } from './interrupt.ts';
-import type { Progress } from './output.ts';
-import { checkOutputFolder, nodeFiles, type OpenModel, Output, openModelAndTokenizer } from './session.ts';
+} from '../../eval/index.ts';
+import { formatJsonl, joinPath } from '../../io/index.ts';
+import type { OpenedModel } from '../../krait/open.ts';
+import { readHubSettings } from '../../platform/node/index.ts';
+import { nodeFiles } from '../files.ts';
+import { Interrupted, withInterrupt } from '../interrupt.ts';
+import type { Output, Progress } from '../output.ts';
+import { checkOutputFolder } from '../output-folder.ts';
+import { openModel } from '../session.ts';
+import type { EvalFlags } from './command.ts';
+import { evalDocument, evalTable, truncationLines } from './report.ts';
 
 /** Answers that are kept while a run goes on. */
 const ANSWERS_FILE = 'answers.jsonl';
@@ -52,7 +53,7 @@ async function chooseTasks(names: readonly string[]): Promise<Chosen> {
 }
 
 /** Reads the data of all tasks, from disk or from the hub. */
-async function prepareAll(options: EvalOptions, chosen: Chosen, output: Output): Promise<PreparedTask[]> {
+async function prepareAll(options: EvalFlags, chosen: Chosen, output: Output): Promise<PreparedTask[]> {
   const { dataDir, limit, seed, numFewshot: shots } = options;
   const hub = readHubSettings();
   const warned = new Set<string>();
@@ -75,8 +76,8 @@ async function prepareAll(options: EvalOptions, chosen: Chosen, output: Output):
 
 /** Asks the model; answers are kept in the output folder as they come. */
 async function askModel(
-  options: EvalOptions,
-  { folder, model, tokenizer }: OpenModel & { tokenizer: Tokenizer },
+  options: EvalFlags,
+  { folder, model, tokenizer }: OpenedModel,
   tasks: readonly PreparedTask[],
   output: Output,
 ): Promise<{ runs: ShotsRun[]; maxLength: number }> {
@@ -108,7 +109,7 @@ async function askModel(
 }
 
 /** Writes a results file for each number of examples, and a samples file for each task if asked for. */
-async function writeResults(options: EvalOptions, runs: readonly ShotsRun[], documents: readonly unknown[]) {
+async function writeResults(options: EvalFlags, runs: readonly ShotsRun[], documents: readonly unknown[]) {
   const written: string[] = [];
   const write = async (name: string, content: string | Iterable<Uint8Array>) => {
     const path = join(options.output, name);
@@ -127,7 +128,7 @@ async function writeResults(options: EvalOptions, runs: readonly ShotsRun[], doc
   return written;
 }
 
-async function run(options: EvalOptions, output: Output): Promise<void> {
+export async function run(options: EvalFlags, output: Output): Promise<void> {
   const chosen = await chooseTasks(options.tasks);
   await checkOutputFolder(
     options.output,
@@ -136,7 +137,7 @@ async function run(options: EvalOptions, output: Output): Promise<void> {
     '--output',
   );
   const tasks = await prepareAll(options, chosen, output);
-  const opened = await openModelAndTokenizer(options, output);
+  const opened = await openModel(options, output);
   if (options.force) await nodeFiles.remove(joinPath(options.output, ANSWERS_FILE));
   try {
     const { runs, maxLength } = await askModel(options, opened, tasks, output);
@@ -145,16 +146,6 @@ async function run(options: EvalOptions, output: Output): Promise<void> {
     for (const line of truncationLines(runs, maxLength)) output.warn(line);
     output.result({ runs: documents, files }, () => `${evalTable(runs, chosen.groups)}\n\n${files[0]}`);
   } finally {
-    opened.device.close();
+    opened.close();
   }
-}
-
-export function defineEvalRun(command: Command): Command {
-  return withEvalOptions(command)
-    .summary('scores of a model on tasks, zero- and few-shot')
-    .description(
-      "Scores of a model on tasks, by lm-evaluation-harness's prompts, examples and metrics. Writes results in its shape, and " +
-        'keeps every answer as it comes.',
-    )
-    .action((options: EvalOptions) => run(options, new Output(options.json ?? false)));
 }
