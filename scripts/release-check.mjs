@@ -5,12 +5,23 @@
  *
  *   npm run release:check -- PLATFORM      # the packages that `npm run release:pack` wrote
  */
-import { existsSync, mkdirSync, readdirSync, readFileSync, rmSync, symlinkSync, writeFileSync } from 'node:fs';
+import { spawnSync } from 'node:child_process';
+import {
+  closeSync,
+  existsSync,
+  mkdirSync,
+  openSync,
+  readdirSync,
+  readFileSync,
+  rmSync,
+  symlinkSync,
+  writeFileSync,
+} from 'node:fs';
 import { dirname, join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { transformSync } from 'esbuild';
 import { PLATFORMS, packageOf } from '../src/backend/native/platforms.ts';
-import { Remedy, runChild, runScript } from './child.mjs';
+import { Remedy, runScript } from './child.mjs';
 import { runNpm } from './install.mjs';
 import { platformsOf, RELEASE } from './release-build.mjs';
 import { nodeOf } from './release-node.mjs';
@@ -61,12 +72,21 @@ async function install(name, folder, env) {
   if (installed.join() !== name) throw new Remedy(`npm installed [${installed.join(', ')}] for ${name}`);
 }
 
-/** Runs the jobs; each has to run on `device`. Returns the device in words. */
-async function runJobs(node, device, options) {
+/** Runs Node to its end. Its output goes to a file, because Node in Wine cannot write to a pipe. */
+function runJob(node, words, { cwd, env }) {
+  const file = join(cwd, 'output.txt');
+  const out = openSync(file, 'w');
   const [program, ...first] = node.command;
+  const { status, error } = spawnSync(program, [...first, ...words], { cwd, env, stdio: ['ignore', out, out] });
+  closeSync(out);
+  return { code: status, output: error?.message ?? readFileSync(file, 'utf8') };
+}
+
+/** Runs the jobs; each has to run on `device`. Returns the device in words. */
+function runJobs(node, device, options) {
   let words = '';
   for (const job of JOBS) {
-    const { code, output } = await runChild(program, [...first, ...job.words], { ...options, stdout: 'collect' });
+    const { code, output } = runJob(node, job.words, options);
     const [, used] = job.device.exec(output) ?? [];
     if (code !== 0 || used?.split(' ')[0] !== device) {
       throw new Remedy(
@@ -80,10 +100,8 @@ async function runJobs(node, device, options) {
 }
 
 /** Where `krait devices` says that the native device comes from; it must be the platform's package. */
-async function sourceOf(name, node, options) {
-  const [program, ...first] = node.command;
-  const words = [...first, KRAIT, 'devices', '--device', 'native', '--json'];
-  const { output } = await runChild(program, words, { ...options, stdout: 'collect' });
+function sourceOf(name, node, options) {
+  const { output } = runJob(node, [KRAIT, 'devices', '--device', 'native', '--json'], options);
   const line = output.split(/\r?\n/).find((text) => text.startsWith('{')) ?? '{}';
   const note = JSON.parse(line).devices?.[0]?.note ?? output.trim();
   if (!note.startsWith(`${packageOf(name)} `)) throw new Remedy(`krait devices: native is not of the package: ${note}`);
@@ -91,10 +109,8 @@ async function sourceOf(name, node, options) {
 }
 
 /** The line of a command's output that tells its device and why it is that one. */
-async function deviceLine(node, options) {
-  const [program, ...first] = node.command;
-  const words = [...first, KRAIT, ...GENERATE];
-  const { output } = await runChild(program, words, { ...options, stdout: 'collect' });
+function deviceLine(node, options) {
+  const { output } = runJob(node, [KRAIT, ...GENERATE], options);
   return output.split(/\r?\n/).find((line) => line.startsWith('device: ')) ?? output.trim();
 }
 
@@ -110,11 +126,11 @@ export async function checkPlatform(name, node) {
   for (const key of Object.keys(env)) if (/^(npm_config_|CXX$|KRAIT_(ISA|THREADS)$)/i.test(key)) delete env[key];
   await install(name, folder, env);
   const options = { cwd: folder, env };
-  await sourceOf(name, node, options);
-  const native = await runJobs(node, 'native', options);
+  sourceOf(name, node, options);
+  const native = runJobs(node, 'native', options);
   rmSync(join(folder, 'node_modules', packageOf(name)), { recursive: true });
-  const wasm = await runJobs(node, 'wasm', options);
-  return { native, wasm, reason: await deviceLine(node, options) };
+  const wasm = runJobs(node, 'wasm', options);
+  return { native, wasm, reason: deviceLine(node, options) };
 }
 
 await runScript(import.meta.url, async (words) => {

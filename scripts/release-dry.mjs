@@ -13,22 +13,33 @@ import { checkPlatform } from './release-check.mjs';
 import { nodeOf } from './release-node.mjs';
 import { packAll, readManifest, tarballOf } from './release-pack.mjs';
 
-const WORDS = { run: 'ran here', emulated: 'ran in emulation', compiled: 'compiled only' };
-const RANK = ['compiled', 'emulated', 'run'];
+const WORDS = { run: 'ran here', emulated: 'ran in emulation', compiled: 'compiled only', failed: 'FAILED' };
+const RANK = ['failed', 'compiled', 'emulated', 'run'];
 
 /** Whether what was shown of a platform's addon falls short of what platforms.ts claims. */
 export const fallsShort = (name, shown) => RANK.indexOf(shown) < RANK.indexOf(PLATFORMS[name].checked);
 
 const megabytes = (file) => `${(statSync(file).size / 1e6).toFixed(2)} MB`;
 
+/** What can be shown of a platform's addon here, and on which devices its jobs ran. A failure is told, and the rest goes on. */
+async function show(name) {
+  try {
+    const node = await nodeOf(name);
+    say(`checking ${name}: ${node ? node.command.join(' ') : 'no Node for it here'}`);
+    if (!node) return { shown: 'compiled', devices: '-' };
+    const { native, wasm, reason } = await checkPlatform(name, node);
+    say(`without its package: ${reason}`);
+    return { shown: node.how, devices: `${native}; without its package ${wasm}` };
+  } catch (error) {
+    if (!(error instanceof Remedy)) throw error;
+    say(error.message);
+    return { shown: 'failed', devices: '-' };
+  }
+}
+
 async function rowOf(name) {
   const glibc = await glibcOf(name);
-  const node = await nodeOf(name);
-  say(`checking ${name}: ${node ? node.command.join(' ') : 'no Node for it here'}`);
-  const result = node && (await checkPlatform(name, node));
-  if (result) say(`without its package: ${result.reason}`);
-  const shown = node?.how ?? 'compiled';
-  const devices = result ? `${result.native}; without its package ${result.wasm}` : '-';
+  const { shown, devices } = await show(name);
   const sizes = [megabytes(addonOf(name)), megabytes(tarballOf(packageOf(name), readManifest().version))];
   return { shown, cells: [name, WORDS[shown], devices, ...sizes, glibc ?? '-'] };
 }

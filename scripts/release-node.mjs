@@ -3,7 +3,7 @@
  * where those are installed, with Node from npm. KRAIT_NODE_LINUX_X64_MUSL="command" and the like name any other.
  */
 import { existsSync, mkdirSync, readdirSync } from 'node:fs';
-import { delimiter, join } from 'node:path';
+import { delimiter, join, resolve } from 'node:path';
 import { PLATFORMS, thisPlatform } from '../src/backend/native/platforms.ts';
 import { Remedy, runChild } from './child.mjs';
 import { runNpm } from './install.mjs';
@@ -57,7 +57,11 @@ export async function nodeOf(name) {
   const { os, cpu } = PLATFORMS[name];
   const how = os === process.platform && cpu === process.arch ? 'run' : 'emulated';
   const given = process.env[`KRAIT_NODE_${name.toUpperCase().replaceAll('-', '_')}`]?.trim();
-  if (given) return { command: given.split(/\s+/), env: {}, how };
+  if (given) {
+    const [program, ...words] = given.split(/\s+/);
+    // The check has a PATH of its own.
+    return { command: [findProgram(program) ?? resolve(program), ...words], env: {}, how };
+  }
   if (name === thisPlatform()) return { command: [process.execPath], env: {}, how };
   const found = await emulated(name);
   return found && { ...found, how };
