@@ -11,10 +11,10 @@
  */
 import { existsSync, readdirSync } from 'node:fs';
 import { availableParallelism } from 'node:os';
-import { join, resolve } from 'node:path';
+import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
-import { Remedy, runNode } from './child.mjs';
-import { prepare, prepareInstall, say } from './prepare.mjs';
+import { Remedy, runNode, runScript } from './child.mjs';
+import { prepare, prepareInstall } from './prepare.mjs';
 
 const ROOT = fileURLToPath(new URL('..', import.meta.url));
 const OLDEST_NODE = 20;
@@ -147,11 +147,4 @@ async function main([mode, ...args]) {
   await run(args);
 }
 
-if (process.argv[1] && resolve(process.argv[1]) === fileURLToPath(import.meta.url)) {
-  try {
-    await main(process.argv.slice(2));
-  } catch (error) {
-    say(error instanceof Remedy ? error.message : `unexpected: ${error.stack}`);
-    process.exitCode = error.exitCode ?? 1;
-  }
-}
+await runScript(import.meta.url, main);
