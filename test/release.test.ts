@@ -172,9 +172,9 @@ describe('the addon that is loaded', () => {
   });
 
   it('is missing for a reason of one line that says what helps', () => {
-    const install = 'no prebuilt addon is installed: npm install @krait-ssm';
-    assert.deepEqual(find({}), [undefined, `${install}/linux-x64@1.2.3; ${BUILD}`]);
-    assert.deepEqual(find({}, { os: 'win32', platform: () => 'win32-x64' }), [undefined, `${install}/win32-x64@1.2.3`]);
+    const none = 'no prebuilt addon is installed: npm install @krait-ssm';
+    assert.deepEqual(find({}), [undefined, `${none}/linux-x64@1.2.3; ${BUILD}`]);
+    assert.deepEqual(find({}, { os: 'win32', platform: () => 'win32-x64' }), [undefined, `${none}/win32-x64@1.2.3`]);
     assert.deepEqual(find(packaged('linux-x64', '1.2.3', 'bad: GLIBC_2.28 not found')), [
       undefined,
       `@krait-ssm/linux-x64: bad: GLIBC_2.28 not found; ${BUILD}`,
@@ -191,8 +191,10 @@ describe('the addon that is loaded', () => {
     ]);
     assert.deepEqual(find({ [LOCAL]: 'bad ELF' }), [
       undefined,
-      `${REASON}: bad ELF; ${install}/linux-x64@1.2.3; ${BUILD}`,
+      `${REASON}: bad ELF; ${none}/linux-x64@1.2.3; ${BUILD}`,
     ]);
+    const moved = findAddon(install({}, { root: join(folder, 'nowhere') }), read);
+    assert.match(moved.reason, /^no prebuilt addon is installed: npm install @krait-ssm\/linux-x64; or build it: /);
     const damaged = { ...packaged('linux-x64'), 'node_modules/@krait-ssm/linux-x64/package.json': '{' };
     const [addon, reason] = find(damaged);
     assert.equal(addon, undefined);

@@ -109,6 +109,7 @@ function missing(at: Installation, platform: PlatformName | undefined): string {
   const isClone = existsSync(join(at.root, 'src'));
   if (isClone && build) return `the native addon is not built; run ${build}`;
   if (!platform) return `no addon is prebuilt for ${at.os}-${at.cpu}${orBuild(at) || ', and none can be built'}`;
-  const version = versionIn(join(at.root, 'package.json'));
-  return `no prebuilt addon is installed: npm install ${packageOf(platform)}@${version}${orBuild(at)}`;
+  const manifest = join(at.root, 'package.json'); // not there where a bundler moved this code
+  const version = existsSync(manifest) ? `@${versionIn(manifest)}` : '';
+  return `no prebuilt addon is installed: npm install ${packageOf(platform)}${version}${orBuild(at)}`;
 }
