@@ -120,6 +120,7 @@ async function check() {
     ['lint', ['node_modules/@biomejs/biome/bin/biome', 'check', '--error-on-warnings', '--colors=off']],
     ['layers', ['--import', 'tsx', 'scripts/check-layers.ts']],
     ['size', ['--import', 'tsx', 'scripts/check-size.ts']],
+    ['unused', ['node_modules/knip/bin/knip.js', '--no-progress']],
   ];
   const results = await Promise.all(
     rules.map(async ([name, args]) => ({ name, ...(await runNode(args, { cwd: ROOT, stdout: 'collect' })) })),
