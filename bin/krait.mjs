@@ -1,9 +1,10 @@
 #!/usr/bin/env node
 /**
  * The command `krait`. In a published package dist/ is there and runs. In a clone dist/ is brought up to date with
- * src/ first (about 0.2 s if something changed), and everything is installed and built in a fresh one.
+ * src/ first (about a second if something changed), and everything is installed and built in a fresh one.
  */
 import { existsSync } from 'node:fs';
+import module from 'node:module';
 
 const at = (path) => new URL(`../${path}`, import.meta.url);
 
@@ -13,12 +14,14 @@ async function loadMain() {
   }
   const isClone = existsSync(at('src/cli/main.ts')) && existsSync(at('scripts/prepare.mjs'));
   if (isClone) await (await import(at('scripts/prepare.mjs').href)).prepareForCli();
-  const entry = at('dist/cli/main.js');
+  const entry = at('dist/command/main.js');
   if (!existsSync(entry)) {
     throw new Error(
-      'dist/cli/main.js is missing from this installation: run `npm install krait` again, or `npm run build` in a clone',
+      'dist/command/main.js is missing from this installation: run `npm install krait` again, or `npm run build` in a clone',
     );
   }
+  if (process.env.KRAIT_DEBUG) process.setSourceMapsEnabled(true); // stacks name the files of src
+  module.enableCompileCache?.(); // Node.js 22 on: the next start compiles nothing
   return (await import(entry.href)).main;
 }
 

@@ -1,19 +1,25 @@
 /**
  * Compiles src/**\/*.ts to dist/, file by file in the same folders, with import specifiers from `.ts` to `.js`;
  * copies what modules load beside themselves (JSON, HTML, CSS, WASM). Tests, folders named `testing` and fixtures stay out.
+ * Each package of the workspace, packages/NAME/src, is compiled to its own packages/NAME/dist in the same way.
+ * The command line is in dist/command once more, bundled (bundle-command.mjs), because it has to start at once.
  *
  * A file of dist changes only if its content does, and by a rename, so that programs that run from dist while
- * it is rebuilt never read half a file. Run by hand: `node scripts/build-js.mjs [--types]`.
+ * it is rebuilt never read half a file. Chunks of the bundle stay for a day, for programs that have yet to load one.
+ * Run by hand: `node scripts/build-js.mjs [--types]`.
  */
-import { createHash } from 'node:crypto';
 import { existsSync, mkdirSync, readdirSync, readFileSync, renameSync, rmSync, statSync, writeFileSync } from 'node:fs';
+import { createRequire } from 'node:module';
 import { dirname, join, relative, resolve, sep } from 'node:path';
 import { fileURLToPath } from 'node:url';
+import { bundleCommand, COMMAND_FOLDER, hasCommand } from './bundle-command.mjs';
 import { Remedy, runNode } from './child.mjs';
 
 const ROOT = fileURLToPath(new URL('..', import.meta.url));
 const ASSETS = /\.(json|html|css|wasm)$/;
 const NOT_PUBLISHED = /\.test\.ts$|(^|\/)(testing|fixtures)\//;
+/** How long a chunk that is no more of the bundle stays, in milliseconds. */
+const CHUNK_STAYS_MS = 86_400_000;
 const WORKER_URL = /new URL\(\s*(['"])(\.{1,2}\/[^'"\n]+)\.ts\1\s*,\s*import\.meta\.url\s*\)/g;
 
 /**
@@ -22,17 +28,29 @@ const WORKER_URL = /new URL\(\s*(['"])(\.{1,2}\/[^'"\n]+)\.ts\1\s*,\s*import\.me
  */
 export function isJsFresh(root) {
   const sources = listSources(root);
-  if (!sources.every((path) => existsSync(join(root, 'dist', outputOf(path))))) return false;
-  const [stamp, looks] = (readText(join(root, 'build', 'js.stamp')) ?? '').split('\n');
+  const present = presentFiles(root);
+  if (!sources.every((path) => present.has(outputOf(path)))) return false;
+  if (hasCommand(root) && !present.has(`dist/${COMMAND_FOLDER}/main.js`)) return false;
+  const { stamp, looks } = readStamp(root);
   const now = looksOf(root, sources);
   if (stamp && looks === now) return true;
   if (stamp !== hashOf(root, sources)) return false;
-  replaceFile(join(root, 'build', 'js.stamp'), Buffer.from(`${stamp}\n${now}\n`));
+  writeStamp(root, stamp, now);
   return true;
 }
 
+/** What was compiled last: the hash of its inputs, and how they looked. */
+function readStamp(root) {
+  const text = readText(join(root, 'build', 'js.stamp')) ?? '';
+  const end = text.indexOf('\n');
+  return { stamp: text.slice(0, Math.max(0, end)), looks: text.slice(end + 1) };
+}
+
+const writeStamp = (root, stamp, looks) =>
+  replaceFile(join(root, 'build', 'js.stamp'), Buffer.from(`${stamp}\n${looks}`));
+
 /**
- * Compiles what src/ holds now. Call under the build lock, and only with packages installed.
+ * Compiles what src/ and the packages hold now. Call under the build lock, and only with packages installed.
  * @param {string} root
  * @returns {Promise<{ files: number, written: number, seconds: number }>}
  * @throws {Remedy} one line with file, line and the compiler's message
@@ -41,57 +59,75 @@ export async function buildJs(root) {
   const start = performance.now();
   const sources = listSources(root);
   const [stamp, looks] = [hashOf(root, sources), looksOf(root, sources)];
-  const modules = sources.filter((path) => path.endsWith('.ts'));
-  const outputs = modules.length ? await compile(root, modules) : new Map();
+  const outputs = await compile(root, sources);
   for (const path of sources) {
-    if (!path.endsWith('.ts')) outputs.set(path, readFileSync(join(root, 'src', path)));
+    if (!path.endsWith('.ts')) outputs.set(outputOf(path), readFileSync(join(root, path)));
   }
   let written = 0;
-  for (const [path, content] of outputs) written += replaceFile(join(root, 'dist', path), content) ? 1 : 0;
+  for (const [path, content] of outputs) written += replaceFile(join(root, path), content) ? 1 : 0;
   removeOthers(root, outputs);
-  replaceFile(join(root, 'build', 'js.stamp'), Buffer.from(`${stamp}\n${looks}\n`));
+  writeStamp(root, stamp, looks);
   return { files: sources.length, written, seconds: (performance.now() - start) / 1000 };
 }
 
 /**
- * Writes the .d.ts files beside dist's modules. Call under the build lock.
+ * Writes the .d.ts files beside dist's modules: those of src/ first, which the packages are checked against. Call under the
+ * build lock.
  * @returns {Promise<boolean>} false if they were there already
  * @throws {Remedy} one line if the sources do not type-check
  */
 export async function buildTypes(root) {
   const sources = listSources(root);
   const stamp = hashOf(root, sources);
-  const files = sources.filter((path) => path.endsWith('.ts')).map((path) => path.replace(/\.ts$/, '.d.ts'));
   const stampFile = join(root, 'build', 'types.stamp');
-  if (readText(stampFile) === stamp && files.every((path) => existsSync(join(root, 'dist', path)))) return false;
+  const typesOf = (path) => outputOf(path).replace(/\.js$/, '.d.ts');
+  const modules = sources.filter((path) => path.endsWith('.ts'));
+  if (readText(stampFile) === stamp && modules.every((path) => existsSync(join(root, typesOf(path))))) return false;
   const out = join(root, 'build', 'types');
-  rmSync(out, { recursive: true, force: true });
-  const tsc = join(root, 'node_modules', 'typescript', 'bin', 'tsc');
-  const args = [tsc, '-p', 'tsconfig.build.json', '--outDir', out, '--pretty', 'false'];
-  const { code, output } = await runNode(args, { cwd: root, stdout: 'collect' });
-  if (code !== 0) {
-    const first = output.split('\n').find((line) => line.includes('error TS')) ?? output.split('\n')[0];
-    throw new Remedy(`types: ${first}: run \`npm run check\` to see all, mend them, and build again`);
-  }
-  for (const path of files) {
-    const text = readFileSync(join(out, path), 'utf8');
-    const renamed = text.replace(/((?:from|import) |import\()(['"])(\.{1,2}\/[^'"\n]+)\.ts\2/g, '$1$2$3.js$2');
-    replaceFile(join(root, 'dist', path), Buffer.from(renamed));
+  for (const folder of foldersOf(root)) {
+    rmSync(out, { recursive: true, force: true });
+    await declare(root, join(folder, 'tsconfig.build.json'), out);
+    for (const path of modules.filter((module) => isBelow(folder, module))) {
+      const text = readFileSync(join(out, relative(join(folder, 'src'), path).replace(/\.ts$/, '.d.ts')), 'utf8');
+      const renamed = text.replace(/((?:from|import) |import\()(['"])(\.{1,2}\/[^'"\n]+)\.ts\2/g, '$1$2$3.js$2');
+      replaceFile(join(root, typesOf(path)), Buffer.from(renamed));
+    }
   }
   rmSync(out, { recursive: true, force: true });
   replaceFile(stampFile, Buffer.from(stamp));
   return true;
 }
 
-/** @returns {Promise<Map<string, Uint8Array>>} content by path below dist */
-async function compile(root, modules) {
+/** Writes the declarations of a project to `out`. */
+async function declare(root, project, out) {
+  const tsc = join(root, 'node_modules', 'typescript', 'bin', 'tsc');
+  const args = [tsc, '-p', project, '--outDir', out, '--pretty', 'false'];
+  const { code, output } = await runNode(args, { cwd: root, stdout: 'collect' });
+  if (code === 0) return;
+  const first = output.split('\n').find((line) => line.includes('error TS')) ?? output.split('\n')[0];
+  throw new Remedy(`types: ${first}: run \`npm run check\` to see all, mend them, and build again`);
+}
+
+/** @returns {Promise<Map<string, Uint8Array>>} content by path of the output */
+async function compile(root, sources) {
+  const modules = sources.filter((path) => path.endsWith('.ts'));
+  const outputs = new Map();
+  for (const folder of foldersOf(root)) {
+    const own = modules.filter((path) => isBelow(folder, path));
+    if (own.length === 0) continue;
+    for (const [path, content] of await compileFolder(root, folder, own)) outputs.set(path, content);
+  }
+  return outputs;
+}
+
+async function compileFolder(root, folder, modules) {
   const { build, stop } = await import('esbuild');
   try {
     const { outputFiles } = await build({
       absWorkingDir: root,
-      entryPoints: modules.map((path) => join(root, 'src', path)),
-      outbase: join(root, 'src'),
-      outdir: join(root, 'dist'),
+      entryPoints: modules.map((path) => join(root, path)),
+      outbase: join(root, folder, 'src'),
+      outdir: join(root, folder, 'dist'),
       format: 'esm',
       target: 'es2022',
       supported: { 'import-attributes': true },
@@ -104,8 +140,10 @@ async function compile(root, modules) {
       write: false,
       logLevel: 'silent',
     });
-    const dist = join(root, 'dist');
-    return new Map(outputFiles.map(({ path, contents }) => [relative(dist, path).split(sep).join('/'), contents]));
+    const files = outputFiles.map(({ path, contents }) => [relative(root, path).split(sep).join('/'), contents]);
+    if (folder !== '' || !hasCommand(root)) return files;
+    const command = await bundleCommand(root, build, rewriteWorkers);
+    return [...files, ...[...command].map(([path, contents]) => [`dist/${path}`, contents])];
   } catch (error) {
     const first = error.errors?.[0];
     if (!first) throw error;
@@ -116,6 +154,12 @@ async function compile(root, modules) {
   }
 }
 
+/** Workers are named by URL, which no compiler resolves; `.js` is as long as `.ts`, so columns stay right. */
+const rewriteWorkers = (text, path) =>
+  text.replace(WORKER_URL, (all, _quote, name) =>
+    existsSync(join(dirname(path), `${name}.ts`)) ? all.replace(`${name}.ts`, `${name}.js`) : all,
+  );
+
 const specifiers = {
   name: 'specifiers',
   setup(build) {
@@ -123,22 +167,42 @@ const specifiers = {
       if (kind === 'entry-point') return undefined;
       return { path: path.startsWith('.') ? path.replace(/\.ts$/, '.js') : path, external: true };
     });
-    build.onLoad({ filter: /\.ts$/ }, ({ path }) => {
-      // Workers are named by URL, which no compiler resolves; `.js` is as long as `.ts`, so columns stay right.
-      const text = readFileSync(path, 'utf8').replace(WORKER_URL, (all, _quote, name) =>
-        existsSync(join(dirname(path), `${name}.ts`)) ? all.replace(`${name}.ts`, `${name}.js`) : all,
-      );
-      return { contents: text, loader: 'ts' };
-    });
+    build.onLoad({ filter: /\.ts$/ }, ({ path }) => ({
+      contents: rewriteWorkers(readFileSync(path, 'utf8'), path),
+      loader: 'ts',
+    }));
   },
 };
 
-const outputOf = (path) => path.replace(/\.ts$/, '.js');
+/** Folders that hold a `src` and get a `dist`: the root, as an empty path, and the packages of the workspace. */
+function foldersOf(root) {
+  const packages = join(root, 'packages');
+  const names = existsSync(packages) ? readdirSync(packages).sort() : [];
+  return ['', ...names.map((name) => `packages/${name}`).filter((folder) => existsSync(join(root, folder, 'src')))];
+}
 
-/** Paths below src that become part of dist, sorted, forward slashes. */
+const isBelow = (folder, path) => path.startsWith(folder === '' ? 'src/' : `${folder}/src/`);
+
+/** Paths of all files of every dist. */
+const presentFiles = (root) =>
+  new Set(
+    foldersOf(root).flatMap((folder) => {
+      const dist = folder === '' ? 'dist' : `${folder}/dist`;
+      return listFiles(join(root, dist)).map((name) => `${dist}/${name}`);
+    }),
+  );
+
+/** `packages/studies/src/a.ts` becomes `packages/studies/dist/a.js`. */
+const outputOf = (path) => path.replace(/(^|\/)src\//, '$1dist/').replace(/\.ts$/, '.js');
+
+/** Paths that become part of a dist, by folder and sorted, with forward slashes. */
 function listSources(root) {
-  return listFiles(join(root, 'src')).filter(
-    (path) => (path.endsWith('.ts') || ASSETS.test(path)) && !NOT_PUBLISHED.test(path) && !path.endsWith('.d.ts'),
+  return foldersOf(root).flatMap((folder) =>
+    listFiles(join(root, folder, 'src'))
+      .filter(
+        (path) => (path.endsWith('.ts') || ASSETS.test(path)) && !NOT_PUBLISHED.test(path) && !path.endsWith('.d.ts'),
+      )
+      .map((path) => (folder === '' ? `src/${path}` : `${folder}/src/${path}`)),
   );
 }
 
@@ -156,16 +220,18 @@ function listFiles(folder, prefix = '') {
 function inputsOf(root, sources) {
   return [
     ['builder', fileURLToPath(import.meta.url)],
+    ['bundler', fileURLToPath(new URL('bundle-command.mjs', import.meta.url))],
+    ['packages', join(root, 'package-lock.json')],
     ['config', join(root, 'tsconfig.json')],
-    ['declarations', join(root, 'tsconfig.build.json')],
+    ...foldersOf(root).map((folder) => ['declarations', join(root, folder, 'tsconfig.build.json')]),
     ['esbuild', join(root, 'node_modules', 'esbuild', 'package.json')],
-    ...sources.map((path) => [path, join(root, 'src', path)]),
+    ...sources.map((path) => [path, join(root, path)]),
   ];
 }
 
 /** Changes with the content of every input. */
 function hashOf(root, sources) {
-  const hash = createHash('sha256');
+  const hash = newHash();
   for (const [name, file] of inputsOf(root, sources)) {
     hash
       .update(`${name}\0`)
@@ -175,14 +241,16 @@ function hashOf(root, sources) {
   return hash.digest('hex');
 }
 
+/** Node's module for it takes 5 ms to load, which a command that finds dist fresh is spared. */
+const newHash = () => createRequire(import.meta.url)('node:crypto').createHash('sha256');
+
 /** Changes whenever an input is written, and with the place: without reading one. */
 function looksOf(root, sources) {
-  const hash = createHash('sha256').update(root);
-  for (const [name, file] of inputsOf(root, sources)) {
+  const lines = inputsOf(root, sources).map(([name, file]) => {
     const status = statSync(file, { throwIfNoEntry: false });
-    hash.update(`\0${name}\0${status?.size}\0${status?.mtimeMs}\0${status?.ctimeMs}\0${status?.ino}`);
-  }
-  return hash.digest('hex');
+    return `${name} ${status?.size} ${status?.mtimeMs} ${status?.ctimeMs} ${status?.ino}\n`;
+  });
+  return `${root}\n${lines.join('')}`;
 }
 
 /** @returns whether the content was different */
@@ -195,13 +263,32 @@ function replaceFile(file, content) {
   return true;
 }
 
-/** Removes what earlier builds left in dist; declarations stay as long as their module does. */
+/** Removes what earlier builds left in dist; declarations stay as long as their module does, chunks for a day. */
 function removeOthers(root, outputs) {
-  const dist = join(root, 'dist');
-  for (const path of listFiles(dist)) {
-    const owner = path.replace(/\.d\.ts$/, '.js');
-    if (!outputs.has(path) && !outputs.has(owner)) rmSync(join(dist, path));
+  for (const folder of foldersOf(root)) {
+    const dist = folder === '' ? 'dist' : `${folder}/dist`;
+    for (const path of listFiles(join(root, dist)).map((name) => `${dist}/${name}`)) {
+      const owner = path.replace(/\.d\.ts$/, '.js');
+      if (outputs.has(path) || outputs.has(owner)) continue;
+      const isChunk = path.startsWith(`dist/${COMMAND_FOLDER}/`);
+      if (isChunk && Date.now() - statSync(join(root, path)).mtimeMs < CHUNK_STAYS_MS) continue;
+      rmSync(join(root, path));
+    }
   }
+}
+
+/** Removes chunks of earlier builds now, so that they are not published. Call under the build lock, with dist fresh. */
+export function removeOldChunks(root) {
+  const folder = join(root, 'dist', COMMAND_FOLDER);
+  const files = listFiles(folder);
+  const needed = new Set(['main.js', 'third-party.txt']);
+  for (const name of needed) {
+    if (!name.endsWith('.js')) continue;
+    for (const [, chunk] of readFileSync(join(folder, name), 'utf8').matchAll(/["']\.\/([\w-]+\.js)["']/g)) {
+      if (files.includes(chunk)) needed.add(chunk);
+    }
+  }
+  for (const name of files) if (!needed.has(name.replace(/\.map$/, ''))) rmSync(join(folder, name));
 }
 
 const readText = (file) => (existsSync(file) ? readFileSync(file, 'utf8') : undefined);

@@ -2,20 +2,22 @@
  * The layer rule as code. Run: `npm run check`, or `node --import tsx scripts/check-layers.ts [root]`.
  *
  * 1. A folder of `src` imports only the folders that its row in `LAYERS` names (types too).
- * 2. No cycles of value imports; `import type` and `import()` are exempt.
+ * 2. No cycles of imports, `import type` included; `import()`, which runs later, is exempt.
  * 3. `node:` modules only where `NODE_FOLDERS` says, browser globals only where `BROWSER_FOLDERS` says.
  * 4. Another top folder is imported through its `index.ts`, or that of an entry of its own (`ENTRIES`).
  * 5. Siblings (`SIBLINGS`) do not know one another. No folder is named utils, helpers, common or misc.
+ * 6. A package of the workspace (`packages/NAME/src`) imports its own files and what `exports` of the root's package.json
+ *    names, nothing else of this repository; `node:` modules only in its `commands`. `src` imports no such package.
  *
  * Tests (`*.test.ts`, and whatever stands in a folder named `testing`) are free of 1, 3 and the first half of 5, and nothing
- * else may import them. `test`, `bench` and `scripts` are free of 1, 3 and 4.
+ * else may import them. `test`, `bench` and `scripts` are free of 1, 3 and 4; tests of packages are free of 6.
  */
-import { existsSync } from 'node:fs';
+import { existsSync, readFileSync } from 'node:fs';
 import { isBuiltin } from 'node:module';
-import { posix, resolve } from 'node:path';
+import { join, posix, resolve } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { type Import, type Module, readModules } from './import-graph.ts';
-import { listFiles, listFolders } from './source-files.ts';
+import { listFiles, listFolders, listPackages } from './source-files.ts';
 
 const BELOW_MODELS = ['nn', 'io', 'tensor', 'backend', 'core'];
 const BELOW_TUNE = ['train', 'models', 'data', ...BELOW_MODELS];
@@ -39,20 +41,25 @@ export const LAYERS: Readonly<Record<string, readonly string[]>> = {
   forecast: ['train', 'models', ...BELOW_MODELS],
   measure: ['tune', ...BELOW_TUNE],
   krait: BELOW_KRAIT,
-  study: BELOW_CLI,
   server: ['krait', 'core'],
-  cli: ['study', 'server', ...BELOW_CLI],
+  cli: ['server', ...BELOW_CLI],
   index: BELOW_CLI,
 };
 
 /** Folders with entries besides their own `index.ts`: `entry/index.ts` or `entry.ts`. */
 const ENTRIES: Readonly<Record<string, readonly string[]>> = {
   platform: ['node', 'browser'],
+  io: ['gguf-types', 'lora-config', 'nearest'],
   backend: ['select', 'reference', 'native', 'wasm', 'webgpu'],
   core: ['statistics'],
   models: ['generate'],
-  eval: ['metrics'],
-  report: ['terminal'],
+  eval: ['metrics', 'tasks/few-shot'],
+  forecast: ['names', 'benchmark', 'bench', 'bench-summary'],
+  measure: ['works'],
+  krait: ['open'],
+  report: ['terminal', 'plots'],
+  train: ['setting', 'settings'],
+  tune: ['settings'],
 };
 
 /** Folders whose subfolders never import one another. */
@@ -97,19 +104,25 @@ const placeOf = (path: string): Place | undefined => {
   return rest.length ? { top, rest: rest.join('/') } : { top: 'index', rest: top };
 };
 
-const isTest = (path: string) => /\.test\.ts$|\/testing\//.test(path) || path.startsWith('test/');
+const isTest = (path: string) => /\.test\.ts$|\/testing\/|^(packages\/[^/]+\/)?test\//.test(path);
+
+/** `packages/studies/` of a file of that package; undefined elsewhere. */
+const packageOf = (path: string): string | undefined => /^packages\/[^/]+\//.exec(path)?.[0];
 
 const isIn = (path: string, folders: readonly string[]) => folders.some((folder) => path.startsWith(`src/${folder}/`));
 
 /** Checks the tree at `root`. Throws only if files cannot be read. */
 export function checkLayers(root: string): LayerReport {
-  const files = ['src', ...OUTSIDE].flatMap((folder) => listFiles(root, folder, ['.ts']));
+  const packages = listPackages(root);
+  const folders = ['src', ...OUTSIDE, ...packages.flatMap((path) => [`${path}/src`, `${path}/test`])];
+  const files = folders.flatMap((folder) => listFiles(root, folder, ['.ts']));
   const modules = readModules(root, files, (name) => BROWSER_GLOBALS.test(name), BROWSER_HINT);
   const known = new Set(files);
+  const tree: Tree = { known, entries: publicEntries(root), packages: packages.map((path) => nameOf(root, path)) };
   const violations: Violation[] = [...checkFolderNames(root)];
   for (const module of modules) {
     for (const item of module.imports) {
-      const message = judge(module.path, item, known);
+      const message = judge(module.path, item, tree);
       if (message) violations.push({ file: module.path, line: item.line, message });
     }
     violations.push(...checkGlobals(module));
@@ -121,7 +134,9 @@ export function checkLayers(root: string): LayerReport {
 
 function checkFolderNames(root: string): Violation[] {
   const found: Violation[] = [];
-  for (const path of ['src', 'native', 'bench', 'scripts', 'examples'].flatMap((folder) => listFolders(root, folder))) {
+  const sources = listPackages(root).map((path) => `${path}/src`);
+  const folders = ['src', 'native', 'bench', 'scripts', 'examples', ...sources];
+  for (const path of folders.flatMap((folder) => listFolders(root, folder))) {
     const parts = path.split('/');
     const name = parts[parts.length - 1];
     if (FORBIDDEN_NAMES.includes(name) && !isTest(`${path}/`)) {
@@ -135,6 +150,26 @@ function checkFolderNames(root: string): Violation[] {
   return found;
 }
 
+/** What an import is judged by besides where it stands. */
+interface Tree {
+  /** Files that are there. */
+  readonly known: ReadonlySet<string>;
+  /** Specifiers of the public entries: `krait`, `krait/io`. */
+  readonly entries: ReadonlySet<string>;
+  /** Names of the workspace's packages. */
+  readonly packages: readonly string[];
+}
+
+function readManifest(path: string): { name?: string; exports?: Record<string, unknown> } {
+  return existsSync(path) ? JSON.parse(readFileSync(path, 'utf8')) : {};
+}
+
+const publicEntries = (root: string): ReadonlySet<string> =>
+  new Set(Object.keys(readManifest(join(root, 'package.json')).exports ?? {}).map((key) => posix.join(PACKAGE, key)));
+
+const nameOf = (root: string, folder: string): string =>
+  readManifest(join(root, folder, 'package.json')).name ?? posix.basename(folder);
+
 /** The file of the repository that an import means, as far as a path can tell; undefined for packages. */
 function targetOf(from: string, specifier: string): string | undefined {
   if (specifier.startsWith('.')) return posix.join(posix.dirname(from), specifier);
@@ -143,9 +178,12 @@ function targetOf(from: string, specifier: string): string | undefined {
 }
 
 /** What is wrong with one import, or undefined. */
-function judge(from: string, item: Import, known: ReadonlySet<string>): string | undefined {
+function judge(from: string, item: Import, tree: Tree): string | undefined {
   const { specifier, kind } = item;
+  const { known } = tree;
   const target = targetOf(from, specifier);
+  const own = packageOf(from);
+  if (own) return isTest(from) ? undefined : judgePackage(from, own, specifier, target, tree);
   const isFree = !from.startsWith('src/') || isTest(from);
   if (target !== undefined && (isFree || specifier.startsWith('.'))) return judgePath(from, target, known);
   if (isFree) return undefined;
@@ -153,12 +191,35 @@ function judge(from: string, item: Import, known: ReadonlySet<string>): string |
   if (specifier === PACKAGE || specifier.startsWith(`${PACKAGE}/`)) {
     return `imports '${specifier}', this package itself: use a relative path to the folder's index.ts`;
   }
+  if (tree.packages.some((name) => specifier === name || specifier.startsWith(`${name}/`))) {
+    return `imports '${specifier}', a package above krait: load it by name where it is asked for, as src/cli/packages.ts does`;
+  }
   if (!isBuiltin(specifier) || isIn(from, NODE_FOLDERS)) return undefined;
   if (isIn(from, NODE_DYNAMIC_FOLDERS)) {
     if (kind !== 'value') return undefined;
     return `imports '${specifier}' statically, which fails in a browser: use await import('${specifier}') where it is needed`;
   }
   return `imports '${specifier}', which only ${NODE_FOLDERS.join(', ')} and tests may: put it behind an interface of io that platform/node implements`;
+}
+
+/** What is wrong with an import of a package's own sources (rule 6). */
+function judgePackage(
+  from: string,
+  own: string,
+  specifier: string,
+  target: string | undefined,
+  { entries }: Tree,
+): string | undefined {
+  const remedy = `import what it needs from ${PACKAGE} or ${PACKAGE}/*, or export it there`;
+  if (target !== undefined) {
+    if (isTest(target)) return `imports ${target}, a test: move what is shared out of it`;
+    return target.startsWith(`${own}src/`) ? undefined : `imports ${target}, outside its package: ${remedy}`;
+  }
+  if (specifier === PACKAGE || specifier.startsWith(`${PACKAGE}/`)) {
+    return entries.has(specifier) ? undefined : `imports '${specifier}', which package.json does not export: ${remedy}`;
+  }
+  if (!isBuiltin(specifier) || from.startsWith(`${own}src/commands/`)) return undefined;
+  return `imports '${specifier}', which only ${own}src/commands may: pass in what it needs`;
 }
 
 function judgePath(from: string, target: string, known: ReadonlySet<string>): string | undefined {
@@ -194,7 +255,8 @@ function judgeEntry(target: string, to: Place, known: ReadonlySet<string>): stri
 }
 
 function checkGlobals(module: Module): Violation[] {
-  if (!module.path.startsWith('src/') || isTest(module.path) || isIn(module.path, BROWSER_FOLDERS)) return [];
+  if (!/^(packages\/[^/]+\/)?src\//.test(module.path) || isTest(module.path) || isIn(module.path, BROWSER_FOLDERS))
+    return [];
   return module.globals.map(({ name, line }) => ({
     file: module.path,
     line,
@@ -202,14 +264,14 @@ function checkGlobals(module: Module): Violation[] {
   }));
 }
 
-/** One violation for each group of files that reach one another by value imports: a shortest cycle through its first file. */
+/** One violation for each group of files that reach one another by imports: a shortest cycle through its first file. */
 function checkCycles(modules: readonly Module[], known: ReadonlySet<string>): Violation[] {
   const edges = new Map<string, Map<string, number>>();
   for (const module of modules) {
     const out = new Map<string, number>();
     for (const item of module.imports) {
       const target = targetOf(module.path, item.specifier);
-      if (item.kind === 'value' && target && known.has(target) && !out.has(target)) out.set(target, item.line);
+      if (item.kind !== 'dynamic' && target && known.has(target) && !out.has(target)) out.set(target, item.line);
     }
     edges.set(module.path, out);
   }
@@ -221,7 +283,7 @@ function checkCycles(modules: readonly Module[], known: ReadonlySet<string>): Vi
     for (const path of edges.keys()) {
       if (isReachable(edges, start, path) && isReachable(edges, path, start)) done.add(path);
     }
-    const message = `value-import cycle ${[...cycle, start].join(' -> ')}: make one of them \`import type\`, or move what they share into a file below both`;
+    const message = `import cycle ${[...cycle, start].join(' -> ')}: move the interface that both need into a file below both`;
     found.push({ file: start, line: edges.get(start)!.get(cycle[1] ?? start)!, message });
   }
   return found;

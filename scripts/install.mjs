@@ -1,9 +1,9 @@
 /**
  * Brings node_modules to what package-lock.json says, if it is not there already. Built-in modules only.
- * A stamp in node_modules/.krait holds the hash of the lock that was installed.
+ * A stamp in node_modules/.krait holds the hash of the lock that was installed, and how the file looked.
  */
-import { createHash } from 'node:crypto';
-import { mkdirSync, readFileSync, writeFileSync } from 'node:fs';
+import { mkdirSync, readFileSync, statSync, writeFileSync } from 'node:fs';
+import { createRequire } from 'node:module';
 import { dirname, join } from 'node:path';
 import { Remedy, runChild } from './child.mjs';
 
@@ -12,9 +12,10 @@ const stampFile = (root) => join(root, 'node_modules', '.krait', 'installed');
 
 /** Whether node_modules is what package-lock.json says for this platform. Writes the stamp if npm installed it by hand. */
 export function isInstalled(root) {
+  const [known, looks] = (readText(stampFile(root)) ?? '').split('\n');
+  if (looks && looks === looksOfLock(root)) return true;
   const stamp = stampOf(root);
-  if (readText(stampFile(root)) === stamp) return true;
-  if (!hasLockedPackages(root)) return false;
+  if (known !== stamp && !hasLockedPackages(root)) return false;
   writeStamp(root, stamp);
   return true;
 }
@@ -67,8 +68,9 @@ function hasLockedPackages(root) {
   const wanted = readPackages(join(root, 'package-lock.json'));
   const present = readPackages(join(root, 'node_modules', '.package-lock.json'));
   if (!wanted || !present) return false;
+  const isThere = (path, { version }) => Object.hasOwn(present, path) && present[path].version === version;
   return Object.entries(wanted).every(
-    ([path, entry]) => path === '' || entry.optional || entry.devOptional || present[path]?.version === entry.version,
+    ([path, entry]) => path === '' || entry.optional || entry.devOptional || isThere(path, entry),
   );
 }
 
@@ -83,14 +85,21 @@ function readPackages(file) {
 
 function stampOf(root) {
   const lock = readText(join(root, 'package-lock.json')) ?? readText(join(root, 'package.json')) ?? '';
+  const { createHash } = createRequire(import.meta.url)('node:crypto'); // 5 ms, for those who need it
   const hash = createHash('sha256').update(lock).digest('hex');
-  return `${hash} ${process.platform}-${process.arch}\n`;
+  return `${hash} ${process.platform}-${process.arch}`;
+}
+
+/** Changes whenever the lock is written, and with the platform: without reading it. */
+function looksOfLock(root) {
+  const status = statSync(join(root, 'package-lock.json'), { throwIfNoEntry: false });
+  return status && `${status.size} ${status.mtimeMs} ${status.ino} ${process.platform}-${process.arch}`;
 }
 
 function writeStamp(root, stamp) {
   const file = stampFile(root);
   mkdirSync(dirname(file), { recursive: true });
-  writeFileSync(file, stamp);
+  writeFileSync(file, `${stamp}\n${looksOfLock(root) ?? ''}\n`);
 }
 
 function readText(file) {

@@ -5,12 +5,14 @@
 import { existsSync } from 'node:fs';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
-import { buildJs, buildTypes, isJsFresh } from './build-js.mjs';
-import { withBuildLock } from './build-lock.mjs';
+import { buildJs, buildTypes, isJsFresh, removeOldChunks } from './build-js.mjs';
 import { Remedy, runNode } from './child.mjs';
 import { install, isInstalled } from './install.mjs';
 
 const ROOT = fileURLToPath(new URL('..', import.meta.url));
+
+/** Loaded where there is something to build, which a command that finds all fresh is spared. */
+const locked = async (work) => (await import('./build-lock.mjs')).withBuildLock(ROOT, work, say);
 
 /** Progress goes to standard error, so that standard output is the job's. */
 export const say = (line) => console.error(`krait: ${line}`);
@@ -23,26 +25,24 @@ export const say = (line) => console.error(`krait: ${line}`);
  * @param {boolean} [options.withTests] the compiled tests too
  */
 export async function prepare({ isStrict = true, withTypes = false, withTests = false } = {}) {
-  await withBuildLock(
-    ROOT,
-    async () => {
-      if (!isInstalled(ROOT)) await install(ROOT, say);
-      const jobs = [buildScript('native', isStrict), buildDist()];
-      if (isStrict) jobs.push(buildScript('wasm', isStrict));
-      if (withTests) jobs.push(buildCompiledTests());
-      const failed = (await Promise.allSettled(jobs)).find((result) => result.status === 'rejected');
-      if (failed) throw failed.reason;
-      if (!isStrict && !existsSync(join(ROOT, 'build', 'native', 'krait.node'))) await buildScript('wasm', isStrict);
-      if (withTypes && (await buildTypes(ROOT))) say('wrote the type declarations of dist');
-    },
-    say,
-  );
+  await locked(async () => {
+    if (!isInstalled(ROOT)) await install(ROOT, say);
+    const jobs = [buildScript('native', isStrict), buildDist()];
+    if (isStrict) jobs.push(buildScript('wasm', isStrict));
+    if (withTests) jobs.push(buildCompiledTests());
+    const failed = (await Promise.allSettled(jobs)).find((result) => result.status === 'rejected');
+    if (failed) throw failed.reason;
+    if (!isStrict && !existsSync(join(ROOT, 'build', 'native', 'krait.node'))) await buildScript('wasm', isStrict);
+    if (!withTypes) return;
+    removeOldChunks(ROOT);
+    if (await buildTypes(ROOT)) say('wrote the type declarations of dist');
+  });
 }
 
 /** The packages alone. */
 export async function prepareInstall() {
   if (isInstalled(ROOT)) return;
-  await withBuildLock(ROOT, async () => isInstalled(ROOT) || install(ROOT, say), say);
+  await locked(async () => isInstalled(ROOT) || install(ROOT, say));
 }
 
 async function buildDist() {
@@ -75,6 +75,6 @@ async function buildScript(name, isStrict) {
  * @throws {Remedy}
  */
 export async function prepareForCli() {
-  if (!isInstalled(ROOT) || !existsSync(join(ROOT, 'dist', 'cli', 'main.js'))) await prepare({ isStrict: false });
-  else if (!isJsFresh(ROOT)) await withBuildLock(ROOT, buildDist, say);
+  if (!isInstalled(ROOT) || !existsSync(join(ROOT, 'dist', 'command', 'main.js'))) await prepare({ isStrict: false });
+  else if (!isJsFresh(ROOT)) await locked(buildDist);
 }

@@ -16,6 +16,11 @@ export function listFolders(root: string, folder: string): string[] {
     .map((entry) => entry.path);
 }
 
+/** Folders of the workspace's packages, sorted, relative to `root`: `packages/studies`. */
+export function listPackages(root: string): string[] {
+  return listFolders(root, 'packages').filter((path) => path.split('/').length === 2);
+}
+
 function listEntries(root: string, folder: string): { path: string; isFile: boolean }[] {
   const found: { path: string; isFile: boolean }[] = [];
   const visit = (path: string) => {

@@ -1,60 +1,96 @@
 /**
- * Krait in Node: a model from a folder or the hub with everything that belongs to it. The parts (models, generation,
- * tuning, what they read and write) are exported beside it; `krait/tensor` is the engine alone, without anything of Node.
+ * Krait in Node, for programs that use the class `Krait`: a model from a folder or the hub with all that belongs to it, and
+ * what its methods take and return. The parts have entries of their own: `krait/models`, `krait/generate`, `krait/tune`,
+ * `krait/train`, `krait/eval`, `krait/data`, `krait/io`, `krait/core`, `krait/statistics`, `krait/measure`, `krait/report`,
+ * `krait/plots`, `krait/cli`; and, without anything of Node, `krait/tensor`, `krait/forecast` and `krait/wasm`.
  */
+
+// The class, and devices.
 export { type DeviceOptions, openBackend } from './backend/select.ts';
-export * from './core/index.ts';
+// Errors, and the types of numbers.
+export {
+  CheckpointError,
+  ConfigError,
+  DivergedError,
+  type DType,
+  DTypeError,
+  EnvironmentError,
+  FileFormatError,
+  type FloatDType,
+  KraitError,
+  ShapeError,
+  UnsupportedOpError,
+  UsageError,
+} from './core/index.ts';
+// Files, the hub, tokenizers, records, adapters' settings.
 export {
   ALL_LINEAR,
+  type CacheFileSystem,
   type FileSystem,
+  type HubSettings,
   LORA_DEFAULTS,
   type LoraConfig,
   loadTokenizer,
   type Message,
   parseRecord,
   readRecords,
+  resolveModel,
   type Tokenizer,
   type TrainingRecord,
-  tensorEntry,
 } from './io/index.ts';
-export { Krait, type OpenOptions, openDevice, type TuneOptions, type TuneSettings } from './krait/index.ts';
-export * from './models/generate/index.ts';
-export * from './models/index.ts';
-export { NodeFileSystem } from './platform/node/index.ts';
-export { Device, Tensor } from './tensor/index.ts';
+export { Krait, type OpenOptions, openDevice, type TuneOptions } from './krait/index.ts';
+// Models: loading, saving, scoring, generating.
 export {
-  type Best,
-  CHECKPOINT_FOLDER,
-  type CheckpointContent,
-  CheckpointStore,
+  type Completion,
+  complete,
+  type FinishReason,
+  type GeneratedToken,
+  type GenerateOptions,
+  generate,
+  type Prompt,
+  type SamplingOptions,
+} from './models/generate/index.ts';
+export {
+  convertToGguf,
+  createModel,
+  type LanguageModel,
+  type LoadOptions,
+  loadModel,
+  type ModelConfig,
+  type ModelState,
+  parseConfig,
+  readModelConfig,
+  type SaveOptions,
+  saveModel,
+  scoreTokens,
+} from './models/index.ts';
+export { NodeFileSystem, NpmDataSource, readHubSettings } from './platform/node/index.ts';
+export { Device, Tensor } from './tensor/index.ts';
+
+// Fine-tuning.
+export {
   type Evaluation,
-  type LossOptions,
-  METRICS_FILE,
-  numberOf,
-  type Pointer,
   PRECISIONS,
   type Precision,
-  queueStep,
-  RunLog,
-  type RunPlace,
-  recordOf,
-  resolveOptions,
-  runSettings,
-  type Scalars,
-  type StepBatches,
-  type StepOutcome,
   type StepReport,
-  type StepSettings,
-  scaleGradient,
-  stepsFor,
-  type TaskState,
-  TRAINER_DEFAULTS,
-  type TrainedParameter,
-  type TrainerOptions,
-  type TrainInput,
   type TrainingCallbacks,
   type TrainingResult,
-  type TrainingTask,
-  train,
 } from './train/index.ts';
-export * from './tune/index.ts';
+export {
+  type AttachOptions,
+  attachLora,
+  detachLora,
+  type FineTuneInput,
+  type FineTunePlan,
+  type FineTuneResult,
+  fineTune,
+  type LoraAdapter,
+  loadAdapter,
+  mergeLora,
+  parseTuneConfig,
+  saveAdapter,
+  type TuneConfig,
+  type TuneData,
+  type TuneRecord,
+  unmergeLora,
+} from './tune/index.ts';

@@ -134,7 +134,7 @@ describe('the command', () => {
   it('runs dist of a published package, with its exit code, and says what is missing', () => {
     write({
       'package/package.json': '{ "type": "module" }',
-      'package/dist/cli/main.js': [
+      'package/dist/command/main.js': [
         'export async function main(argv) {',
         "  if (argv[0] === 'bad') throw Object.assign(new Error('bad flag: drop it'), { name: 'UsageError' });",
         '  console.log(argv.join());',
@@ -151,7 +151,7 @@ describe('the command', () => {
     rmSync(join(root, 'package/dist'), { recursive: true });
     const missing = krait();
     assert.equal(missing.status, 1);
-    assert.match(missing.stderr, /^krait: dist\/cli\/main\.js is missing [^\n]*npm install krait[^\n]*\n$/);
+    assert.match(missing.stderr, /^krait: dist\/command\/main\.js is missing [^\n]*npm install krait[^\n]*\n$/);
   });
 
   it('knows its modes', () => {

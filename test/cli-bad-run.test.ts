@@ -123,6 +123,13 @@ describe('flags', () => {
     await generate(/stop: an empty string would stop at once; leave it out/, '--stop', '');
   });
 
+  it('that would do nothing', async () => {
+    await tune(2, /early_stopping_patience is 2 but nothing is evaluated; give eval_steps too/, '--patience', '2');
+    await tune(2, /eval_on_start is true but nothing is evaluated; give eval_steps too/, '--eval-on-start');
+    const epsilon = ['--adam-epsilon', '1e-6'];
+    await tune(2, /adam_epsilon: the optimizer lion does not take it; leave it out/, '--optimizer', 'lion', ...epsilon);
+  });
+
   it('of LoRA targets that match nothing', async () => {
     await tune(
       2,
@@ -165,6 +172,12 @@ describe('settings in a file', () => {
     );
     await refusesRecipe(/r\.yaml: model: vocab_size stands under tokenizer/, recipe(`${mamba}, vocab_size: 300`));
     await refusesRecipe(/r\.yaml: training: unknown key learning_rat /, recipe(mamba, ', learning_rat: 1'));
+    await refusesRecipe(
+      /r\.yaml: training: eval_steps: pretraining does not take it/,
+      recipe(mamba, ', eval_steps: 1'),
+    );
+    await refusesRecipe(/r\.yaml: training: r: pretraining does not take it; leave it out/, recipe(mamba, ', rank: 4'));
+    await refusesRecipe(/r\.yaml: training: method: pretraining trains all/, recipe(mamba, ', method: lora'));
     await refusesRecipe(/r\.yaml: data\[0\] "male": expected one of /, recipe(mamba).replace('mail', 'male'));
     await refusesRecipe(/r\.yaml:\d+: not valid YAML/, 'model: {');
   });

@@ -349,6 +349,20 @@ describe('krait forecast', () => {
     const again = await krait(...flags, '--out', out, '--resume');
     assert.deepEqual(JSON.parse(again.stdout), JSON.parse(first.stdout));
     assert.doesNotMatch(again.stderr, /MSE/);
+    // An earlier version kept the cell alone; a damaged one is scored again.
+    const [short, long] = [96, 720].map((h) => join(out, `etth1-seasonal-naive-${h}-s0`, 'result.json'));
+    writeFileSync(short, JSON.stringify(cells[0], null, 1));
+    writeFileSync(long, '{"identity":');
+    const mended = await krait(...flags, '--out', out, '--resume');
+    assert.deepEqual(JSON.parse(mended.stdout), JSON.parse(first.stdout));
+    assert.match(mended.stderr, /warning .*naive-720-s0.result\.json: .*; it is measured again\n/);
+    assert.doesNotMatch(mended.stderr, /naive-96-s0: MSE/);
+    const other = await krait(...flags, '--out', out, '--resume', '--lookback', '96');
+    assert.match(
+      other.stderr,
+      /warning .*result\.json: kept from other models, data, settings .* are measured again\n/,
+    );
+    assert.match(other.stderr, /naive-96-s0: MSE.*\n(?:.*\n)*?.*naive-720-s0: MSE/);
     writeFileSync(join(out, 'notes.txt'), 'mine');
     const forced = await krait(...flags, '--out', out, '--force');
     assert.deepEqual(JSON.parse(forced.stdout), JSON.parse(first.stdout));

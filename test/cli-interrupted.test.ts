@@ -5,7 +5,7 @@ import { readdirSync, readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { before, describe, it, mock } from 'node:test';
 import { fileURLToPath } from 'node:url';
-import { nodeFiles } from '../src/cli/session.ts';
+import { nodeFiles } from '../src/cli/files.ts';
 import { krait, workFolder } from './cli-cases.ts';
 import { writeTinyModel } from './tiny-model.ts';
 

@@ -7,8 +7,9 @@
  * middle of keeping the second lot of an evaluation's answers. The others are a SIGKILL during the save of the second
  * checkpoint: `weights` in the middle of a file, `rename` before the folder gets its name, `last` before the pointer moves.
  */
+
+import { nodeFiles } from '../src/cli/files.ts';
 import { main } from '../src/cli/main.ts';
-import { nodeFiles } from '../src/cli/session.ts';
 
 const [moment, ...args] = process.argv.slice(2);
 const die = () => process.kill(process.pid, 'SIGKILL');

@@ -124,19 +124,26 @@ describe('layers', () => {
     );
   });
 
-  it('finds value cycles, each once, and exempts types and lazy imports', () => {
+  it('finds cycles, each once, of types too, and exempts lazy imports', () => {
     assertViolations(
       {
         'src/core/a.ts': "export const one = 1;\nimport { b } from './b.ts';\nexport const a = b;",
         'src/core/b.ts': "import { c } from './c.ts';\nimport './d.ts';\nexport const b = c;",
         'src/core/c.ts': "import { one } from './a.ts';\nexport const c = one;",
-        'src/core/d.ts':
-          "import type { b } from './b.ts';\nexport type B = typeof b;\nexport const f = () => import('./a.ts');",
+        'src/core/d.ts': "import type { b } from './b.ts';\nexport type B = typeof b;",
+        'src/core/e.ts': "import { f } from './f.ts';\nexport const e = f;",
+        'src/core/f.ts': "export const f = 1;\nimport type { e } from './e.ts';\nexport type E = typeof e;",
+        'src/core/g.ts': "export type G = typeof import('./h.ts').h;",
+        'src/core/h.ts': "export const h = 1;\nexport type { G } from './g.ts';",
+        'src/core/late.ts': "import './later.ts';\nexport const late = 1;",
+        'src/core/later.ts': "export const later = () => import('./late.ts');",
         'src/core/self.ts': "import * as all from './self.ts';\nexport const s = () => all;",
       },
       [
-        /^src\/core\/a\.ts:2: value-import cycle src\/core\/a\.ts -> src\/core\/b\.ts -> src\/core\/c\.ts -> src\/core\/a\.ts: /,
-        /^src\/core\/self\.ts:1: value-import cycle src\/core\/self\.ts -> src\/core\/self\.ts: /,
+        /^src\/core\/a\.ts:2: import cycle src\/core\/a\.ts -> src\/core\/b\.ts -> src\/core\/c\.ts -> src\/core\/a\.ts: move the interface /,
+        /^src\/core\/e\.ts:1: import cycle src\/core\/e\.ts -> src\/core\/f\.ts -> src\/core\/e\.ts: /,
+        /^src\/core\/g\.ts:1: import cycle src\/core\/g\.ts -> src\/core\/h\.ts -> src\/core\/g\.ts: /,
+        /^src\/core\/self\.ts:1: import cycle src\/core\/self\.ts -> src\/core\/self\.ts: /,
       ],
     );
   });
@@ -211,6 +218,45 @@ describe('layers', () => {
     );
   });
 
+  it('keeps packages to the public entries, to their own files and their commands, and src below them', () => {
+    assertViolations(
+      {
+        'package.json': '{ "exports": { ".": {}, "./io": {} } }',
+        'packages/studies/package.json': '{ "name": "krait-studies" }',
+        'packages/studies/src/index.ts': "import 'krait';\nimport 'krait/io';\nimport './plan.ts';\nimport 'zod';",
+        'packages/studies/src/plan.ts': "import 'krait/tensor';\nexport const plan = () => import('krait/inside');",
+        'packages/studies/src/commands/run.ts': "import 'node:path';\nimport '../plan.ts';",
+        'packages/studies/src/deep.ts': [
+          "import '../../../src/core/index.ts';",
+          "import type { A } from '../../other/src/index.ts';",
+          "import '#krait/core/index.ts';",
+          "import 'node:fs';",
+          "import './deep.test.ts';",
+          'export type B = A;',
+        ].join('\n'),
+        'packages/studies/src/deep.test.ts': "import 'node:test';\nimport '../../../src/core/index.ts';",
+        'packages/studies/test/whole.test.ts': "import '../../../test/trees.ts';\nimport '../src/deep.ts';",
+        'packages/studies/src/common/a.ts': 'export {};',
+        'packages/studies/dist/a.ts': "import '../../../src/core/index.ts';",
+        'packages/other/src/index.ts': 'export type A = 1;',
+        'src/core/index.ts': "import 'krait-studies/study';\nimport 'other';\nexport {};",
+        'test/trees.ts': 'export {};',
+      },
+      [
+        /^packages\/studies\/src\/common:1: a folder named common/,
+        /^packages\/studies\/src\/deep\.ts:1: imports src\/core\/index\.ts, outside its package: import what it needs from krait/,
+        /^packages\/studies\/src\/deep\.ts:2: imports packages\/other\/src\/index\.ts, outside its package: /,
+        /^packages\/studies\/src\/deep\.ts:3: imports src\/core\/index\.ts, outside its package: /,
+        /^packages\/studies\/src\/deep\.ts:4: imports 'node:fs', which only packages\/studies\/src\/commands may/,
+        /^packages\/studies\/src\/deep\.ts:5: imports packages\/studies\/src\/deep\.test\.ts, a test/,
+        /^packages\/studies\/src\/plan\.ts:1: imports 'krait\/tensor', which package\.json does not export/,
+        /^packages\/studies\/src\/plan\.ts:2: imports 'krait\/inside', which package\.json does not export/,
+        /^src\/core\/index\.ts:1: imports 'krait-studies\/study', a package above krait/,
+        /^src\/core\/index\.ts:2: imports 'other', a package above krait/,
+      ],
+    );
+  });
+
   it('has a table without cycles', () => {
     const height = (folder: string, above: readonly string[]): number => {
       assert.ok(!above.includes(folder), `the table goes in a circle: ${[...above, folder].join(' -> ')}`);
@@ -245,6 +291,10 @@ describe('size', () => {
       'src/models/mamba2.ts': lines(250),
       'native/kernels/scan.cc': lines(602),
       'examples/a.ts': lines(61),
+      'packages/studies/src/index.ts': lines(90),
+      'packages/studies/src/index.test.ts': lines(12),
+      'packages/studies/test/whole.test.ts': lines(8),
+      'packages/studies/dist/index.ts': lines(700),
     };
     const allowed = {
       'src/core/allowed.ts': { lines: 700, reason: 'a table' },
@@ -260,6 +310,6 @@ describe('size', () => {
       'src/core/gone.ts',
       'src/models/mamba.ts',
     ]);
-    assert.deepEqual(report.lines, { src: 400 + 401 + 601 + 700 + 251 + 250, tests: 310, native: 602 });
+    assert.deepEqual(report.lines, { src: 400 + 401 + 601 + 700 + 251 + 250, packages: 90, tests: 330, native: 602 });
   });
 });

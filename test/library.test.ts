@@ -1,6 +1,6 @@
 /** The class of the package, as a program uses it. What it runs (trainer, adapters, generation) is tested where it is. */
 import assert from 'node:assert/strict';
-import { existsSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { existsSync, mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { after, describe, it } from 'node:test';
@@ -203,6 +203,39 @@ describe('tuning', () => {
     assert.deepEqual(bytesOf(join(work, 'full-saved'), 'model.safetensors'), bytesOf(out, 'model.safetensors'));
   });
 
+  it('ends early by patience, after an evaluation before the first step', async () => {
+    const krait = await open();
+    const evaluated: number[] = [];
+    const { isEarly, step, best } = await tune(krait, {
+      steps: 9,
+      learningRate: 1e-12,
+      validation: records.slice(0, 4),
+      evalEvery: 1,
+      evalOnStart: true,
+      patience: 2,
+      onEval: (at) => evaluated.push(at),
+    });
+    assert.deepEqual([isEarly, step, best?.step], [true, 2, 0]);
+    assert.deepEqual(evaluated, [0, 1, 2]);
+  });
+
+  it('with Lion learns, and evaluates on valid.jsonl of a folder', async () => {
+    const folder = join(work, 'folder');
+    mkdirSync(folder);
+    for (const name of ['train.jsonl', 'valid.jsonl']) writeFileSync(join(folder, name), readFileSync(data));
+    const krait = await open();
+    const losses: number[] = [];
+    await tune(krait, {
+      data: folder,
+      optimizer: 'lion',
+      learningRate: 0.003,
+      steps: 12,
+      evalEvery: 4,
+      onEval: (_, { loss }) => losses.push(loss),
+    });
+    assert.ok(losses.length === 3 && losses[2] < losses[0], `${losses}`);
+  });
+
   for (const [dtype, precision] of [
     ['f32', 'bf16'],
     ['f32', 'f16'],
@@ -265,6 +298,11 @@ describe('errors', () => {
       [{ steps: 2, epochs: 2 }, /^tune: max_steps and num_train_epochs are both given; give one$/],
       [{ precision: 'f64' }, /^tune: precision: dtype "f64": expected one of "f32"\|"bf16"\|"f16"/],
       [{ evalEvery: 2 }, /^tune: evalEvery is 2 but there is nothing to evaluate on; give validation too$/],
+      [{ patience: 2 }, /^tune: patience is 2 but nothing is evaluated; give evalEvery too$/],
+      [
+        { optimizer: 'lion', adamEpsilon: 1e-6 },
+        /^tune: adam_epsilon: the optimizer lion does not take it; leave it out$/,
+      ],
       [{ saveEvery: 2 }, /^tune: saveEvery is 2 but no folder is given to save to; give out too$/],
       [{ method: 'full', rank: 2 }, /^tune: rank is of LoRA, the method is full; leave one out$/],
       [{ data: [] }, /^data: expected records, or the path of a JSONL file, got none; give at least one$/],

@@ -1,8 +1,12 @@
 /** The little arithmetic of the suite. */
 
-import { median } from '../../src/measure/index.ts';
+import { medianOf } from '../../src/core/statistics.ts';
 
-export { median };
+/** The middle value; of an even number of them the mean of the two in the middle. @throws RangeError if there is none */
+export function median(values: readonly number[]): number {
+  if (values.length === 0) throw new RangeError('the median of no values: measure at least one round');
+  return medianOf(values);
+}
 
 /** Half of the distance between the least and the greatest, as a share of the median: how far rounds differ. */
 export function spread(values: readonly number[]): number {

@@ -6,16 +6,11 @@
  * memory that was freed may be handed out again at once, and nothing but `download` and `sync` waits.
  */
 import type { DType } from '../core/index.ts';
+import type { Allocation } from './allocation.ts';
 import type { Command } from './command.ts';
 import type { Profiler } from './profile.ts';
 
 export type DeviceName = 'reference' | 'native' | 'wasm';
-
-/** A block of device memory. `address` is 64-byte aligned and means something to its own backend only. */
-export interface Allocation {
-  readonly address: number;
-  readonly bytes: number;
-}
 
 export interface MemoryStats {
   /** Bytes in blocks that are handed out now. */

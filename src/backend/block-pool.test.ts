@@ -2,7 +2,7 @@
 import assert from 'node:assert/strict';
 import { describe, it } from 'node:test';
 import fc from 'fast-check';
-import type { Allocation } from './backend.ts';
+import type { Allocation } from './allocation.ts';
 import { BlockPool, sizeClass } from './block-pool.ts';
 
 /** A pool over memory that only counts, and what it has asked for. */

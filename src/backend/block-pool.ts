@@ -6,7 +6,8 @@
  * free block of its class or of the next few, at most a quarter larger.
  */
 import { KraitError } from '../core/index.ts';
-import type { Allocation, MemoryStats } from './backend.ts';
+import type { Allocation } from './allocation.ts';
+import type { MemoryStats } from './backend.ts';
 
 const SMALLEST = 256;
 const NEXT_CLASSES = 2;

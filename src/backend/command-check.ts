@@ -1,6 +1,6 @@
 /** Sizes of a command that kernels would take for addresses: they are checked here, because kernels check nothing. */
 import { KraitError } from '../core/index.ts';
-import type { Allocation } from './backend.ts';
+import type { Allocation } from './allocation.ts';
 import { sizeClass } from './block-pool.ts';
 import type { Command } from './command.ts';
 import { argumentName, KERNEL_NAMES, KERNELS } from './kernels.ts';

@@ -1,6 +1,6 @@
 /** Launches: a kernel of the table with its arguments, checked against its row, and as the devices read them. */
 import { type DType, dtypeBytes, dtypeCode } from '../core/index.ts';
-import type { Allocation } from './backend.ts';
+import type { Allocation } from './allocation.ts';
 import {
   argumentName,
   isOptional,

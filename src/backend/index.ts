@@ -1,3 +1,4 @@
+export * from './allocation.ts';
 export * from './backend.ts';
 export * from './block-pool.ts';
 export * from './command.ts';

@@ -1,7 +1,7 @@
 /** The kernel table and its commands: the ABI that every device shares. */
 import assert from 'node:assert/strict';
 import { describe, it } from 'node:test';
-import type { Allocation } from './backend.ts';
+import type { Allocation } from './allocation.ts';
 import { COMMAND, type Command, command, packCommand, type TensorArg } from './command.ts';
 import { argumentName, isOptional, KERNEL_NAMES, KERNELS, type KernelSpec } from './kernels.ts';
 

@@ -5,8 +5,6 @@
 import { EnvironmentError, UsageError } from '../core/index.ts';
 import type { Backend, DeviceName } from './backend.ts';
 
-export const DEVICE_NAMES: readonly DeviceName[] = ['native', 'wasm', 'reference'];
-
 export interface DeviceChoice {
   readonly backend: Backend;
   /** One line: what was chosen, and why nothing faster was. */
@@ -26,23 +24,26 @@ interface Candidate {
   open(): Promise<Backend> | Backend;
 }
 
+/** Every device: a row says whether it is there and how it is opened. The order is that in which `auto` tries them. */
+const DEVICES: Readonly<Record<DeviceName, (threads?: number) => Promise<Candidate>>> = {
+  async native(threads) {
+    const { createNativeBackend, nativeAvailability } = await import('./native/index.ts');
+    return { ...nativeAvailability(), open: () => createNativeBackend({ threads }) };
+  },
+  async wasm(threads) {
+    const { createWasmBackend, wasmAvailability } = await import('./wasm/index.ts');
+    return { ...(await wasmAvailability()), open: () => createWasmBackend({ threads }) };
+  },
+  async reference() {
+    const { createReferenceBackend } = await import('./reference/index.ts');
+    return { available: true, reason: 'plain TypeScript, always there, slow', open: createReferenceBackend };
+  },
+};
+
+export const DEVICE_NAMES: readonly DeviceName[] = Object.keys(DEVICES) as DeviceName[];
+
 /** What stands behind a device's name on this machine. */
-export async function deviceCandidate(name: DeviceName, threads?: number): Promise<Candidate> {
-  switch (name) {
-    case 'native': {
-      const { createNativeBackend, nativeAvailability } = await import('./native/index.ts');
-      return { ...nativeAvailability(), open: () => createNativeBackend({ threads }) };
-    }
-    case 'wasm': {
-      const { createWasmBackend, wasmAvailability } = await import('./wasm/index.ts');
-      return { ...(await wasmAvailability()), open: () => createWasmBackend({ threads }) };
-    }
-    case 'reference': {
-      const { createReferenceBackend } = await import('./reference/index.ts');
-      return { available: true, reason: 'plain TypeScript, always there, slow', open: createReferenceBackend };
-    }
-  }
-}
+export const deviceCandidate = (name: DeviceName, threads?: number): Promise<Candidate> => DEVICES[name](threads);
 
 /**
  * Opens a device. `auto` takes the first of native, wasm, reference that is there.

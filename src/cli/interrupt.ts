@@ -1,8 +1,14 @@
 /** Ctrl-C and its kin: the first asks the work to end well, the second ends the process. */
 import type { Output } from './output.ts';
 
-/** Thrown by a command that was interrupted, after it has printed what there was: exit code 130 and nothing more. */
-export class Interrupted extends Error {}
+/** Exit code of a command that was interrupted. */
+export const INTERRUPTED = 130;
+
+/** Thrown by a command that was interrupted, after it has printed what there was: its exit code and nothing more. */
+export class Interrupted extends Error {
+  override readonly name = 'Interrupted';
+  readonly exitCode = INTERRUPTED;
+}
 
 /** Ctrl-C, a polite kill, a terminal that is closed. */
 const SIGNALS = ['SIGINT', 'SIGTERM', 'SIGHUP'] as const;

@@ -4,29 +4,36 @@
  */
 import { readFileSync } from 'node:fs';
 import { Command, CommanderError } from 'commander';
-import { KraitError, UsageError } from '../core/index.ts';
-import { Interrupted } from './interrupt.ts';
+import { UsageError } from '../core/index.ts';
+import { INTERRUPTED } from './interrupt.ts';
+import { type CommandModule, loadStudies } from './packages.ts';
 
 interface Entry {
   summary: string;
-  load: () => Promise<{ define(command: Command): Command }>;
+  load: () => Promise<CommandModule>;
 }
 
 /** Every command, with its own file. */
 const COMMANDS: Record<string, Entry> = {
-  generate: { summary: 'continue a prompt', load: () => import('./generate.ts') },
-  eval: { summary: 'scores on tasks, zero- and few-shot, as lm-eval gives them', load: () => import('./eval.ts') },
-  score: { summary: 'log-probabilities and perplexity of a text', load: () => import('./score.ts') },
+  generate: { summary: 'continue a prompt', load: () => import('./generate/command.ts') },
+  eval: {
+    summary: 'scores on tasks, zero- and few-shot, as lm-eval gives them',
+    load: () => import('./eval/command.ts'),
+  },
+  score: { summary: 'log-probabilities and perplexity of a text', load: () => import('./score/command.ts') },
   tune: { summary: 'fine-tune a model: LoRA or full', load: () => import('./tune.ts') },
-  merge: { summary: 'merge a LoRA adapter into its model', load: () => import('./merge.ts') },
-  convert: { summary: 'write a model as GGUF, for llama.cpp', load: () => import('./convert.ts') },
+  merge: { summary: 'merge a LoRA adapter into its model', load: () => import('./merge/command.ts') },
+  convert: { summary: 'write a model as GGUF, for llama.cpp', load: () => import('./convert/command.ts') },
   pretrain: { summary: 'train a small model from nothing, by a recipe', load: () => import('./pretrain.ts') },
-  quickstart: { summary: 'fine-tune the carried model on real mail', load: () => import('./quickstart.ts') },
-  data: { summary: 'data sets that npm packages carry, for tuning', load: () => import('./data.ts') },
-  bench: { summary: 'how fast a model reads, writes and learns here', load: () => import('./bench.ts') },
-  forecast: { summary: 'time series: train, back-test, forecast; benchmark', load: () => import('./forecast.ts') },
-  study: { summary: 'experiments on models, with a report: stability, downstream', load: () => import('./study.ts') },
-  devices: { summary: 'what this machine computes with, and how fast', load: () => import('./devices.ts') },
+  quickstart: { summary: 'fine-tune the carried model on real mail', load: () => loadStudies('quickstart') },
+  data: { summary: 'data sets that npm packages carry, for tuning', load: () => import('./data/command.ts') },
+  bench: { summary: 'how fast a model reads, writes and learns here', load: () => import('./bench/command.ts') },
+  forecast: {
+    summary: 'time series: train, back-test, forecast; benchmark',
+    load: () => import('./forecast/command.ts'),
+  },
+  study: { summary: 'experiments on models, with a report: stability, downstream', load: () => loadStudies('study') },
+  devices: { summary: 'what this machine computes with, and how fast', load: () => import('./devices/command.ts') },
 };
 
 /** A failure of parsing as the parser words it, in one line with a remedy. */
@@ -66,7 +73,7 @@ async function checkFlags(command: Command, name: string, argv: readonly string[
   if (command.commands.length > 0 || argv.some((a) => a === '--help' || a === '-h')) return;
   const flag = unknownFlag(command, argv);
   if (flag === undefined) return;
-  const { suggestion } = await import('../io/index.ts');
+  const { suggestion } = await import('../io/nearest.ts');
   const known = command.options.flatMap(({ long }) => long ?? []);
   throw new UsageError(`unknown option '${flag}'${suggestion(flag, known) || `; see krait ${name} --help`}`);
 }
@@ -100,7 +107,7 @@ async function buildProgram(argv: readonly string[]): Promise<Command> {
 
 /** One line without a stack: the message, or the stack too where KRAIT_DEBUG is set. */
 function explain(error: unknown): void {
-  const isForeseen = error instanceof KraitError || isAbort(error);
+  const isForeseen = statedCode(error) !== undefined || isAbort(error);
   const hint = isForeseen ? '' : '; this is a defect in Krait, KRAIT_DEBUG=1 shows where';
   const message = messageOf(error);
   process.stderr.write(`${message.startsWith('krait ') ? '' : 'krait: '}${message}${hint}\n`);
@@ -114,9 +121,15 @@ function messageOf(error: unknown): string {
   return (error instanceof Error ? error.message : String(error)).replace(/\s*\n\s*/g, '; ');
 }
 
+/** The exit code that an error of Krait states. Its class does not tell: a package of commands may carry a copy of its own. */
+function statedCode(error: unknown): number | undefined {
+  const code = error instanceof Error && 'exitCode' in error ? error.exitCode : undefined;
+  return typeof code === 'number' ? code : undefined;
+}
+
 function exitCodeOf(error: unknown): number {
-  if (isAbort(error) || error instanceof Interrupted) return 130;
-  return error instanceof UsageError || error instanceof CommanderError ? 2 : 1;
+  if (isAbort(error)) return INTERRUPTED;
+  return error instanceof CommanderError ? 2 : (statedCode(error) ?? 1);
 }
 
 /** What `--json` promises where a command fails before it has printed its result. */
@@ -150,7 +163,7 @@ export async function main(argv: readonly string[]): Promise<number> {
     return 0;
   } catch (error) {
     if (error instanceof CommanderError && error.exitCode === 0) return 0; // help
-    if (error instanceof Interrupted) return exitCodeOf(error);
+    if (statedCode(error) === INTERRUPTED) return INTERRUPTED;
     if (!(error instanceof CommanderError)) explain(error); // of the others the parser has told
     if (argv.includes('--json')) printFailure(error, wantedCommand(argv));
     return exitCodeOf(error);

@@ -100,3 +100,6 @@ class Lines implements Progress {
 /** The end of a run in words; it has no loss if it was complete before. */
 export const lossText = (loss: number): string =>
   Number.isFinite(loss) ? `loss ${loss.toFixed(4)}` : 'nothing was left to do';
+
+/** What a command prints through: `--json` decides how. */
+export const outputOf = ({ json }: { json?: boolean }): Output => new Output(json ?? false);

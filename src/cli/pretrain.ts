@@ -1,11 +1,9 @@
 /** `krait pretrain`: trains a small model from nothing, by a recipe. */
 import type { Command } from 'commander';
-import { NpmDataSource } from '../platform/node/index.ts';
 import { formatBytes } from '../report/terminal.ts';
-import { parseRecipe, pretrain } from '../tune/index.ts';
 import { Interrupted, withInterrupt } from './interrupt.ts';
-import { lossText, type Progress } from './output.ts';
-import { type CommonOptions, checkOutputFolder, nodeFiles, Output, openDevice, withCommonOptions } from './session.ts';
+import { type CommonOptions, withCommonOptions } from './options.ts';
+import { lossText, Output, type Progress } from './output.ts';
 
 interface Options extends CommonOptions {
   config: string;
@@ -15,6 +13,11 @@ interface Options extends CommonOptions {
 }
 
 async function run(options: Options, output: Output): Promise<void> {
+  const { parseRecipe, pretrain } = await import('../tune/index.ts');
+  const { NpmDataSource } = await import('../platform/node/index.ts');
+  const { nodeFiles } = await import('./files.ts');
+  const { checkOutputFolder } = await import('./output-folder.ts');
+  const { openDevice } = await import('./session.ts');
   const recipe = parseRecipe(options.config, await nodeFiles.readText(options.config));
   // A run that was killed before its first step has its tokenizer alone.
   await checkOutputFolder(options.out, { resume: options.resume ?? false, force: options.force }, [

@@ -1,6 +1,5 @@
 /** `--profile [file]`: what a command prints and writes of its profile. */
 import { dirname, resolve } from 'node:path';
-import type { Command } from 'commander';
 import {
   type Backend,
   chromeTrace,
@@ -15,13 +14,8 @@ import {
 } from '../backend/index.ts';
 import { UsageError } from '../core/index.ts';
 import { table } from '../report/terminal.ts';
-import { nodeFiles } from './session.ts';
-
-/** True without a file, undefined without the flag. */
-export type ProfileFlag = string | true | undefined;
-
-export const withProfileOption = (command: Command): Command =>
-  command.option('--profile [file.json]', 'time of every kernel; into the file a trace for ui.perfetto.dev');
+import { nodeFiles } from './files.ts';
+import type { ProfileFlag } from './options.ts';
 
 /** @throws UsageError for a file that cannot be written, before there is anything to write */
 export async function checkProfileFile(flag: ProfileFlag): Promise<void> {

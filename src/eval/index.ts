@@ -1,7 +1,85 @@
-export * from './answers/index.ts';
-export * from './data/index.ts';
-export * from './metrics/index.ts';
-export * from './micro/index.ts';
-export * from './requests.ts';
-export * from './run/index.ts';
-export * from './tasks/index.ts';
+export {
+  type AnswerCache,
+  type AnswerOptions,
+  type AnswerReport,
+  answerRequests,
+  openAnswerCache,
+} from './answers/index.ts';
+export { type DataPlaces, loadSplit, type PlacedRow } from './data/index.ts';
+export {
+  type Aggregate,
+  type AggregateOptions,
+  aggregate,
+  argmax,
+  BOOTSTRAP_ITERATIONS,
+  choiceMetrics,
+  continuationMetrics,
+  isHigherBetter,
+  METRIC_NAMES,
+  type MetricName,
+  type MetricValue,
+  meanError,
+  openMetrics,
+  pool,
+  type SampleMetrics,
+  textMetrics,
+  type Weighted,
+} from './metrics/index.ts';
+export type {
+  EvalAnswer,
+  EvalRequest,
+  GenerateAnswer,
+  GenerateRequest,
+  LoglikelihoodAnswer,
+  LoglikelihoodRequest,
+  RollingAnswer,
+  RollingRequest,
+} from './requests.ts';
+export {
+  type AskedDocument,
+  answersIdentity,
+  type EvaluateOptions,
+  evaluate,
+  type GroupScore,
+  limited,
+  measure,
+  type PreparedTask,
+  type PrepareOptions,
+  prepareTask,
+  resultsDocument,
+  type Sample,
+  type ShotsRun,
+  sampleLog,
+  scoreGroup,
+  shotsOf,
+  type TaskScore,
+  tokenizerLimit,
+} from './run/index.ts';
+export {
+  type ChoiceQuestion,
+  type ContinuationQuestion,
+  type CustomTask,
+  defineTask,
+  FEW_SHOT_SEED,
+  type FewShot,
+  type FilledQuestion,
+  GROUPS,
+  leavesOf,
+  nearTaskNames,
+  type OpenQuestion,
+  type OutputType,
+  preambleOf,
+  type Question,
+  type Row,
+  readCustomTask,
+  requestsOf,
+  type Selection,
+  ShotSampler,
+  selectTasks,
+  TASKS,
+  type Task,
+  type TaskData,
+  type TaskGroup,
+  type TextQuestion,
+  targetOf,
+} from './tasks/index.ts';

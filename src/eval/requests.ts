@@ -44,6 +44,3 @@ export interface GenerateAnswer {
 }
 
 export type EvalAnswer = LoglikelihoodAnswer | RollingAnswer | GenerateAnswer;
-
-/** The answer to a request of the kind `K`. */
-export type AnswerTo<R extends EvalRequest> = Extract<EvalAnswer, { kind: R['kind'] }>;

@@ -6,13 +6,8 @@ import { checkSplits, type Frequency, type RegularSeries, shareSplits, windowSta
 import { createDataset, type Dataset } from './dataset.ts';
 import { type FitSettings, type Fitted, fitForecaster } from './fit.ts';
 import { RuleForecaster, type Score, scoreWindows } from './forecaster.ts';
-import {
-  type ForecastModelName,
-  MOST_RIDGE_STEPS,
-  NAIVE_MODELS,
-  naiveForecast,
-  type TrainedModelName,
-} from './models/index.ts';
+import { MOST_RIDGE_STEPS, naiveForecast } from './models/index.ts';
+import { type ForecastModelName, NAIVE_MODELS, type TrainedModelName } from './names.ts';
 import { fitSettings, isPublished, type RecipeChanges } from './recipes.ts';
 
 export interface AnalysisInput {

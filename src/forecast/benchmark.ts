@@ -3,9 +3,10 @@
  * model on one data set at one horizon from one seed.
  */
 import { UsageError } from '../core/index.ts';
-import { suggestion } from '../io/index.ts';
-import { ettSplits, type RegularSeries, type Splits, shareSplits } from './data/index.ts';
-import type { ForecastModelName } from './models/index.ts';
+import { suggestion } from '../io/nearest.ts';
+import type { RegularSeries } from './data/index.ts';
+import { ettSplits, type Splits, shareSplits } from './data/splits.ts';
+import type { ForecastModelName } from './names.ts';
 
 export interface BenchmarkData {
   readonly name: string;

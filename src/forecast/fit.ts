@@ -8,12 +8,11 @@ import {
   createForecastModel,
   type ForecastModel,
   fitRidge,
-  isSolved,
   type ModelSettings,
   RIDGE_WEIGHT,
-  type TrainedModelName,
   type TrainingProtocol,
 } from './models/index.ts';
+import { isSolved, type TrainedModelName } from './names.ts';
 
 export interface FitSettings extends WindowSize, TrainingProtocol {
   readonly model: TrainedModelName;

@@ -5,15 +5,28 @@
  * least cost (VAST), found anew for each.
  */
 import { HostRandom, UsageError } from '../core/index.ts';
-import { abs, add, mul, neg, relu, reshape, scale, shift, square, sub, sum, type Tensor } from '../tensor/index.ts';
 import {
-  type Evaluation,
-  type LossOptions,
-  type StepBatches,
+  abs,
+  add,
+  mul,
+  neg,
+  relu,
+  reshape,
+  scale,
   scaleGradient,
-  type TaskState,
-  type TrainedParameter,
-  type TrainingTask,
+  shift,
+  square,
+  sub,
+  sum,
+  type Tensor,
+} from '../tensor/index.ts';
+import type {
+  Evaluation,
+  LossOptions,
+  StepBatches,
+  TaskState,
+  TrainedParameter,
+  TrainingTask,
 } from '../train/index.ts';
 import {
   cutWindows,
@@ -24,7 +37,8 @@ import {
   windowStarts,
 } from './data/index.ts';
 import { everyStart, ModelForecaster, normaliseRows, scoreWindows } from './forecaster.ts';
-import { type ForecastLoss, type ForecastModel, MOST_EXACT, type Solver, VariableCosts } from './models/index.ts';
+import { type ForecastModel, MOST_EXACT, VariableCosts } from './models/index.ts';
+import type { ForecastLoss, Solver } from './names.ts';
 
 export interface ForecastTaskInput {
   readonly model: ForecastModel;

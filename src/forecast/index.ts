@@ -11,5 +11,6 @@ export * from './fit.ts';
 export * from './forecast-task.ts';
 export * from './forecaster.ts';
 export * from './models/index.ts';
+export * from './names.ts';
 export * from './recipes.ts';
 export * from './saved-forecaster.ts';

@@ -1,12 +1,9 @@
 /** How models are trained: as their authors do, or as was found to forecast better. */
 import type { FitSettings } from './fit.ts';
-import { kindOf, type ModelSettings, type TrainedModelName } from './models/index.ts';
+import { kindOf, type ModelSettings } from './models/index.ts';
+import type { RecipeName, TrainedModelName } from './names.ts';
 
 type Recipe = Omit<FitSettings, 'horizon' | 'model' | 'seed'>;
-
-/** `published`: as its authors train a model; `wide` and `tuned`: as MambaTS was found to forecast better. */
-export const RECIPES = ['published', 'wide', 'tuned'] as const;
-export type RecipeName = (typeof RECIPES)[number];
 
 /** Whether a recipe leaves a model as its authors train it. */
 export const isPublished = (name: RecipeName, model: TrainedModelName): boolean => !kindOf(model).found?.[name];

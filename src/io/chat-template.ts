@@ -1,5 +1,5 @@
 /** Chat templates: Jinja text in `tokenizer_config.json` or `chat_template.jinja`, rendered by @huggingface/jinja. */
-import { Template } from '@huggingface/jinja';
+import type { Template } from '@huggingface/jinja';
 import { FileFormatError } from '../core/index.ts';
 import { type FileSystem, joinPath } from './files.ts';
 import { describe, isRecord, oneLine } from './json.ts';
@@ -14,14 +14,17 @@ export interface ChatTemplateOptions {
 
 /** A parsed template; `path` is the file it came from, `source` its text. */
 export class ChatTemplate {
-  private readonly template: Template;
-
-  constructor(
+  private constructor(
     readonly path: string,
     readonly source: string,
-  ) {
+    private readonly template: Template,
+  ) {}
+
+  /** Jinja is loaded here, for those who have a template. @throws FileFormatError for what is not Jinja */
+  static async parse(path: string, source: string): Promise<ChatTemplate> {
+    const jinja = await import('@huggingface/jinja');
     try {
-      this.template = new Template(source);
+      return new ChatTemplate(path, source, new jinja.Template(source));
     } catch (error) {
       throw new FileFormatError(path, `chat_template is not valid Jinja: ${oneLine(error)}`, 'correct or remove it');
     }
@@ -57,12 +60,12 @@ export async function readChatTemplate(
   tokenizerConfig: Readonly<Record<string, unknown>>,
 ): Promise<ChatTemplate | null> {
   const ownFile = joinPath(folder, 'chat_template.jinja');
-  if (await files.exists(ownFile)) return new ChatTemplate(ownFile, await files.readText(ownFile));
+  if (await files.exists(ownFile)) return ChatTemplate.parse(ownFile, await files.readText(ownFile));
   const path = joinPath(folder, 'tokenizer_config.json');
   const given = tokenizerConfig.chat_template;
   if (given === undefined || given === null) return null;
   const named = Array.isArray(given) ? given.find((item) => isRecord(item) && item.name === 'default') : undefined;
   const source = named ? (named as Record<string, unknown>).template : given;
-  if (typeof source === 'string') return new ChatTemplate(path, source);
+  if (typeof source === 'string') return ChatTemplate.parse(path, source);
   throw new FileFormatError(path, `chat_template must be text, got ${describe(given)}`, 'correct or remove it');
 }

@@ -2,7 +2,8 @@ import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { z } from 'zod';
 import { ConfigError } from '../core/index.ts';
-import { nearest, parseStrict, suggestion } from './config-keys.ts';
+import { parseStrict } from './config-keys.ts';
+import { nearest, suggestion } from './nearest.ts';
 
 const KNOWN = ['learning_rate', 'batch_size', 'warmup', 'seed', 'lora_alpha'];
 

@@ -5,11 +5,11 @@ import { describe, test } from 'node:test';
 import { fileURLToPath } from 'node:url';
 import { FileFormatError } from '../core/index.ts';
 import { NodeFileSystem } from '../platform/node/index.ts';
+import { LORA_DEFAULTS } from './lora-config.ts';
 import {
   formatAdapterConfig,
   isSavedWhole,
   isTargeted,
-  LORA_DEFAULTS,
   parseAdapterConfig,
   rankAndScale,
   UNSUPPORTED_FEATURES,

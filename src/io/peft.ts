@@ -5,59 +5,13 @@
  */
 import { z } from 'zod';
 import { ConfigError, FileFormatError } from '../core/index.ts';
-import { describeIssues, suggestion } from './config-keys.ts';
+import { describeIssues } from './config-keys.ts';
 import { describe, isRecord, parseJsonObject } from './json.ts';
+import { ALL_LINEAR, type LoraConfig } from './lora-config.ts';
+import { suggestion } from './nearest.ts';
 
 export const ADAPTER_CONFIG_FILE = 'adapter_config.json';
 export const ADAPTER_WEIGHTS_FILE = 'adapter_model.safetensors';
-
-/** Meaning every linear layer but the head. */
-export const ALL_LINEAR = 'all-linear';
-
-/** A LoRA adapter's configuration: PEFT's fields in camel case. */
-export interface LoraConfig {
-  /** Rank, before `rankPattern`. */
-  readonly r: number;
-  readonly loraAlpha: number;
-  readonly loraDropout: number;
-  /** Ends of module paths, a regular expression that matches whole paths, or `all-linear`. */
-  readonly targetModules: readonly string[] | string;
-  /** Modules left out, in the same two forms. */
-  readonly excludeModules: readonly string[] | string | null;
-  /** Which biases are trained. */
-  readonly bias: 'none' | 'all' | 'lora_only';
-  /** Modules that are trained and saved whole. */
-  readonly modulesToSave: readonly string[];
-  /** Scale by alpha / sqrt(r) instead of alpha / r. */
-  readonly useRslora: boolean;
-  /** Only matters to layers that store weights transposed, which no Mamba has; kept as it was. */
-  readonly fanInFanOut: boolean;
-  /** How A and B start: true is B = 0 with a uniform A, false leaves both random. */
-  readonly initLoraWeights: boolean | 'gaussian' | 'orthogonal' | 'eva';
-  readonly rankPattern: Readonly<Record<string, number>>;
-  readonly alphaPattern: Readonly<Record<string, number>>;
-  readonly baseModelNameOrPath: string | null;
-  readonly revision: string | null;
-  readonly taskType: string | null;
-}
-
-export const LORA_DEFAULTS: LoraConfig = {
-  r: 8,
-  loraAlpha: 8,
-  loraDropout: 0,
-  targetModules: ALL_LINEAR,
-  excludeModules: null,
-  bias: 'none',
-  modulesToSave: [],
-  useRslora: false,
-  fanInFanOut: false,
-  initLoraWeights: true,
-  rankPattern: {},
-  alphaPattern: {},
-  baseModelNameOrPath: null,
-  revision: null,
-  taskType: 'CAUSAL_LM',
-};
 
 const rank = z.int().positive();
 const pattern = z.union([z.string().min(1), z.array(z.string().min(1)).min(1)]);

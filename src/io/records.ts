@@ -9,10 +9,11 @@
  */
 import { z } from 'zod';
 import { FileFormatError } from '../core/index.ts';
-import { describeIssues, nearest } from './config-keys.ts';
+import { describeIssues } from './config-keys.ts';
 import type { FileSystem } from './files.ts';
 import { describe, isRecord } from './json.ts';
 import { type LinesOptions, readJsonl } from './jsonl.ts';
+import { nearest } from './nearest.ts';
 
 export const ROLES = ['system', 'user', 'assistant', 'tool'] as const;
 

@@ -3,8 +3,8 @@
  * from the file to where they are used without being held twice.
  */
 import { CheckpointError, type DType, formatShape, type NumericArray, type Shape } from '../core/index.ts';
-import { nearest } from './config-keys.ts';
 import type { FileSystem, RandomAccessFile } from './files.ts';
+import { nearest } from './nearest.ts';
 import { headerLength, parseHeader, type SafetensorsHeader, type TensorInfo } from './safetensors-header.ts';
 import { decodeStored, storedBits } from './stored-dtype.ts';
 

@@ -1,2 +1,3 @@
-export { Krait, type OpenOptions, openDevice } from './krait.ts';
-export type { TuneOptions, TuneSettings } from './tune-options.ts';
+export { Krait } from './krait.ts';
+export { type OpenOptions, openDevice } from './open.ts';
+export type { TuneOptions } from './tuning.ts';

@@ -1,7 +1,6 @@
 /** A language model with its tokenizer and device: load, generate, score, fine-tune, adapt, merge, save. */
-import { type DeviceOptions, openBackend } from '../backend/select.ts';
-import { type DType, KraitError } from '../core/index.ts';
-import { copySideFiles, loadTokenizer, resolveModel, type Tokenizer } from '../io/index.ts';
+import { KraitError } from '../core/index.ts';
+import type { Tokenizer } from '../io/index.ts';
 import {
   type Completion,
   complete,
@@ -10,9 +9,9 @@ import {
   generate,
   type Prompt,
 } from '../models/generate/index.ts';
-import { type LanguageModel, loadModel, saveModel, scoreTokens } from '../models/index.ts';
-import { NodeFileSystem, readHubSettings } from '../platform/node/index.ts';
-import { Device } from '../tensor/index.ts';
+import { type LanguageModel, saveModel, scoreTokens } from '../models/index.ts';
+import { NodeFileSystem } from '../platform/node/index.ts';
+import type { Device } from '../tensor/index.ts';
 import {
   detachLora,
   type FineTuneResult,
@@ -23,25 +22,8 @@ import {
   saveAdapter,
   unmergeLora,
 } from '../tune/index.ts';
-import type { TuneOptions } from './tune-options.ts';
-import { tuneModel } from './tuning.ts';
-
-export interface OpenOptions extends DeviceOptions {
-  /**
-   * Type of weights and activations; f32 unless given. i8: weights quantised to 8 bits, activations f32; such a model
-   * generates and scores, with an adapter too, but is not tuned, merged or saved.
-   */
-  dtype?: DType;
-  /** Branch, tag or commit on the hub. */
-  revision?: string;
-  /** Told, in one line, of what is odd but usable: weights that are not finite, no device but the slow one. */
-  onWarning?: (line: string) => void;
-}
-
-/** Opens the fastest device that is there, or the one that the options name. */
-export async function openDevice(options: DeviceOptions = {}): Promise<Device> {
-  return new Device((await openBackend(options)).backend);
-}
+import { type OpenedModel, type OpenOptions, openModel } from './open.ts';
+import { type TuneOptions, tuneModel } from './tuning.ts';
 
 /**
  * A language model with its tokenizer and device. What changes or saves the model runs alone: until its promise
@@ -49,38 +31,45 @@ export async function openDevice(options: DeviceOptions = {}): Promise<Device> {
  */
 export class Krait {
   private readonly files = new NodeFileSystem();
-  private current: LoraAdapter | null = null;
+  private current: LoraAdapter | null;
   private running: string | null = null;
   private isClosed = false;
 
   private constructor(
-    readonly model: LanguageModel,
-    readonly tokenizer: Tokenizer,
-    readonly device: Device,
-    /** Folder that it was loaded from. */
-    readonly folder: string,
+    private readonly opened: OpenedModel,
     /** What it was loaded by: an id on the hub, or a folder. */
     readonly name: string,
-  ) {}
+  ) {
+    this.current = opened.adapter;
+  }
 
   /**
-   * Loads a model from a folder or by its id on the hub (from the cache where it is there).
+   * Loads a model from a folder or by its id on the hub (from the cache where it is there), with an adapter if one is named.
    * @throws KraitError in one line that names the file, the value and the remedy
    */
   static async load(idOrFolder: string, options: OpenOptions = {}): Promise<Krait> {
-    const files = new NodeFileSystem();
-    const { revision, onWarning } = options;
-    const folder = await resolveModel(files, idOrFolder, readHubSettings(), { revision, warn: onWarning });
-    const { backend, reason } = await openBackend(options);
-    if (backend.name === 'reference' && options.device !== 'reference') onWarning?.(`device: ${reason}`);
-    const device = new Device(backend);
-    try {
-      const model = await loadModel(device, files, folder, { dtype: options.dtype, onWarning });
-      return new Krait(model, await loadTokenizer(files, folder), device, folder, idOrFolder);
-    } catch (error) {
-      device.close();
-      throw error;
-    }
+    const onDevice = (device: Device, reason: string) => {
+      if (device.name === 'reference' && options.device !== 'reference') options.onWarning?.(`device: ${reason}`);
+      options.onDevice?.(device, reason);
+    };
+    return new Krait(await openModel(idOrFolder, { ...options, onDevice }), idOrFolder);
+  }
+
+  get model(): LanguageModel {
+    return this.opened.model;
+  }
+
+  get tokenizer(): Tokenizer {
+    return this.opened.tokenizer;
+  }
+
+  get device(): Device {
+    return this.opened.device;
+  }
+
+  /** Folder that it was loaded from. */
+  get folder(): string {
+    return this.opened.folder;
   }
 
   // --- using it -------------------------------------------------------------------------------------------------
@@ -128,7 +117,7 @@ export class Krait {
       const result = await tuneModel({ model, tokenizer, files, name, adapter: current }, options);
       this.current = result.adapter;
       const isModelSaved = options.out !== undefined && !result.adapter && result.status === 'completed';
-      if (isModelSaved) await copySideFiles(files, this.folder, options.out!);
+      if (isModelSaved) await this.opened.copySideFiles(options.out!);
       return result;
     });
   }
@@ -201,7 +190,7 @@ export class Krait {
         throw new KraitError(`save: ${folder}: the model has an adapter that would be lost; ${remedy}`);
       }
       await saveModel(this.model, this.files, folder);
-      await copySideFiles(this.files, this.folder, folder);
+      await this.opened.copySideFiles(folder);
     });
   }
 
@@ -213,8 +202,7 @@ export class Krait {
     if (this.isClosed) return;
     this.check('close');
     this.isClosed = true;
-    this.model.dispose();
-    this.device.close();
+    this.opened.close();
   }
 
   private adapterFor(method: string): LoraAdapter {

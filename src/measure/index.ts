@@ -1,2 +1,3 @@
 export * from './model-cost.ts';
 export * from './speed.ts';
+export * from './works.ts';

@@ -8,10 +8,7 @@
 import { KERNELS } from '../backend/index.ts';
 import { dtypeBytes } from '../core/index.ts';
 import { familyOf, type LanguageModel, type LanguagePlan, type ModelConfig, stateBytes } from '../models/index.ts';
-
-export const WORKS = ['prefill', 'decode', 'train', 'lora'] as const;
-/** Reading a prompt, writing after it, a step of full fine-tuning, a step of LoRA. */
-export type Work = (typeof WORKS)[number];
+import type { Work } from './works.ts';
 
 export interface WorkSize {
   /** Positions of each sequence in a round. */

@@ -5,8 +5,9 @@ import type { Profile } from '../backend/index.ts';
 import { createReferenceBackend } from '../backend/reference/index.ts';
 import { createModel, type MambaConfig, parameterCount, parseConfig } from '../models/index.ts';
 import { Device, type Tensor } from '../tensor/index.ts';
-import { decodeBytes, LORA_RANK, WORKS, workFlops } from './model-cost.ts';
-import { measureSpeed, randomModel, SHAPE_NAMES, shapeConfig } from './speed.ts';
+import { decodeBytes, LORA_RANK, workFlops } from './model-cost.ts';
+import { measureSpeed, randomModel, shapeConfig } from './speed.ts';
+import { SHAPE_NAMES, WORKS } from './works.ts';
 
 const JSON_CONFIG = {
   model_type: 'mamba',

@@ -4,6 +4,7 @@
  */
 import type { Profile } from '../backend/index.ts';
 import { type DType, HostRandom, RandomSource, sizeOf } from '../core/index.ts';
+import { medianOf } from '../core/statistics.ts';
 import { generate } from '../models/generate/index.ts';
 import {
   type LanguageModel,
@@ -15,7 +16,7 @@ import {
   storageType,
 } from '../models/index.ts';
 import type { Device, Tensor } from '../tensor/index.ts';
-import { AdamW, queueStep, type TrainedParameter } from '../train/index.ts';
+import { createOptimizer, queueStep, type TrainedParameter } from '../train/index.ts';
 import {
   adapterParameters,
   allParameters,
@@ -24,28 +25,10 @@ import {
   LanguageTask,
   type TrainingMode,
 } from '../tune/index.ts';
-import { LORA_RANK, PROMPT_TOKENS, type Work, type WorkSize } from './model-cost.ts';
+import { LORA_RANK, PROMPT_TOKENS, type WorkSize } from './model-cost.ts';
+import { SHAPES, type ShapeName, type Work } from './works.ts';
 
-/** Shapes of models that are known by name. */
-const SHAPES = {
-  /** state-spaces/mamba-130m */
-  '130m': { hidden_size: 768, num_hidden_layers: 24, vocab_size: 50280 },
-  /** The model that the package carries. */
-  base: { hidden_size: 192, num_hidden_layers: 8, vocab_size: 4096 },
-  /** EleutherAI/pythia-160m */
-  'pythia-160m': {
-    model_type: 'gpt_neox',
-    hidden_size: 768,
-    num_hidden_layers: 12,
-    num_attention_heads: 12,
-    intermediate_size: 3072,
-    vocab_size: 50304,
-    tie_word_embeddings: false,
-  },
-} as const;
-export const SHAPE_NAMES = Object.keys(SHAPES) as (keyof typeof SHAPES)[];
-
-export const shapeConfig = (name: keyof typeof SHAPES): ModelConfig =>
+export const shapeConfig = (name: ShapeName): ModelConfig =>
   parseConfig(
     { model_type: 'mamba', use_bias: false, use_conv_bias: true, tie_word_embeddings: true, ...SHAPES[name] },
     `shape ${name}`,
@@ -140,7 +123,7 @@ async function* stepRounds(
     bytes: 0,
   }));
   const task = new LanguageTask({ model, parameters, train, batchSize: batch, maxLength: tokens, mode });
-  const optimizer = new AdamW(task.parameters);
+  const optimizer = createOptimizer('adamw', task.parameters);
   const random = new RandomSource(0);
   const settings = { learningRate: 1e-5, clipNorm: 1, gradScale: 1, checkpointing };
   try {
@@ -206,20 +189,14 @@ export interface SpeedResult extends WorkSize {
   readonly profile: Profile | null;
 }
 
-/** The middle value; of an even number of them the mean of the two in the middle. @throws RangeError if there is none */
-export function median(values: readonly number[]): number {
-  if (values.length === 0) throw new RangeError('the median of no values: measure at least one round');
-  const sorted = [...values].sort((a, b) => a - b);
-  const middle = sorted.length >> 1;
-  return sorted.length % 2 ? sorted[middle] : (sorted[middle - 1] + sorted[middle]) / 2;
-}
-
 /**
  * Times rounds of work. Training changes the model's weights.
- * @throws the signal's reason once it fires, after the round that runs; KraitError, UsageError for sizes that cannot be
+ * @throws the signal's reason once it fires, after the round that runs; RangeError for no rounds; KraitError, UsageError for
+ * sizes that cannot be
  */
 export async function measureSpeed(model: LanguageModel, work: Work, options: SpeedOptions): Promise<SpeedResult> {
   const { tokens, batch, rounds, isProfiled, signal, onRound } = options;
+  if (rounds < 1) throw new RangeError(`rounds: expected at least 1, got ${rounds}`);
   const { backend } = model.device;
   backend.resetPeak();
   const workload = workRounds(model, work, { tokens, batch });
@@ -243,7 +220,7 @@ export async function measureSpeed(model: LanguageModel, work: Work, options: Sp
       });
     }
     const { peakBytes } = backend.memory();
-    const tokensPerSecond = (tokens * batch) / median(seconds);
+    const tokensPerSecond = (tokens * batch) / medianOf(seconds);
     return { work, tokens, batch, seconds, tokensPerSecond, peakBytes, profile };
   } finally {
     await workload.return();

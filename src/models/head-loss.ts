@@ -9,19 +9,11 @@ import {
   type HeadLossOptions,
   linearCrossEntropy,
   permute,
-  record,
   scale,
+  scaleGradient,
   sum,
   type Tensor,
 } from '../tensor/index.ts';
-
-/** x itself, with gradients multiplied by `factor` on their way back. */
-export function scaleGradient(x: Tensor, factor: number): Tensor {
-  if (factor === 1) return x;
-  const y = x.alias();
-  record('scaleGradient', [x], [y], [], ([dy]) => [scale(dy!, factor)]);
-  return y;
-}
 
 /**
  * Sum of the cross-entropy over targets that count, divided by `normalizer`; a scalar.

@@ -16,6 +16,7 @@ export type { LayerDecay, Mixer, MixerPlan } from './mixers/mixer.ts';
 export { type MlpSpec, mlpMixer } from './mixers/mlp.ts';
 export { chunkFor, lastPosition, type PrefillOptions, prefill } from './prefill.ts';
 export * from './scoring/continuations.ts';
+export * from './scoring/requests.ts';
 export { scoreTokens } from './scoring/score.ts';
 export { FLAG_PAD, FLAG_RESET } from './sequence.ts';
 export * from './state/kinds.ts';

@@ -1,7 +1,13 @@
-/** Plots of studies: lines with bands, and dots with error bars. Values that cannot be drawn are left out, not moved. */
+/**
+ * Plots of reports: lines with bands, and dots with error bars. Values that cannot be drawn are left out, not moved.
+ *
+ * This file and `figure.ts` need the packages @observablehq/plot and linkedom, which `krait` does not install. For that
+ * reason they are an entry of their own: the rest of `report` works without them.
+ */
 import * as Plot from '@observablehq/plot';
-import { figure, formatNumber, logTick, logTicks, type Size } from './figure.ts';
+import { figure, type Size } from './figure.ts';
 import type { Html } from './html.ts';
+import { formatNumber, logTick, logTicks } from './numbers.ts';
 import { seriesColor } from './page.ts';
 import type { Cell, DataTable } from './table.ts';
 

@@ -4,7 +4,7 @@
  * that memory back as it goes, so activations are freed while gradients appear.
  */
 import { KraitError, type RandomSource, sameShape } from '../core/index.ts';
-import type { Tensor } from './tensor.ts';
+import type { Edge, History, Tensor } from './tensor.ts';
 
 /**
  * The gradient that other operations have sent to an input so far, where a rule may add its own in that memory: dense, and
@@ -23,9 +23,7 @@ export type GradientRule = (
   take: TakeGradient,
 ) => (Tensor | null)[];
 
-type Edge = { node: GraphNode; index: number } | { leaf: Tensor } | null;
-
-export class GraphNode {
+export class GraphNode implements History {
   readonly id: number;
   readonly edges: readonly Edge[];
   private saved: Tensor[] | null;
@@ -46,7 +44,6 @@ export class GraphNode {
     this.saved = saved.map((t) => device.keep(t.alias()));
   }
 
-  /** Whether a backward pass has been through here, so that what it needs is gone. */
   get isUsed(): boolean {
     return this.saved === null;
   }
@@ -60,7 +57,6 @@ export class GraphNode {
     );
   }
 
-  /** Frees what the rule saved. */
   release(): void {
     for (const t of this.saved ?? []) t.dispose();
     this.saved = null;
@@ -116,8 +112,8 @@ function dense(t: Tensor): Tensor {
   return copy;
 }
 
-function reachable(roots: readonly Tensor[]): GraphNode[] {
-  const seen = new Set<GraphNode>();
+function reachable(roots: readonly Tensor[]): History[] {
+  const seen = new Set<History>();
   const stack = roots.flatMap((t) => (t.node ? [t.node] : []));
   for (let node = stack.pop(); node; node = stack.pop()) {
     if (seen.has(node)) continue;
@@ -130,7 +126,7 @@ function reachable(roots: readonly Tensor[]): GraphNode[] {
 /** Runs the rules below `roots` with the given output gradients (taken over) and adds to the leaves' `grad`. */
 function propagate(roots: readonly Tensor[], seeds: readonly (Tensor | null)[]): void {
   const { device } = roots[0];
-  const pending = new Map<GraphNode, (Tensor | null)[]>();
+  const pending = new Map<History, (Tensor | null)[]>();
   const deliver = (edge: Edge, gradient: Tensor): void => {
     if (!edge) {
       gradient.dispose();

@@ -1,6 +1,7 @@
 /**
  * A device as the engine sees it: a backend plus the two pieces of state that belong to the code running on it,
  * the scope that owns new tensors and whether gradients are recorded. Nothing here is global to the process.
+ * The interface in `tensor.ts` describes the members.
  */
 import type { Allocation, Backend, BinaryOp, KernelName, MemoryStats, TensorArg } from '../backend/index.ts';
 import { commandOf } from '../backend/index.ts';
@@ -17,7 +18,8 @@ import {
   viewAs,
 } from '../core/index.ts';
 import { Recorder, type Recording } from './recording.ts';
-import { Storage, Tensor } from './tensor.ts';
+import { Storage } from './storage.ts';
+import { type HostArray, Tensor, type Device as TensorDevice } from './tensor.ts';
 
 export type { BinaryOp };
 
@@ -32,7 +34,13 @@ function visitTensors(value: unknown, visit: (tensor: Tensor) => void): void {
 
 const argumentOf = (t: Tensor): TensorArg => ({ block: t.storage.use(), offset: t.offset, ld: t.ld, dtype: t.dtype });
 
-export class Device {
+/** What `new Device` makes, as an interface: `tensor.ts` stands below this file and needs the type. */
+export type Device = TensorDevice;
+
+export const Device: {
+  new (backend: Backend): TensorDevice;
+  readonly prototype: TensorDevice;
+} = class implements TensorDevice {
   private scopes: Set<Tensor>[] = [];
   private recording = true;
   private nextId = 1;
@@ -44,19 +52,16 @@ export class Device {
     return this.backend.name;
   }
 
-  /** Whether operations record what their gradients need. */
   get gradEnabled(): boolean {
     return this.recording;
   }
 
-  /** A new graph node's place in the order of execution. */
   newNodeId(): number {
     return this.nextId++;
   }
 
   // --- making tensors ---------------------------------------------------------------------------------------
 
-  /** Uninitialised tensor of `shape`. */
   empty(shape: Shape, dtype: DType = 'f32'): Tensor {
     const memory = this.recorder?.memory ?? this.backend;
     const block = memory.alloc(sizeOf(shape) * dtypeBytes(dtype));
@@ -77,10 +82,6 @@ export class Device {
     return this.full(shape, 1, dtype);
   }
 
-  /**
-   * Tensor from numbers, rounded to `dtype`.
-   * @throws ShapeError if the count does not fit the shape.
-   */
   from(values: ArrayLike<number>, shape: Shape = [values.length], dtype: DType = 'f32'): Tensor {
     if (values.length !== sizeOf(shape)) {
       throw new ShapeError('from', 'values', `${sizeOf(shape)} numbers for shape [${shape}]`, `${values.length}`);
@@ -93,7 +94,6 @@ export class Device {
     return new Tensor(this, new Storage(recording ?? this.backend, block), [...shape], dtype);
   }
 
-  /** Uniform numbers in [low, high) from stream `stream` of `seed`: the same on every device. */
   uniform(shape: Shape, key: { seed: number; stream: number }, low = 0, high = 1, dtype: DType = 'f32'): Tensor {
     const y = this.empty(shape, dtype);
     this.launch('random_uniform', { y }, { ...asMatrix([sizeOf(shape)]), ...key }, { low, high });
@@ -102,11 +102,6 @@ export class Device {
 
   // --- lifetimes and recording --------------------------------------------------------------------------------
 
-  /**
-   * Runs `work` and disposes of every tensor made in it, except those that it returns (in arrays or plain
-   * objects too), which pass to the surrounding scope, and those kept by `keep`. What gradients still need stays alive.
-   * @throws KraitError if `work` is asynchronous: a scope must end where it began.
-   */
   scope<T>(work: () => T): T {
     const mine = new Set<Tensor>();
     this.scopes.push(mine);
@@ -126,18 +121,15 @@ export class Device {
     }
   }
 
-  /** Takes a tensor out of every scope: its owner disposes of it. Returns it. */
   keep<T extends Tensor | null>(tensor: T): T {
     if (tensor) for (const scope of this.scopes) scope.delete(tensor);
     return tensor;
   }
 
-  /** Called by each new tensor. */
   adopt(tensor: Tensor): void {
     this.scopes.at(-1)?.add(tensor);
   }
 
-  /** Called by each disposed tensor. */
   release(tensor: Tensor): void {
     for (const scope of this.scopes) scope.delete(tensor);
   }
@@ -162,7 +154,6 @@ export class Device {
 
   // --- the queue ------------------------------------------------------------------------------------------------
 
-  /** Queues one kernel on tensors named as in its table row. */
   launch(
     kernel: KernelName,
     tensors: Record<string, Tensor | null | undefined>,
@@ -174,11 +165,6 @@ export class Device {
     else this.backend.launch(cmd);
   }
 
-  /**
-   * Records the launches of `work` instead of queueing them. Tensors live as in `scope`; constants (`from`) are written
-   * once, now. Nothing may be read or written while recording.
-   * @throws KraitError inside another recording, and what `work` throws; nothing stays allocated then
-   */
   record<T>(work: () => T): Recording<T> {
     if (this.recorder) throw new KraitError('[record] a recording is under way; end it first');
     const recorder = new Recorder(this.backend);
@@ -199,14 +185,12 @@ export class Device {
     if (this.recorder) throw new KraitError(`[${what}] not while work is being recorded; do it before or after`);
   }
 
-  /** Writes bytes into a block, in order with queued kernels. */
   upload(block: Allocation, byteOffset: number, bytes: Uint8Array): void {
     this.checkNotRecording('write');
     this.backend.upload(block, byteOffset, bytes);
   }
 
-  /** Elements of a block as plain numbers, after everything that was queued before. */
-  async download(block: Allocation, offset: number, length: number, dtype: DType) {
+  async download(block: Allocation, offset: number, length: number, dtype: DType): Promise<HostArray> {
     this.checkNotRecording('read');
     const size = dtypeBytes(dtype);
     const bytes = await this.backend.download(block, offset * size, length * size);
@@ -214,7 +198,6 @@ export class Device {
     return decode(dtype, viewAs(dtype, aligned.buffer, aligned.byteOffset, length));
   }
 
-  /** Resolves when everything queued so far has run. */
   async sync(): Promise<void> {
     this.checkNotRecording('sync');
     return this.backend.sync();
@@ -227,4 +210,4 @@ export class Device {
   close(): void {
     this.backend.close();
   }
-}
+};

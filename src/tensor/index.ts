@@ -4,4 +4,5 @@ export * from './device.ts';
 export * from './grad-check.ts';
 export * from './ops/index.ts';
 export { areExchangeable, type Recording } from './recording.ts';
-export * from './tensor.ts';
+export { type Recipe, Storage } from './storage.ts';
+export { type HostArray, Tensor } from './tensor.ts';

@@ -6,10 +6,7 @@
  */
 import type { Allocation, Backend, Command, CommandList } from '../backend/index.ts';
 import { KraitError } from '../core/index.ts';
-import type { Storage, Tensor } from './tensor.ts';
-
-/** What gives and takes device memory. */
-export type Memory = Pick<Backend, 'alloc' | 'free'>;
+import type { Memory, Storage, View } from './storage.ts';
 
 /**
  * Memory of a recording. What is freed while it is open is used again inside it, but by nobody else: every run of the
@@ -67,7 +64,7 @@ export class Recorder {
     this.memory = new RecordingMemory(backend);
   }
 
-  add(command: Command, tensors: Iterable<Tensor | null | undefined>): void {
+  add(command: Command, tensors: Iterable<View | null | undefined>): void {
     this.commands.push(command);
     for (const tensor of tensors) {
       if (!tensor || this.memory.has(tensor.storage.use()) || this.borrowed.has(tensor.storage)) continue;
@@ -117,7 +114,7 @@ export class Recording<T> {
    * @param pairs tensors of equal shape, type and place in memory of their own
    * @throws KraitError if the tensors of a pair are not alike
    */
-  exchanged(pairs: Iterable<readonly [Tensor, Tensor]>): { launch(): void } {
+  exchanged(pairs: Iterable<readonly [View, View]>): { launch(): void } {
     if (this.isClosed) throw new KraitError('this recording is closed; record again');
     const other = new Map<Allocation, Allocation>();
     for (const [a, b] of pairs) {
@@ -149,7 +146,7 @@ export class Recording<T> {
 }
 
 /** Whether a recording may exchange two tensors: alike, and each in memory of its own. */
-export const areExchangeable = (a: Tensor, b: Tensor): boolean =>
+export const areExchangeable = (a: View, b: View): boolean =>
   a.storage !== b.storage &&
   a.dtype === b.dtype &&
   a.offset === b.offset &&

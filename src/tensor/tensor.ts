@@ -4,110 +4,23 @@
  *
  * Lifetime: a tensor holds one reference to its storage until `dispose()`, or until the scope in which it was
  * made ends. Storage that is forgotten without either is given back when JavaScript collects it.
+ *
+ * A tensor knows its device and its history as interfaces; `device.ts` and `autograd.ts` implement them.
  */
-import type { Allocation } from '../backend/index.ts';
+import type { Allocation, Backend, KernelName, MemoryStats } from '../backend/index.ts';
 import { asMatrix, type DType, dtypeBytes, formatShape, KraitError, type Shape, sizeOf } from '../core/index.ts';
-import type { GraphNode } from './autograd.ts';
-import type { Device } from './device.ts';
-import type { Memory } from './recording.ts';
-
-const forgotten = new FinalizationRegistry<{ memory: Memory; block: Allocation }>(({ memory, block }) => {
-  try {
-    memory.free(block);
-  } catch {
-    // The backend was closed before: its memory is gone already.
-  }
-});
-
-/** How the values of a storage that was emptied are made again. */
-export interface Recipe {
-  /** A fresh tensor with the same values in the same places, which nothing else holds. Called once. */
-  make(): Tensor;
-  /** Called after `make`, or instead of it once nobody can want the values any more. */
-  dispose(): void;
-}
-
-/** Reference-counted device memory. */
-export class Storage {
-  private refs = 1;
-  private block: Allocation | null;
-  private recipe: Recipe | null = null;
-  /** Grows when the values may have changed from outside: what was computed from them once is then out of date. */
-  generation = 0;
-
-  constructor(
-    private readonly memory: Memory,
-    block: Allocation,
-  ) {
-    this.block = block;
-    forgotten.register(this, { memory, block }, this);
-  }
-
-  /** Whether one tensor alone holds this memory, so that it may be written in place. */
-  get exclusive(): boolean {
-    return this.refs === 1;
-  }
-
-  /** The block, for a kernel launch. Throws if it was disposed of. */
-  use(): Allocation {
-    if (this.refs === 0)
-      throw new KraitError('tensor was used after it was disposed of; keep() it or move the use into its scope');
-    return this.block ?? this.refill();
-  }
-
-  retain(): this {
-    if (this.refs === 0) this.use();
-    this.refs++;
-    return this;
-  }
-
-  release(): void {
-    if (--this.refs > 0) return;
-    this.free();
-    this.recipe?.dispose();
-    this.recipe = null;
-  }
-
-  /** Gives the memory back until somebody uses it. */
-  empty(recipe: Recipe): void {
-    this.use();
-    this.recipe = recipe;
-    this.free();
-  }
-
-  private free(): void {
-    if (!this.block) return;
-    forgotten.unregister(this);
-    this.memory.free(this.block);
-    this.block = null;
-  }
-
-  private refill(): Allocation {
-    const recipe = this.recipe!;
-    const tensor = recipe.make();
-    const { storage } = tensor;
-    if (!storage.exclusive) throw new KraitError('what was computed again is held by others too; make a fresh tensor');
-    this.recipe = null; // not before: what failed can be tried again, or given up
-    const block = storage.use();
-    forgotten.unregister(storage);
-    storage.block = null; // it is this one's now
-    tensor.dispose();
-    recipe.dispose();
-    this.block = block;
-    forgotten.register(this, { memory: this.memory, block }, this);
-    return block;
-  }
-}
+import type { Recording } from './recording.ts';
+import type { Storage, View } from './storage.ts';
 
 export type HostArray = Float32Array | Float64Array | Int32Array;
 
-export class Tensor {
+export class Tensor implements View {
   /** Set on leaves (parameters) whose gradient is wanted, and on every tensor computed from one. */
   requiresGrad = false;
   /** Gradient of a leaf, summed over backward passes until `zeroGrad`. */
   grad: Tensor | null = null;
   /** How this tensor was computed, while gradients are recorded; its output number there. */
-  node: GraphNode | null = null;
+  node: History | null = null;
   outputIndex = 0;
   private disposed = false;
 
@@ -209,4 +122,88 @@ export class Tensor {
   toString(): string {
     return `Tensor ${this.dtype} ${formatShape(this.shape)} on ${this.device.name}`;
   }
+}
+
+/** Where the gradient of an input goes: to an output of the operation that made it, or to a leaf; null where none is wanted. */
+export type Edge = { node: History; index: number } | { leaf: Tensor } | null;
+
+/** How a tensor was computed: one operation of the graph that gradients flow back through (`autograd.ts`). */
+export interface History {
+  /** Name of the operation, for errors. */
+  readonly op: string;
+  /** Place in the order of execution. */
+  readonly id: number;
+  /** Where the gradient of each input goes. */
+  readonly edges: readonly Edge[];
+  /** Number of outputs. */
+  readonly outputs: number;
+  /** Whether a backward pass has been through here, so that what it needs is gone. */
+  readonly isUsed: boolean;
+  /**
+   * Gradients of the outputs (null: nothing arrived) to gradients of the inputs (null: not needed).
+   * @param take gives away the gradient that other operations have sent to an input so far; null for none
+   */
+  run(outputGrads: (Tensor | null)[], take: (input: number) => Tensor | null): (Tensor | null)[];
+  /** Frees what the operation saved. */
+  release(): void;
+}
+
+/** A device as tensors and their users see it. A tensor is f32 unless a dtype is given. */
+export interface Device {
+  readonly backend: Backend;
+  readonly name: string;
+  /** Whether operations record what their gradients need. */
+  readonly gradEnabled: boolean;
+  /** A new graph node's place in the order of execution. */
+  newNodeId(): number;
+
+  /** Uninitialised tensor of `shape`. */
+  empty(shape: Shape, dtype?: DType): Tensor;
+  full(shape: Shape, value: number, dtype?: DType): Tensor;
+  zeros(shape: Shape, dtype?: DType): Tensor;
+  ones(shape: Shape, dtype?: DType): Tensor;
+  /**
+   * Tensor from numbers, rounded to `dtype`; of one axis unless a shape is given.
+   * @throws ShapeError if the count does not fit the shape.
+   */
+  from(values: ArrayLike<number>, shape?: Shape, dtype?: DType): Tensor;
+  /** Uniform numbers in [low, high), [0, 1) unless given, from stream `stream` of `seed`: the same on every device. */
+  uniform(shape: Shape, key: { seed: number; stream: number }, low?: number, high?: number, dtype?: DType): Tensor;
+
+  /**
+   * Runs `work` and disposes of every tensor made in it, except those that it returns (in arrays or plain
+   * objects too), which pass to the surrounding scope, and those kept by `keep`. What gradients still need stays alive.
+   * @throws KraitError if `work` is asynchronous: a scope must end where it began.
+   */
+  scope<T>(work: () => T): T;
+  /** Takes a tensor out of every scope: its owner disposes of it. Returns it. */
+  keep<T extends Tensor | null>(tensor: T): T;
+  /** Called by each new tensor. */
+  adopt(tensor: Tensor): void;
+  /** Called by each disposed tensor. */
+  release(tensor: Tensor): void;
+  noGrad<T>(work: () => T): T;
+  withGrad<T>(work: () => T): T;
+
+  /** Queues one kernel on tensors named as in its table row. */
+  launch(
+    kernel: KernelName,
+    tensors: Record<string, Tensor | null | undefined>,
+    dims?: Record<string, number>,
+    scalars?: Record<string, number>,
+  ): void;
+  /**
+   * Records the launches of `work` instead of queueing them. Tensors live as in `scope`; constants (`from`) are written
+   * once, now. Nothing may be read or written while recording.
+   * @throws KraitError inside another recording, and what `work` throws; nothing stays allocated then
+   */
+  record<T>(work: () => T): Recording<T>;
+  /** Writes bytes into a block, in order with queued kernels. */
+  upload(block: Allocation, byteOffset: number, bytes: Uint8Array): void;
+  /** Elements of a block as plain numbers, after everything that was queued before. */
+  download(block: Allocation, offset: number, length: number, dtype: DType): Promise<HostArray>;
+  /** Resolves when everything queued so far has run. */
+  sync(): Promise<void>;
+  memory(): MemoryStats;
+  close(): void;
 }

@@ -3,6 +3,8 @@ export * from './optim/index.ts';
 export * from './options.ts';
 export * from './run-log.ts';
 export type { Best } from './run-state.ts';
+export * from './setting.ts';
+export * from './settings.ts';
 export * from './step-queue.ts';
 export * from './task.ts';
 export * from './train.ts';

@@ -1,99 +1,113 @@
-/** Settings of a training run, with their defaults and checks. */
+/** Options of the trainer: what the settings of training fill, with defaults and checks. */
+import { z } from 'zod';
 import { ConfigError } from '../core/index.ts';
-import { ADAMW_DEFAULTS, checkSchedule, type ScheduleName } from './optim/index.ts';
+import { OPTIMIZERS, type OptimizerName, type OptimizerSettings, type ScheduleOptions } from './optim/index.ts';
+import { defaultsOf, type Setting, type SettingsOf } from './setting.ts';
+import { TRAIN_SETTINGS } from './settings.ts';
 
-export const PRECISIONS = ['f32', 'bf16', 'f16'] as const;
-export type Precision = (typeof PRECISIONS)[number];
+type Rows = typeof TRAIN_SETTINGS;
+/** Settings that are options under the same name. */
+type OwnName = { [K in keyof Rows]: Rows[K] extends { readonly fills: string | null } ? never : K }[keyof Rows];
+type OwnOptions = Required<SettingsOf<Pick<Rows, Exclude<OwnName, keyof OptimizerSettings>>>>;
 
-export interface TrainerOptions {
-  /** Optimiser steps of the whole run. */
-  steps: number;
-  learningRate: number;
-  schedule: ScheduleName;
-  /** Steps, or a share of them below 1. */
-  warmup: number;
-  minLearningRate: number;
-  weightDecay: number;
-  betas: readonly [number, number];
-  eps: number;
-  /** Norm that gradients are clipped to; 0 for none. */
-  clipNorm: number;
-  /** Of the activations. f16 trains with a dynamic loss scale. */
-  precision: Precision;
+/** Options that are settings, of which the table says more, and those of the optimiser that it takes. */
+export interface TrainerOptions extends OwnOptions, Partial<OptimizerSettings> {
   /** First loss scale of f16. */
   initialLossScale: number;
-  seed: number;
-  /** Steps between evaluations; 0 for none. */
-  evalEvery: number;
-  /** Evaluate before the first step too: what training never betters ends it by `patience`, and is the best. */
-  evalOnStart: boolean;
-  /** Evaluations in a row without a new best after which the run ends early; 0 for never. */
-  patience: number;
-  /** Steps between checkpoints; 0 for one at the end only. */
-  saveEvery: number;
-  /** Checkpoints kept besides the best. */
-  keepCheckpoints: number;
-  /** Keep less for the backward pass and compute it again. */
-  checkpointing: boolean;
 }
 
+/** @throws ConfigError for a value that the setting cannot have: `learning_rate: expected a number above 0, got -1` */
+function checkValue({ key, kind }: Setting, value: unknown): void {
+  if (kind.schema(z).safeParse(value).success) return;
+  throw new ConfigError(`${key}: expected ${kind.expected}, got ${value}`);
+}
+
+const ROWS = Object.entries<Setting>(TRAIN_SETTINGS);
+
+const OWN_DEFAULTS = defaultsOf(TRAIN_SETTINGS);
+
+/** With AdamW; another optimiser has defaults of its own. */
 export const TRAINER_DEFAULTS: Omit<TrainerOptions, 'steps'> = {
-  learningRate: 1e-4,
-  schedule: 'constant',
-  warmup: 0,
-  minLearningRate: 0,
-  weightDecay: ADAMW_DEFAULTS.weightDecay,
-  betas: ADAMW_DEFAULTS.betas,
-  eps: ADAMW_DEFAULTS.eps,
-  clipNorm: 1,
-  precision: 'f32',
+  ...OWN_DEFAULTS,
+  ...OPTIMIZERS[OWN_DEFAULTS.optimizer].defaults,
   initialLossScale: 65536,
-  seed: 0,
-  evalEvery: 0,
-  evalOnStart: false,
-  patience: 0,
-  saveEvery: 0,
-  keepCheckpoints: 2,
-  checkpointing: false,
 };
 
-/** Those that a resumed run may change without becoming another run. */
-const FREE = ['evalEvery', 'evalOnStart', 'patience', 'saveEvery', 'keepCheckpoints', 'checkpointing'] as const;
+/** Options of optimisers, of which each takes some. */
+export const OPTIMIZER_OPTIONS = [
+  ...new Set(Object.values(OPTIMIZERS).flatMap(({ defaults }) => Object.keys(defaults))),
+] as (keyof OptimizerSettings)[];
 
-/** The settings that a checkpoint remembers, to be compared when it is resumed. */
+/** Whether an optimiser takes an option, or it is not of optimisers at all. */
+export const takesOption = (optimizer: OptimizerName, option: string): boolean =>
+  option in OPTIMIZERS[optimizer].defaults || !(OPTIMIZER_OPTIONS as readonly string[]).includes(option);
+
+/** What an optimiser is made with. */
+export const optimizerSettings = (options: TrainerOptions): Partial<OptimizerSettings> =>
+  Object.fromEntries(OPTIMIZER_OPTIONS.filter((name) => name in options).map((name) => [name, options[name]]));
+
+/** The options that a checkpoint remembers, to be compared when it is resumed. */
 export function runSettings(options: TrainerOptions): Record<string, unknown> {
-  const entries = Object.entries(options).filter(([key]) => !(FREE as readonly string[]).includes(key));
-  return JSON.parse(JSON.stringify(Object.fromEntries(entries))) as Record<string, unknown>;
+  const { optimizer, ...rest } = options;
+  const isFixed = (name: string) => !(TRAIN_SETTINGS as Record<string, Setting>)[name]?.isFree;
+  const entries = Object.entries(rest).filter(([name]) => isFixed(name));
+  return JSON.parse(JSON.stringify({ optimizer, ...Object.fromEntries(entries) })) as Record<string, unknown>;
+}
+
+/** What a checkpoint remembers of an option; one that it does not know had its default. */
+export const rememberedSetting = (settings: Record<string, unknown>, name: string): unknown =>
+  settings[name] ?? (TRAINER_DEFAULTS as unknown as Record<string, unknown>)[name];
+
+/** @throws ConfigError naming the setting, its value and what was expected */
+function checkOption(name: keyof Rows, value: unknown): void {
+  // Whole steps or a share of all: a number that is neither is rounded.
+  if (name === 'warmup' && typeof value === 'number' && value >= 0 && Number.isFinite(value)) return;
+  checkValue(TRAIN_SETTINGS[name], value);
+}
+
+/** @throws ConfigError naming the value that makes no schedule */
+export function checkSchedule(options: ScheduleOptions): void {
+  const { schedule, learningRate, steps, warmup = 0, minLearningRate = 0 } = options;
+  for (const [name, value] of Object.entries({ schedule, learningRate, steps, warmup, minLearningRate })) {
+    checkOption(name as keyof Rows, value);
+  }
+  if (minLearningRate <= learningRate) return;
+  const expected = `a number from 0 to the learning rate, ${learningRate}`;
+  throw new ConfigError(`${TRAIN_SETTINGS.minLearningRate.key}: expected ${expected}, got ${minLearningRate}`);
+}
+
+function checkOptimizerOptions({ betas, eps }: TrainerOptions): void {
+  betas?.forEach((beta, i) => {
+    checkOption(i === 0 ? 'adamBeta1' : 'adamBeta2', beta);
+  });
+  if (eps !== undefined) checkOption('adamEpsilon', eps);
+}
+
+function checkEvaluations({ evalEvery, evalOnStart, patience }: TrainerOptions): void {
+  if (evalEvery > 0) return;
+  const fail = (name: string, expected: unknown, got: unknown) => {
+    throw new ConfigError(`${name}: expected ${expected} where nothing is evaluated, got ${got}; give evalEvery too`);
+  };
+  if (patience > 0) fail('patience', 0, patience);
+  if (evalOnStart) fail('evalOnStart', false, evalOnStart);
 }
 
 /** Defaults filled in. @throws ConfigError naming the setting and the value that cannot be used */
 export function resolveOptions(given: Partial<TrainerOptions> & { steps: number }): TrainerOptions {
-  const stated = Object.fromEntries(Object.entries(given).filter(([, value]) => value !== undefined));
-  const options = { ...TRAINER_DEFAULTS, ...stated } as TrainerOptions;
+  const stated = Object.fromEntries(Object.entries(given).filter(([, value]) => value !== undefined)) as typeof given;
+  const { optimizer = OWN_DEFAULTS.optimizer } = stated;
+  checkOption('optimizer', optimizer);
+  const { defaults, rateShare } = OPTIMIZERS[optimizer];
+  const idle = OPTIMIZER_OPTIONS.find((name) => stated[name] !== undefined && !takesOption(optimizer, name));
+  if (idle) throw new ConfigError(`${idle}: the optimizer ${optimizer} does not take it; leave it out`);
+  const { initialLossScale } = TRAINER_DEFAULTS;
+  const learningRate = OWN_DEFAULTS.learningRate * rateShare;
+  const options = { ...OWN_DEFAULTS, learningRate, ...defaults, initialLossScale, ...stated };
   checkSchedule(options);
-  const check = (name: string, value: number, isRight: boolean, expected: string) => {
-    if (!isRight) throw new ConfigError(`${name}: expected ${expected}, got ${value}`);
-  };
-  const counts = ['evalEvery', 'patience', 'saveEvery', 'keepCheckpoints', 'seed'] as const;
-  for (const name of counts) {
-    check(name, options[name], Number.isSafeInteger(options[name]) && options[name] >= 0, 'a whole number from 0');
-  }
-  check('patience', options.patience, options.patience === 0 || options.evalEvery > 0, '0 where nothing is evaluated');
-  check(
-    'evalOnStart',
-    Number(options.evalOnStart),
-    !options.evalOnStart || options.evalEvery > 0,
-    'false where nothing is evaluated',
-  );
-  check('keepCheckpoints', options.keepCheckpoints, options.keepCheckpoints >= 1, 'at least 1');
-  check('seed', options.seed, options.seed < 2 ** 32, 'a number below 2^32');
-  check('weightDecay', options.weightDecay, options.weightDecay >= 0, 'a number from 0');
-  check('clipNorm', options.clipNorm, options.clipNorm >= 0, 'a number from 0');
-  check('eps', options.eps, options.eps > 0, 'a number above 0');
-  for (const beta of options.betas) check('betas', beta, beta >= 0 && beta < 1, 'two numbers from 0 to below 1');
-  if (!PRECISIONS.includes(options.precision)) {
-    throw new ConfigError(`precision: expected ${PRECISIONS.join(', ')}, got ${options.precision}`);
-  }
+  for (const [name, row] of ROWS)
+    if (!('fills' in row) && name in options) checkOption(name as keyof Rows, options[name as OwnName]);
+  checkOptimizerOptions(options);
+  checkEvaluations(options);
   return options;
 }
 

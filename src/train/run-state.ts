@@ -3,8 +3,8 @@ import { ConfigError, RandomSource } from '../core/index.ts';
 import { isRecord } from '../io/index.ts';
 import type { Tensor } from '../tensor/index.ts';
 import { type CheckpointContent, type CheckpointStore, numberOf, recordOf } from './checkpoint-store.ts';
-import { AdamW, LossScale, type LossScaleState } from './optim/index.ts';
-import { runSettings, type TrainerOptions } from './options.ts';
+import { createOptimizer, LossScale, type LossScaleState, type Optimizer } from './optim/index.ts';
+import { optimizerSettings, rememberedSetting, runSettings, type TrainerOptions } from './options.ts';
 import type { Evaluation, TrainingTask } from './task.ts';
 
 export interface Best {
@@ -19,7 +19,7 @@ export class RunState<B> {
   evaluation: Evaluation | null = null;
   /** The step after which the last evaluation was made. */
   evaluatedStep = -1;
-  readonly optimizer: AdamW;
+  readonly optimizer: Optimizer;
   readonly scaler: LossScale | null;
   readonly random: RandomSource;
 
@@ -27,8 +27,8 @@ export class RunState<B> {
     private readonly task: TrainingTask<B>,
     private readonly options: TrainerOptions,
   ) {
-    const { betas, eps, weightDecay, precision, seed, initialLossScale } = options;
-    this.optimizer = new AdamW(task.parameters, { betas, eps, weightDecay });
+    const { optimizer, precision, seed, initialLossScale } = options;
+    this.optimizer = createOptimizer(optimizer, task.parameters, optimizerSettings(options));
     this.scaler = precision === 'f16' ? new LossScale({ initialScale: initialLossScale }) : null;
     this.random = new RandomSource(seed);
   }
@@ -79,8 +79,9 @@ export class RunState<B> {
 
   private checkSettings(before: Record<string, unknown>, where: string): void {
     for (const [key, value] of Object.entries(runSettings(this.options))) {
-      if (JSON.stringify(before[key]) === JSON.stringify(value)) continue;
-      const change = `${key} was ${JSON.stringify(before[key])}, now ${JSON.stringify(value)}`;
+      const was = JSON.stringify(rememberedSetting(before, key));
+      if (was === JSON.stringify(value)) continue;
+      const change = `${key} was ${was}, now ${JSON.stringify(value)}`;
       throw new ConfigError(`${where}: ${change}; resume with the settings of the run, or start anew`);
     }
   }

@@ -5,7 +5,7 @@
  */
 import type { RandomSource } from '../core/index.ts';
 import { backward } from '../tensor/index.ts';
-import { type AdamW, readReport, type UpdateReport } from './optim/index.ts';
+import { type Optimizer, readReport, type UpdateReport } from './optim/index.ts';
 import type { StepBatches, TrainingTask } from './task.ts';
 
 export interface StepSettings {
@@ -30,7 +30,7 @@ function quiet<T>(promise: Promise<T>): Promise<T> {
 /** Queues a step. The outer promise resolves when its last forward pass has run, the inner one when all of it has. */
 export async function queueStep<B>(
   task: TrainingTask<B>,
-  optimizer: AdamW,
+  optimizer: Optimizer,
   random: RandomSource,
   data: StepBatches<B>,
   settings: StepSettings,

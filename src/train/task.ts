@@ -3,7 +3,7 @@
  * trainer knows of none of them.
  */
 import type { RandomSource } from '../core/index.ts';
-import { type Device, record, scale, type Tensor } from '../tensor/index.ts';
+import type { Device, Tensor } from '../tensor/index.ts';
 import type { TrainedParameter } from './optim/index.ts';
 
 export type { TrainedParameter };
@@ -62,12 +62,4 @@ export interface TrainingTask<B = unknown> {
   state(): TaskState;
   /** Continues from a checkpoint. Takes the tensors over. */
   restore(state: TaskState): void;
-}
-
-/** x itself, with gradients multiplied by `factor` on their way back. */
-export function scaleGradient(x: Tensor, factor: number): Tensor {
-  if (factor === 1) return x;
-  const y = x.alias();
-  record('scaleGradient', [x], [y], [], ([dy]) => [scale(dy!, factor)]);
-  return y;
 }

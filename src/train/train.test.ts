@@ -3,7 +3,7 @@ import { mkdtemp, readdir, readFile, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { after, test } from 'node:test';
-import { FileFormatError, KraitError } from '../core/index.ts';
+import { DivergedError, FileFormatError } from '../core/index.ts';
 import { formatRecord } from '../io/index.ts';
 import { NodeFileSystem } from '../platform/node/index.ts';
 import { referenceDevice, TinyTask } from '../tune/testing/tiny-runs.ts';
@@ -92,7 +92,9 @@ test('a NaN loss stops the run and keeps the last good checkpoint', async () => 
   await assert.rejects(
     train(task, { options: OPTIONS, place: { files, folder } }),
     (error: Error) =>
-      error instanceof KraitError &&
+      error instanceof DivergedError &&
+      error.step === 8 &&
+      error.reason === 'loss is NaN' &&
       /^step 8: the loss is NaN; the last good .*step-00000006; lower/.test(error.message),
   );
   assert.equal(await readFile(join(folder, 'checkpoints', 'last'), 'utf8'), 'step-00000006\n');
@@ -105,7 +107,7 @@ test('a checkpoint whose weights gave the NaN is no good one: the one before is 
   const task = new TinyTask(referenceDevice(), { inputAt: (step) => (step === 7 ? Number.NaN : undefined) });
   await assert.rejects(
     train(task, { options, place: { files, folder } }),
-    /^KraitError: step 7: .*good .*step-00000003;/,
+    /^DivergedError: step 7: .*good .*step-00000003;/,
   );
   assert.equal(await readFile(join(folder, 'checkpoints', 'last'), 'utf8'), 'step-00000003\n');
   const [again, whole] = [new TinyTask(referenceDevice()), new TinyTask(referenceDevice())];
@@ -283,6 +285,50 @@ test('a run is not resumed with other settings, and a broken pointer is an error
   assert.equal((await again({ saveEvery: 1 })).step, 4);
   await files.writeAtomic(join(folder, 'checkpoints', 'last'), 'step-00000099\n');
   await assert.rejects(again({}), /last: names the checkpoint "step-00000099", which is not there/);
+});
+
+test('Lion: a run that is cut and resumed gives the same bytes, and f16 skips what overflows', async () => {
+  const options = { ...OPTIONS, optimizer: 'lion', learningRate: 0.01 } as const;
+  const [whole, place] = [await newFolder(), { files, folder: await newFolder() }];
+  const expected = await train(new TinyTask(referenceDevice()), { options, place: { files, folder: whole } });
+  const abort = new AbortController();
+  const onStep = ({ step }: StepReport) => step === 7 && abort.abort();
+  await train(new TinyTask(referenceDevice()), { options, place, signal: abort.signal, onStep });
+  const resumed = { ...place, resume: true };
+  const again = await train(new TinyTask(referenceDevice()), { options, place: resumed });
+  assert.deepEqual([again.step, again.loss, again.best], [20, expected.loss, expected.best]);
+  for (const name of ['optimizer.safetensors', 'weights.safetensors', 'state.json']) {
+    const [a, b] = [whole, place.folder].map((folder) => readFile(join(folder, 'checkpoints', 'step-00000020', name)));
+    assert.deepEqual(await b, await a, name);
+  }
+  await assert.rejects(
+    train(new TinyTask(referenceDevice()), { options: OPTIONS, place: resumed }),
+    /optimizer was "lion", now "adamw"; resume with/,
+  );
+  const half = { ...options, steps: 3, evalEvery: 0, precision: 'f16' } as const;
+  const inputAt = (step: number) => (step === 3 ? Number.POSITIVE_INFINITY : undefined);
+  const [skipping, two] = [new TinyTask(referenceDevice(), { inputAt }), new TinyTask(referenceDevice())];
+  assert.equal((await train(skipping, { options: half })).skippedSteps, 1);
+  const stop = new AbortController();
+  await train(two, { options: half, signal: stop.signal, onStep: ({ step }) => step === 2 && stop.abort() });
+  assert.deepEqual(await weightsOf(skipping), await weightsOf(two), 'the skipped step changed nothing');
+});
+
+test('a checkpoint that does not know a setting was made with its default', async () => {
+  const folder = await newFolder();
+  const options = { ...OPTIONS, steps: 4 };
+  await train(new TinyTask(referenceDevice()), { options, place: { files, folder } });
+  const path = join(folder, 'checkpoints', 'step-00000004', 'state.json');
+  const state = JSON.parse(await readFile(path, 'utf8')) as { settings: Record<string, unknown> };
+  assert.equal(state.settings.optimizer, 'adamw');
+  delete state.settings.optimizer; // as before there was a choice
+  await files.writeAtomic(path, JSON.stringify(state));
+  const place = { files, folder, resume: true };
+  assert.equal((await train(new TinyTask(referenceDevice()), { options, place })).step, 4);
+  await assert.rejects(
+    train(new TinyTask(referenceDevice()), { options: { ...options, optimizer: 'lion' }, place }),
+    /optimizer was "adamw", now "lion"/,
+  );
 });
 
 test('memory is flat from step 5 to step 50', async () => {

@@ -3,10 +3,10 @@
  * the next and reads the numbers of the one before. (With f16 it waits for each step, because the loss scale of the
  * next depends on it.)
  *
- * A resumed run is bit-identical to one that never stopped: a checkpoint holds the trained weights, AdamW's moments,
+ * A resumed run is bit-identical to one that never stopped: a checkpoint holds the trained weights, the optimiser's moments,
  * masters and count, the loss scale, the position of the random numbers and of the data, and what the task carries.
  */
-import { KraitError } from '../core/index.ts';
+import { DivergedError } from '../core/index.ts';
 import type { FileSystem } from '../io/index.ts';
 import { CheckpointStore } from './checkpoint-store.ts';
 import { learningRateAt } from './optim/index.ts';
@@ -218,13 +218,13 @@ class Run<B> {
   /**
    * Ends a run whose loss or gradient is not finite; the device has not applied such an update. A checkpoint with the
    * very weights that gave it is no good one: the one before becomes the last again.
-   * @throws KraitError always
+   * @throws DivergedError always
    */
-  private async fail(step: number, what: string): Promise<never> {
+  private async fail(step: number, reason: string): Promise<never> {
     const learningRate = this.rateAt(step - 1);
     const kept = await this.lastGoodCheckpoint();
     const remedy = `lower the learning rate (now ${learningRate}) or check the data and weights`;
-    throw new KraitError(`step ${step}: the ${[what, kept, remedy].filter(Boolean).join('; ')}`);
+    throw new DivergedError(step, reason, kept === null ? [remedy] : [kept, remedy]);
   }
 
   private async lastGoodCheckpoint(): Promise<string | null> {
@@ -299,8 +299,8 @@ class Run<B> {
 
 /**
  * Trains a task. Parameters are updated in place.
- * @throws ConfigError for settings that cannot be used; KraitError for a loss that is not finite; FileFormatError for a
- * full disk and the like. The last good checkpoint stays the last.
+ * @throws ConfigError for settings that cannot be used; DivergedError for a loss or gradient that is not finite;
+ * FileFormatError for a full disk and the like. The last good checkpoint stays the last.
  */
 export async function train<B>(task: TrainingTask<B>, input: TrainInput): Promise<TrainingResult> {
   return new Run(task, input).run();

@@ -3,7 +3,7 @@ import { ConfigError, FileFormatError } from '../core/index.ts';
 import { type FileSystem, joinPath, type Tokenizer } from '../io/index.ts';
 import { type LanguageModel, saveModel } from '../models/index.ts';
 import { stepsFor, type TrainInput, type TrainingResult, train } from '../train/index.ts';
-import { loraConfigOf, type TuneConfig, trainerOptionsOf } from './config.ts';
+import { checkRelations, languageOptionsOf, loraConfigOf, type TuneConfig, trainerOptionsOf } from './config.ts';
 import { allParameters, LanguageTask } from './language.ts';
 import {
   adapterParameters,
@@ -78,7 +78,8 @@ async function dataFiles(
 async function readData(input: FineTuneInput): Promise<Pick<FineTunePlan, 'train' | 'validation'>> {
   const { model, tokenizer, files, config, data } = input;
   // A stream reads documents of any length, a block at a time.
-  const maxLength = config.batching === 'stream' ? Number.POSITIVE_INFINITY : (config.max_seq_length ?? 512);
+  const { batching, maxLength: rowLength } = languageOptionsOf(config);
+  const maxLength = batching === 'stream' ? Number.POSITIVE_INFINITY : rowLength;
   const options = { maxLength, trainOnPrompt: config.mask_prompt === false };
   const read = async (name: string, source: TuneData) =>
     typeof source === 'string'
@@ -105,6 +106,7 @@ async function readData(input: FineTuneInput): Promise<Pick<FineTunePlan, 'train
 export async function fineTune(input: FineTuneInput): Promise<FineTuneResult> {
   const { model, config } = input;
   checkChangeable('tune', model);
+  checkRelations(config, 'tune');
   const records = await readData(input);
   const attach = () => attachLora(model, loraConfigOf(config), { seed: config.seed });
   const adapter = config.method === 'full' ? null : (input.adapter ?? attach());
@@ -128,10 +130,7 @@ async function run(
     parameters,
     train: records.examples,
     validation: validation?.examples,
-    batching: config.batching,
-    batchSize: config.per_device_train_batch_size ?? 4,
-    maxLength: config.max_seq_length ?? 512,
-    gradAccumulation: config.gradient_accumulation_steps,
+    ...languageOptionsOf(config),
     seed: config.seed,
     mode: adapter,
   });

@@ -4,6 +4,7 @@ import { test } from 'node:test';
 import type { LanguageModel } from '../models/index.ts';
 import { testDevices } from '../models/testing/devices.ts';
 import { type StepReport, type TrainedParameter, type TrainingTask, train } from '../train/index.ts';
+import { allParameters } from './language.ts';
 import { adapterParameters, attachLora } from './lora/index.ts';
 import { distance, loadFixtureModel, readFixture, readFixtureJson } from './testing/fixtures.ts';
 
@@ -19,7 +20,14 @@ interface Curve {
   learning_rate: number;
 }
 
+interface LionCurve extends Curve {
+  clip_norm: number;
+  final_norm_and_sum: Record<string, [number, number]>;
+  weight_decay: number;
+}
+
 const golden = readFixtureJson<Golden>('golden-curve.json');
+const lion = readFixtureJson<{ curve: LionCurve }>('lion.json').curve;
 const tensors = await readFixture('golden-curve.safetensors');
 
 /** Next-token loss over the fixture's batches, one a step. */
@@ -85,6 +93,25 @@ for (const { name: deviceName, skip, open } of devices) {
       const expected = tensors.get(`full.final.${name}`);
       if (expected)
         assert.ok(distance(values, expected.values) < 1e-5, `${name}: ${distance(values, expected.values)}`);
+    }
+    device.close();
+  });
+
+  test(`${deviceName}: full fine-tuning with Lion follows lion-pytorch`, { skip }, async () => {
+    const device = await open();
+    const model = await loadFixtureModel(device, 'mamba-a');
+    const task = taskOf(model, allParameters(model));
+    const reports: StepReport[] = [];
+    const { learning_rate: learningRate, weight_decay: weightDecay, clip_norm: clipNorm } = lion;
+    const options = { optimizer: 'lion', steps: lion.losses.length, learningRate, weightDecay, clipNorm } as const;
+    await train(task, { options, onStep: (report) => reports.push(report) });
+    checkCurve(reports, lion);
+    for (const [name, tensor] of model.parameters) {
+      const values = Array.from(await tensor.read());
+      const [norm, sum] = lion.final_norm_and_sum[name];
+      assert.ok(Math.abs(Math.hypot(...values) - norm) < 1e-4, `${name}: norm`);
+      // Where an average is nearly 0 its sign may differ, which moves a value by twice the rate.
+      assert.ok(Math.abs(values.reduce((s, x) => s + x, 0) - sum) < 1e-3, `${name}: sum`);
     }
     device.close();
   });

@@ -6,4 +6,6 @@ export * from './language.ts';
 export * from './language-loss.ts';
 export * from './lora/index.ts';
 export * from './pretrain.ts';
+export * from './recipe.ts';
 export * from './records.ts';
+export * from './settings.ts';

@@ -5,9 +5,10 @@ import { type LanguageModel, scoreTokens } from '../models/index.ts';
 import { backward, type Device } from '../tensor/index.ts';
 import { type StepReport, train } from '../train/index.ts';
 import type { TokenExample } from './batches/index.ts';
-import { allParameters, type Batching, LanguageTask, type LanguageTaskInput } from './language.ts';
+import { allParameters, LanguageTask, type LanguageTaskInput } from './language.ts';
 import { evaluateLanguage } from './language-loss.ts';
 import { adapterParameters, attachLora } from './lora/index.ts';
+import type { Batching } from './settings.ts';
 import { distance } from './testing/fixtures.ts';
 import { countingExamples, referenceDevice, type TinyFamily, tinyModel } from './testing/tiny-runs.ts';
 

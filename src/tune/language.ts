@@ -2,45 +2,34 @@
 import { KraitError, type RandomSource } from '../core/index.ts';
 import { type LanguageModel, type ModelState, namedParts, partsFromNames, stateOf } from '../models/index.ts';
 import type { Tensor } from '../tensor/index.ts';
-import type {
-  Evaluation,
-  LossOptions,
-  StepBatches,
-  TaskState,
-  TrainedParameter,
-  TrainingTask,
+import {
+  defaultsOf,
+  type Evaluation,
+  type LossOptions,
+  type SettingsOf,
+  type StepBatches,
+  type TaskState,
+  type TrainedParameter,
+  type TrainingTask,
 } from '../train/index.ts';
 import { type BatchSource, PackedBatches, StreamBatches, type TokenBatch, type TokenExample } from './batches/index.ts';
 import { batchTensors, blockLoss, carriedState, evaluateLanguage } from './language-loss.ts';
 import { checkChangeable } from './quantised-model.ts';
-
-/**
- * How examples become blocks: `packing` several to a row with resets between; `padding` one a row; `stream` each row
- * reads on from block to block with its state carried (truncated back-propagation through time); of a state that grows,
- * as many positions as with a block fill the model's memory.
- */
-export const BATCHING = ['packing', 'padding', 'stream'] as const;
-export type Batching = (typeof BATCHING)[number];
+import { LANGUAGE_SETTINGS } from './settings.ts';
 
 /** Something that draws random numbers in training only, as adapters with dropout do. */
 export interface TrainingMode {
   random: RandomSource | null;
 }
 
-export interface LanguageTaskInput {
+/** Rows of a block, positions of a row and the like are settings; the table says more about them. */
+export interface LanguageTaskInput extends SettingsOf<typeof LANGUAGE_SETTINGS> {
   model: LanguageModel;
   /** What is trained; every parameter of the model unless given. */
   parameters?: readonly TrainedParameter[];
   train: readonly TokenExample[];
   /** Held-out examples for evaluation during training. */
   validation?: readonly TokenExample[];
-  batching?: Batching;
-  /** Rows of a block. */
-  batchSize?: number;
-  /** Positions of a row. */
-  maxLength?: number;
-  /** Blocks whose gradients are added up for one step. */
-  gradAccumulation?: number;
   seed?: number;
   /** False keeps the order of the examples. */
   isShuffled?: boolean;
@@ -54,6 +43,10 @@ export interface LanguageTaskInput {
   /** More numbers for an evaluation, such as the accuracy of labels. */
   measure?: () => Promise<Record<string, number>>;
 }
+
+/** Options that are settings, with their defaults. */
+export const LANGUAGE_DEFAULTS = defaultsOf(LANGUAGE_SETTINGS);
+export type LanguageOptions = typeof LANGUAGE_DEFAULTS;
 
 /** All parameters of a model, marked as trainable. @throws ConfigError for a model with int8 weights */
 export function allParameters(model: LanguageModel): TrainedParameter[] {
@@ -70,8 +63,7 @@ export class LanguageTask implements TrainingTask<TokenBatch> {
   readonly stepsPerEpoch: number;
   private readonly source: BatchSource;
   private carried: ModelState | null = null;
-  private readonly input: Required<Pick<LanguageTaskInput, 'batchSize' | 'maxLength' | 'gradAccumulation'>> &
-    LanguageTaskInput;
+  private readonly input: LanguageOptions & LanguageTaskInput;
 
   /**
    * @throws KraitError for empty data, or examples that are longer than a row where they may not be; ConfigError for a
@@ -79,9 +71,9 @@ export class LanguageTask implements TrainingTask<TokenBatch> {
    */
   constructor(input: LanguageTaskInput) {
     checkChangeable('training', input.model);
-    this.input = { batchSize: 8, maxLength: 512, gradAccumulation: 1, ...defined(input) };
+    this.input = { ...LANGUAGE_DEFAULTS, ...defined(input) };
     this.parameters = input.parameters ?? allParameters(input.model);
-    const { batching = 'packing', batchSize, maxLength, seed = 0, isShuffled = true } = this.input;
+    const { batching, batchSize, maxLength, seed = 0, isShuffled = true } = this.input;
     const common = { batchSize, maxLength, seed, isShuffled };
     this.source =
       batching === 'stream'

@@ -1,6 +1,8 @@
 /** The model card of a pretrained model: README.md as the hub reads it, from the recipe and what was measured. */
 import type { CorpusName, CorpusSize, CorpusSplit } from '../data/index.ts';
-import type { Recipe } from './pretrain.ts';
+import { OPTIMIZERS, resolveOptions } from '../train/index.ts';
+import { languageOptionsOf, trainerOptionsOf } from './config.ts';
+import type { Recipe } from './recipe.ts';
 
 export interface CardFacts {
   readonly recipe: Recipe;
@@ -29,7 +31,8 @@ export function renderModelCard({
   bitsPerByte,
 }: CardFacts): string {
   const { model, training } = recipe;
-  const { per_device_train_batch_size: rows = 1, max_seq_length: length = 0 } = training;
+  const { batchSize: rows, maxLength: length } = languageOptionsOf(training);
+  const { learningRate, precision, optimizer } = resolveOptions({ ...trainerOptionsOf(training), steps });
   const rowsOfData = [...sizes].map(
     ([name, { train, 'held-out': held }]) =>
       `| ${name} | ${count(train.documents)} | ${mebibytes(train.bytes)} | ${count(held.documents)} | ${bitsPerByte[name]?.toFixed(3) ?? '-'} |`,
@@ -56,7 +59,7 @@ on an ordinary computer. It knows the words of its sources and little else: do n
 ${rowsOfData.join('\n')}
 
 ${count(steps)} steps of ${rows} x ${length} tokens (${((steps * rows * length) / tokens).toFixed(2)} passes over ${count(tokens)} tokens), every document read as
-a stream ${carried}; AdamW, learning rate ${training.learning_rate}, ${training.dtype ?? 'f32'}; weights stored in ${recipe.saveDtype}. The loss of
+a stream ${carried}; ${OPTIMIZERS[optimizer].title}, learning rate ${learningRate}, ${precision}; weights stored in ${recipe.saveDtype}. The loss of
 every step is in \`metrics.jsonl\`. Bits per byte count a document's bytes after its first token,
 ${scored}.
 `;

@@ -3,30 +3,12 @@ import { mkdtemp, readFile, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { test } from 'node:test';
-import { fileURLToPath } from 'node:url';
 import type { DataSource } from '../data/index.ts';
-import { type GptNeoXConfig, loadModel, parameterCount, parseConfig } from '../models/index.ts';
+import { loadModel } from '../models/index.ts';
 import { NodeFileSystem } from '../platform/node/index.ts';
-import { parseRecipe, pretrain } from './pretrain.ts';
+import { pretrain } from './pretrain.ts';
+import { parseRecipe } from './recipe.ts';
 import { referenceDevice } from './testing/tiny-runs.ts';
-
-const recipeOf = async (name: string) => {
-  const path = fileURLToPath(new URL(`../../models/${name}/recipe.yaml`, import.meta.url));
-  return parseRecipe(path, await readFile(path, 'utf8'));
-};
-
-test('the Transformer beside the base model has its size, text, tokens and training', async () => {
-  const [base, twin] = [await recipeOf('base'), await recipeOf('pythia-twin')];
-  const [mamba, neox] = [base, twin].map(({ model, vocabSize }) =>
-    parseConfig({ ...model, vocab_size: vocabSize }, 'recipe'),
-  );
-  const ratio = parameterCount(neox) / parameterCount(mamba);
-  assert.ok(Math.abs(ratio - 1) < 0.1, `${parameterCount(neox)} against ${parameterCount(mamba)} parameters`);
-  assert.deepEqual({ ...twin, model: null }, { ...base, model: null });
-  const { hiddenSize, numAttentionHeads, maxPositionEmbeddings } = neox as GptNeoXConfig;
-  assert.equal(hiddenSize / numAttentionHeads, 32);
-  assert.ok(maxPositionEmbeddings > base.training.max_seq_length!);
-});
 
 const RECIPE = `
 model: {model_type: gpt_neox, hidden_size: 16, num_hidden_layers: 1, num_attention_heads: 2, intermediate_size: 32,

@@ -2,30 +2,17 @@
  * Pretraining from a recipe: a tokenizer learned from the text, a model from nothing, every document read as a stream with
  * its state carried from block to block. What `krait pretrain` runs; the recipe is independent of the architecture.
  */
-import { z } from 'zod';
-import { ConfigError } from '../core/index.ts';
 import {
-  CORPUS_NAMES,
   type CorpusDocument,
-  type CorpusName,
   corpusSizes,
   type DataSource,
   loadCorpora,
   tokenizerFiles,
   trainBpe,
 } from '../data/index.ts';
-import {
-  type FileSystem,
-  joinPath,
-  loadTokenizer,
-  parseStrict,
-  suggestion,
-  TOKENIZER_FILE,
-  type Tokenizer,
-} from '../io/index.ts';
+import { type FileSystem, joinPath, loadTokenizer, TOKENIZER_FILE, type Tokenizer } from '../io/index.ts';
 import {
   checkTokenizer,
-  configKeys,
   createModel,
   type LanguageModel,
   parameterCount,
@@ -33,66 +20,13 @@ import {
   saveModel,
 } from '../models/index.ts';
 import type { Device } from '../tensor/index.ts';
-import { resolveOptions, stepsFor, type TrainInput, type TrainingResult, train } from '../train/index.ts';
-import { parseTuneConfig, readYaml, type TuneConfig, trainerOptionsOf } from './config.ts';
+import { stepsFor, type TrainInput, type TrainingResult, train } from '../train/index.ts';
+import { languageOptionsOf, trainerOptionsOf } from './config.ts';
 import { allParameters, LanguageTask } from './language.ts';
 import { evaluateLanguage } from './language-loss.ts';
 import { renderModelCard } from './model-card.ts';
+import type { Recipe } from './recipe.ts';
 import { textExample } from './records.ts';
-
-const RECIPE = z.strictObject({
-  /** config.json of the model, without the vocabulary. */
-  model: z.record(z.string(), z.unknown()),
-  tokenizer: z.strictObject({ vocab_size: z.int().min(258) }),
-  data: z.array(z.enum(CORPUS_NAMES)).min(1),
-  /** Storage type of the saved weights. */
-  save_dtype: z.enum(['f32', 'bf16', 'f16']).default('f32'),
-  training: z.record(z.string(), z.unknown()),
-});
-
-export interface Recipe {
-  readonly model: Record<string, unknown>;
-  readonly vocabSize: number;
-  readonly data: readonly CorpusName[];
-  readonly saveDtype: 'f32' | 'bf16' | 'f16';
-  readonly training: TuneConfig;
-}
-
-/** Unlike a published config.json, a recipe has no keys for other programs. @throws ConfigError */
-function checkModel(where: string, model: Record<string, unknown>, vocabSize: number): void {
-  const known = configKeys(model['model_type']);
-  const unknown = Object.keys(model).find((key) => !known.includes(key));
-  if (unknown !== undefined) {
-    throw new ConfigError(`${where}: unknown key ${unknown}${suggestion(unknown, known)}; remove or correct it`);
-  }
-  if ('vocab_size' in model) throw new ConfigError(`${where}: vocab_size stands under tokenizer; remove it here`);
-  parseConfig({ ...model, vocab_size: vocabSize }, where);
-}
-
-/** @throws ConfigError for settings that the trainer would refuse after the text was read */
-function checkTraining(where: string, training: TuneConfig): void {
-  const { max_steps: steps, num_train_epochs: epochs } = training;
-  try {
-    resolveOptions({ ...trainerOptionsOf(training), steps: stepsFor({ steps, epochs }, 1) });
-  } catch (error) {
-    throw error instanceof ConfigError ? new ConfigError(`${where}: ${error.message}`) : error;
-  }
-}
-
-/** @throws ConfigError naming the key, the value and what was expected */
-export function parseRecipe(file: string, text: string): Recipe {
-  const recipe = parseStrict(RECIPE, readYaml(file, text), file) as z.infer<typeof RECIPE>;
-  checkModel(`${file}: model`, recipe.model, recipe.tokenizer.vocab_size);
-  const training = parseTuneConfig(`${file}: training`, { method: 'full', ...recipe.training });
-  checkTraining(`${file}: training`, training);
-  return {
-    model: recipe.model,
-    vocabSize: recipe.tokenizer.vocab_size,
-    data: recipe.data,
-    saveDtype: recipe.save_dtype,
-    training,
-  };
-}
 
 export interface PretrainInput extends Omit<TrainInput, 'options' | 'place'> {
   device: Device;
@@ -130,6 +64,9 @@ async function tokenizerOf(
   return tokenizer;
 }
 
+/** Held-out documents that are read at the same time, however many the recipe trains on. */
+const HELD_OUT_ROWS = 8;
+
 async function heldOutBits(
   model: LanguageModel,
   tokenizer: Tokenizer,
@@ -139,7 +76,7 @@ async function heldOutBits(
   const bits: Record<string, number> = {};
   for (const name of new Set(documents.map(({ source }) => source))) {
     const examples = documents.filter(({ source }) => source === name).map(({ text }) => textExample(tokenizer, text));
-    const { bits_per_byte: found } = await evaluateLanguage(model, examples, { batchSize: 8, maxLength });
+    const { bits_per_byte: found } = await evaluateLanguage(model, examples, { batchSize: HELD_OUT_ROWS, maxLength });
     bits[name] = found;
   }
   return bits;
@@ -163,15 +100,13 @@ export async function pretrain(input: PretrainInput): Promise<PretrainResult> {
   const ids = { bos_token_id: tokenizer.bosId, eos_token_id: tokenizer.eosId, pad_token_id: tokenizer.padId };
   const config = parseConfig({ ...recipe.model, vocab_size: recipe.vocabSize, ...ids }, 'recipe: model');
   const { training } = recipe;
+  const options = languageOptionsOf({ batching: 'stream', ...training });
   const model = createModel(device, config, training.seed ?? 0, { activations: training.dtype ?? 'f32' });
   const task = new LanguageTask({
     model,
     parameters: allParameters(model),
     train: examples,
-    batching: training.batching ?? 'stream',
-    batchSize: training.per_device_train_batch_size,
-    maxLength: training.max_seq_length,
-    gradAccumulation: training.gradient_accumulation_steps,
+    ...options,
     seed: training.seed,
   });
   try {
@@ -188,7 +123,7 @@ export async function pretrain(input: PretrainInput): Promise<PretrainResult> {
       model,
       tokenizer,
       documents.filter((d) => !isTraining(d)),
-      training.max_seq_length ?? 512,
+      options.maxLength,
     );
     await saveModel(model, files, out, { dtype: recipe.saveDtype });
     const card = {

@@ -1,7 +1,8 @@
 /** The first weights of a new model, and its config.json, are what they were when they were frozen. */
 import { readFileSync } from 'node:fs';
 import { describe, it } from 'node:test';
-import { createModel, Device, openBackend, parseConfigText } from 'krait';
+import { createModel, Device, openBackend } from 'krait';
+import { parseConfigText } from 'krait/models';
 import { checkEntry, startAnew } from './golden.ts';
 import { hashEach } from './hashes.ts';
 import { FIXTURES } from './language-results.ts';

@@ -1,5 +1,6 @@
 /** What forecasters give, hashed: a forward pass with its loss and gradients, and a short training by the protocol. */
-import { type Device, HostRandom, RandomSource } from 'krait';
+import type { Device } from 'krait';
+import { HostRandom, RandomSource } from 'krait/core';
 import {
   createForecastModel,
   type FitSettings,

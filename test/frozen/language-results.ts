@@ -1,30 +1,21 @@
 /** What a language model gives, hashed: forward passes of every kind, gradients, scores, decoding, training. */
 import { fileURLToPath } from 'node:url';
 import {
-  adapterParameters,
   attachLora,
   complete,
   type Device,
   detachLora,
-  FLAG_PAD,
-  FLAG_RESET,
-  HostRandom,
   type LanguageModel,
-  LanguageTask,
-  type LanguageTaskInput,
-  lastPosition,
   loadModel,
-  type ModelOptions,
   type ModelState,
   mergeLora,
   NodeFileSystem,
-  prefill,
-  scoreContinuations,
-  snapshotState,
-  type TrainInput,
-  train,
 } from 'krait';
-import { backward, IGNORE_INDEX, type Tensor } from 'krait/tensor';
+import { HostRandom } from 'krait/core';
+import { lastPosition, type ModelOptions, prefill, scoreContinuations, snapshotState } from 'krait/models';
+import { backward, FLAG_PAD, FLAG_RESET, IGNORE_INDEX, type Tensor } from 'krait/tensor';
+import { type TrainInput, train } from 'krait/train';
+import { adapterParameters, LanguageTask, type LanguageTaskInput } from 'krait/tune';
 import { hashEach, hashNumbers, hashOf, hashTensors } from './hashes.ts';
 
 export type Rows = Record<string, string>;

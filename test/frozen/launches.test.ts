@@ -6,20 +6,10 @@
 import assert from 'node:assert/strict';
 import { describe, it } from 'node:test';
 import { fileURLToPath } from 'node:url';
-import {
-  adapterParameters,
-  attachLora,
-  complete,
-  Device,
-  type LanguageModel,
-  LanguageTask,
-  loadModel,
-  NodeFileSystem,
-  openBackend,
-  prefill,
-  type TokenExample,
-  train,
-} from 'krait';
+import { attachLora, complete, Device, type LanguageModel, loadModel, NodeFileSystem, openBackend } from 'krait';
+import { prefill } from 'krait/models';
+import { train } from 'krait/train';
+import { adapterParameters, LanguageTask, type TokenExample } from 'krait/tune';
 import { argumentName, type Backend, type Command, KERNELS, type KernelSpec } from '../../src/backend/index.ts';
 import { checkText, startAnew } from './golden.ts';
 

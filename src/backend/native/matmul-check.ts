@@ -1,7 +1,8 @@
 /** For tests: one matmul on a device against plain loops in f64, with an error bound that follows from the types. */
 import assert from 'node:assert/strict';
 import { type DType, decode, dtypeBytes, encode } from '../../core/index.ts';
-import type { Allocation, Backend } from '../backend.ts';
+import type { Allocation } from '../allocation.ts';
+import type { Backend } from '../backend.ts';
 import { type Command, command, type TensorArg } from '../command.ts';
 
 export interface MatmulCase {

@@ -4,7 +4,8 @@
  * the simplest queue there is.
  */
 import { type DType, KraitError } from '../../core/index.ts';
-import type { Allocation, Backend, CommandList, MemoryStats } from '../backend.ts';
+import type { Allocation } from '../allocation.ts';
+import type { Backend, CommandList, MemoryStats } from '../backend.ts';
 import type { Command } from '../command.ts';
 import { argumentName, KERNELS, type KernelName } from '../kernels.ts';
 import { HostTimes, Profiler } from '../profile.ts';

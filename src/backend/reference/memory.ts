@@ -3,7 +3,8 @@
  * and using after freeing are always noticed; fresh memory holds NaN (or -1), never zeros to rely on.
  */
 import { KraitError } from '../../core/index.ts';
-import type { Allocation, MemoryStats } from '../backend.ts';
+import type { Allocation } from '../allocation.ts';
+import type { MemoryStats } from '../backend.ts';
 
 const ALIGNMENT = 64;
 const POISON = 0xff;

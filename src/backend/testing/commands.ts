@@ -1,6 +1,6 @@
 /** Small commands on rows of numbers, to watch a queue with. */
 import { type DType, encode } from '../../core/index.ts';
-import type { Allocation } from '../backend.ts';
+import type { Allocation } from '../allocation.ts';
 import { type Command, command, type TensorArg } from '../command.ts';
 
 export const f32 = (...values: number[]): Uint8Array => new Uint8Array(encode('f32', values).buffer);

@@ -1,7 +1,8 @@
 /** The contract of lists of commands: what they compute, and how long they live. */
 import assert from 'node:assert/strict';
 import { describe, it } from 'node:test';
-import type { Allocation, Backend } from '../backend.ts';
+import type { Allocation } from '../allocation.ts';
+import type { Backend } from '../backend.ts';
 import { command } from '../command.ts';
 import { adding, f32, filling, floatsOf, row } from './commands.ts';
 

@@ -1,6 +1,7 @@
 /** Runs one kernel with given operands on a device, and watches everything that it must not touch. */
 import { deepEqual } from 'node:assert/strict';
-import type { Allocation, Backend } from '../backend.ts';
+import type { Allocation } from '../allocation.ts';
+import type { Backend } from '../backend.ts';
 import { type Command, command, type TensorArg } from '../command.ts';
 import type { KernelName } from '../kernels.ts';
 import { createReferenceBackend } from '../reference/index.ts';

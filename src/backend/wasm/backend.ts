@@ -1,6 +1,7 @@
 /** The WASM device: its memory, its kernels, and one of the two queues. */
 import { type DType, KraitError, UnsupportedOpError } from '../../core/index.ts';
-import type { Allocation, Backend, CommandList, MemoryStats } from '../backend.ts';
+import type { Allocation } from '../allocation.ts';
+import type { Backend, CommandList, MemoryStats } from '../backend.ts';
 import { BlockPool } from '../block-pool.ts';
 import { COMMAND, type Command, packCommand } from '../command.ts';
 import { addressOf, checkSizes } from '../command-check.ts';

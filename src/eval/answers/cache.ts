@@ -2,9 +2,7 @@
  * Answers that are kept, so that an interrupted evaluation goes on where it was: one JSON object a line, appended as
  * answers come. A line that a crash cut short is dropped and asked again.
  */
-import { FileFormatError } from '../../core/index.ts';
-import { textHash } from '../../data/index.ts';
-import { describe, type FileSystem, isRecord, oneLine } from '../../io/index.ts';
+import { CellLog, type FileSystem, identityHash, isRecord } from '../../io/index.ts';
 import type { EvalAnswer, EvalRequest } from '../requests.ts';
 
 export interface AnswerCache {
@@ -27,51 +25,20 @@ function answerFrom(value: unknown): EvalAnswer | null {
   return kind === 'generate' && isText(text) ? { kind, text } : null;
 }
 
-/** The answers of a file's complete lines, and how many bytes those take. */
-function parseAnswers(path: string, content: string) {
-  const whole = content.slice(0, content.lastIndexOf('\n') + 1);
-  const answers = new Map<string, EvalAnswer>();
-  whole.split('\n').forEach((line, i) => {
-    if (line === '') return;
-    const fail = (problem: string) =>
-      new FileFormatError(`${path}:${i + 1}`, problem, 'remove the file to ask everything again');
-    let value: unknown;
-    try {
-      value = JSON.parse(line);
-    } catch (error) {
-      throw fail(`not a kept answer: ${oneLine(error)}`);
-    }
-    const answer = isRecord(value) ? answerFrom(value.answer) : null;
-    if (!isRecord(value) || !isText(value.key) || !answer) throw fail(`not a kept answer: ${describe(value)}`);
-    answers.set(value.key, answer);
-  });
-  return { answers, bytes: new TextEncoder().encode(whole).length };
-}
-
 /**
  * Opens the answers kept in a file, made if absent.
  * @param identity what the answers are of: weights, adapter, precision, tokenizer; others' answers are not given out
  * @throws FileFormatError for a file that holds something else
  */
 export async function openAnswerCache(files: FileSystem, path: string, identity: string): Promise<AnswerCache> {
-  const content = (await files.exists(path)) ? await files.readText(path) : '';
-  const { answers, bytes } = parseAnswers(path, content);
-  const file = await files.openWritable(path);
-  await file.truncate(bytes);
-  await file.close();
+  const log = await CellLog.open<EvalAnswer>(files, path, {
+    noun: 'answer',
+    resultOf: answerFrom,
+    remedy: 'remove the file to ask everything again',
+  });
   return {
-    keyOf: (request, limit) => textHash(JSON.stringify([identity, limit, request])),
-    get: (key) => answers.get(key),
-    async put(entries) {
-      const lines = entries.map(([key, answer]) => `${JSON.stringify({ key, answer })}\n`);
-      const open = await files.openWritable(path);
-      try {
-        await open.write(new TextEncoder().encode(lines.join('')));
-        await open.sync();
-      } finally {
-        await open.close();
-      }
-      for (const [key, answer] of entries) answers.set(key, answer);
-    },
+    keyOf: (request, limit) => identityHash([identity, limit, request]),
+    get: (key) => log.get(key),
+    put: (entries) => log.put(entries),
   };
 }

@@ -1,32 +1,33 @@
 /** What decides a model's answers besides the requests: by it kept answers are told from those of another model. */
-import { textHash } from '../../data/index.ts';
+import { textHash } from '../../core/index.ts';
 import {
   ADAPTER_CONFIG_FILE,
   ADAPTER_WEIGHTS_FILE,
   type CacheFileSystem,
   isRecord,
   joinPath,
+  modelIdentity,
   parseJson,
   TOKENIZER_FILES,
 } from '../../io/index.ts';
+
+/** Files of an adapter, as `modelIdentity` names them. */
+const ADAPTER_FILES = [ADAPTER_CONFIG_FILE, ADAPTER_WEIGHTS_FILE].map((name) => `adapter/${name}`);
 
 /**
  * A text that differs for other weights, another adapter, tokenizer or precision.
  * @param folder of the model; of its files the contents count, not the names of folders
  */
-export async function modelIdentity(
+export async function answersIdentity(
   files: CacheFileSystem,
   folder: string,
   adapter: string | undefined,
   dtype: string,
 ): Promise<string> {
-  const names = (await files.list(folder)).filter((name) => /\.(safetensors|gguf)$|^config\.json$/.test(name));
-  const paths = [...names, ...TOKENIZER_FILES].map((name) => joinPath(folder, name));
-  if (adapter !== undefined)
-    paths.push(...[ADAPTER_CONFIG_FILE, ADAPTER_WEIGHTS_FILE].map((name) => joinPath(adapter, name)));
-  const parts: string[] = [dtype];
-  for (const path of paths) if (await files.exists(path)) parts.push(await files.sha256(path));
-  return textHash(parts.join('\n'));
+  const identity = await modelIdentity(files, folder, adapter);
+  const own = Object.keys(identity).filter((name) => /^[^/]+\.(safetensors|gguf)$|^config\.json$/.test(name));
+  const names = [...own, ...TOKENIZER_FILES, ...ADAPTER_FILES];
+  return textHash([dtype, ...names.flatMap((name) => identity[name] ?? [])].join('\n'));
 }
 
 /** Python's `int(1e30)`, or near it: what a tokenizer says that knows no limit. */

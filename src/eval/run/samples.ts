@@ -1,5 +1,5 @@
 /** One line a question, as lm-eval logs samples (0.4.13): numbers of answers as text, as Python writes them. */
-import { textHash } from '../../data/index.ts';
+import { textHash } from '../../core/index.ts';
 import { pythonText } from '../python/text.ts';
 import type { EvalAnswer, EvalRequest } from '../requests.ts';
 import { targetOf } from '../tasks/index.ts';

@@ -6,12 +6,9 @@
  *   filling     what is missing is filled for the inputs of models; the mask keeps it out of losses and scores
  */
 import { FileFormatError } from '../../core/index.ts';
+import type { Fill } from '../names.ts';
 import { dateAt, describeFrequency, detectFrequency, type Frequency, formatDate, stepsBetween } from './dates.ts';
 import type { RawTable } from './read-table.ts';
-
-/** `forward`: the last value before, and the first after where there is none; `linear`: between both neighbours; `zero`. */
-export const FILLS = ['forward', 'linear', 'zero'] as const;
-export type Fill = (typeof FILLS)[number];
 
 export interface RegularSeries {
   readonly file: string;

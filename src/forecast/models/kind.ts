@@ -1,11 +1,7 @@
 /** What a forecaster that is trained is to the rest: its name, its settings, how its authors train it, how it is built. */
 import type { Device } from '../../tensor/index.ts';
+import type { ForecastLoss, Solver } from '../names.ts';
 import type { ForecastModel, ForecastSize } from './forecast-model.ts';
-import type { Solver } from './order.ts';
-
-/** Of an error e of scaled values: e^2, |e|, or Huber's: e^2 / 2 within 1 and |e| - 1/2 beyond. */
-export const FORECAST_LOSSES = ['mse', 'mae', 'huber'] as const;
-export type ForecastLoss = (typeof FORECAST_LOSSES)[number];
 
 /** How a model is trained. */
 export interface TrainingProtocol {

@@ -14,6 +14,7 @@ import { UsageError } from '../../core/index.ts';
 import { Backbone, type BackbonePlan, backboneRows, mambaMixer, STEP_RANGE } from '../../models/index.ts';
 import { Linear } from '../../nn/index.ts';
 import { type Device, narrow, permute, reshape, type Tensor } from '../../tensor/index.ts';
+import { LAYOUTS, type Layout } from '../names.ts';
 import {
   disposeAll,
   type ForecastModel,
@@ -22,13 +23,6 @@ import {
   ParameterMaker,
 } from './forecast-model.ts';
 import { type ForecasterKind, type ForecastRecipe, PROTOCOL } from './kind.ts';
-
-/**
- * Order of the tokens. `variable-major`: all patches of the first variable, then of the second (the published code);
- * `time-major`: the first patch of all variables, then the second (the paper's text).
- */
-export const LAYOUTS = ['variable-major', 'time-major', 'variables-apart'] as const;
-export type Layout = (typeof LAYOUTS)[number];
 
 export interface MambaTSSettings {
   readonly layers: number;

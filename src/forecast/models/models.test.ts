@@ -4,14 +4,8 @@ import { describe, it } from 'node:test';
 import { createReferenceBackend } from '../../backend/reference/index.ts';
 import { HostRandom, RandomSource, UsageError } from '../../core/index.ts';
 import { backward, Device, mul, sum } from '../../tensor/index.ts';
-import {
-  averagingMatrix,
-  createForecastModel,
-  drift,
-  type ModelSettings,
-  seasonalNaive,
-  type TrainedModelName,
-} from './index.ts';
+import type { TrainedModelName } from '../names.ts';
+import { averagingMatrix, createForecastModel, drift, type ModelSettings, seasonalNaive } from './index.ts';
 
 const device = new Device(createReferenceBackend());
 const SIZE = { k: 3, lookback: 20, horizon: 4 };

@@ -8,7 +8,8 @@ import { openSafetensors } from '../../io/index.ts';
 import { NodeFileSystem } from '../../platform/node/index.ts';
 import { add, backward, Device, mul, reshape, sum } from '../../tensor/index.ts';
 import { normaliseRows } from '../forecaster.ts';
-import { createForecastModel, type ModelSettings, type TrainedModelName } from './index.ts';
+import type { TrainedModelName } from '../names.ts';
+import { createForecastModel, type ModelSettings } from './index.ts';
 
 const FIXTURE = fileURLToPath(new URL('../../../test/fixtures/forecast/mambats.safetensors', import.meta.url));
 

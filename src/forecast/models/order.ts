@@ -4,6 +4,7 @@
  * al. 2024, section 3.4) puts its variables in such an order.
  */
 import { type HostRandom, UsageError } from '../../core/index.ts';
+import type { Solver } from '../names.ts';
 
 /** `cost[i * n + j]` from i to j, n x n; the diagonal is not read. */
 export interface PathProblem {
@@ -11,9 +12,6 @@ export interface PathProblem {
   readonly cost: ArrayLike<number>;
   readonly start: number;
 }
-
-export const SOLVERS = ['annealing', 'nearest', 'local', 'exact', 'none'] as const;
-export type Solver = (typeof SOLVERS)[number];
 
 /** Most variables that `exact` takes: its table has n 2^n entries. */
 export const MOST_EXACT = 12;

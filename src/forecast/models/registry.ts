@@ -2,6 +2,8 @@
 import { UsageError } from '../../core/index.ts';
 import type { Device } from '../../tensor/index.ts';
 import { CALENDAR_PARTS, type CalendarPart } from '../data/index.ts';
+import type { NaiveModelName, TrainedModelName } from '../names.ts';
+import { isSolved } from '../names.ts';
 import { CalendarEffects } from './calendar-effects.ts';
 import { DLINEAR } from './dlinear.ts';
 import type { ForecastModel, ForecastSize } from './forecast-model.ts';
@@ -11,19 +13,15 @@ import { drift, type RowForecast, seasonalNaive } from './naive.ts';
 import { PATCH_TRANSFORMER } from './patch-transformer.ts';
 import { RIDGE, RidgeShortcut } from './ridge-shortcut.ts';
 
-const KINDS = [MAMBATS, MAMBA, PATCH_TRANSFORMER, DLINEAR, RIDGE] as const;
-type Kind = (typeof KINDS)[number];
-
-/** Rules that do not learn. */
-export const NAIVE_MODELS = ['seasonal-naive', 'drift'] as const;
-
-export type TrainedModelName = Kind['name'];
-export type NaiveModelName = (typeof NAIVE_MODELS)[number];
-export type ForecastModelName = TrainedModelName | NaiveModelName;
-
-/** Models that learn. */
-export const TRAINED_MODELS: readonly TrainedModelName[] = KINDS.map(({ name }) => name);
-export const FORECAST_MODELS: readonly ForecastModelName[] = [...TRAINED_MODELS, ...NAIVE_MODELS];
+/** The names stand in names.ts, which the command line lists before it loads a model. */
+const KINDS = {
+  mambats: MAMBATS,
+  mamba: MAMBA,
+  'patch-transformer': PATCH_TRANSFORMER,
+  dlinear: DLINEAR,
+  ridge: RIDGE,
+} as const satisfies { readonly [N in TrainedModelName]: { readonly name: N } };
+type Kind = (typeof KINDS)[TrainedModelName];
 
 type Everything<T> = (T extends unknown ? (of: T) => void : never) extends (of: infer U) => void ? U : never;
 
@@ -35,15 +33,9 @@ export type ModelSettings = Partial<Everything<Kind['defaults']>> & {
   readonly shortcut?: boolean;
 };
 
-export const isTrained = (name: ForecastModelName): name is TrainedModelName =>
-  (TRAINED_MODELS as readonly string[]).includes(name);
-
-/** Whether a model is solved beforehand, and no more than that: it has no seeds and no epochs. */
-export const isSolved = (name: ForecastModelName): boolean => name === RIDGE.name;
-
 /** The kind of a name, to be asked with its own settings alone. */
 export const kindOf = (name: TrainedModelName): ForecasterKind<TrainedModelName, Record<string, unknown>> =>
-  KINDS.find((kind) => kind.name === name) as unknown as ForecasterKind<TrainedModelName, Record<string, unknown>>;
+  KINDS[name] as unknown as ForecasterKind<TrainedModelName, Record<string, unknown>>;
 
 /** The defaults of a kind with those of the settings that it has and that are given. */
 function settingsOf({ defaults }: { defaults: object }, given: object): Record<string, unknown> {

@@ -5,7 +5,8 @@
  * each gets its own. Results of the two need not agree.)
  */
 import { HostRandom } from '../../core/index.ts';
-import { type Solver, solveOrder } from './order.ts';
+import type { Solver } from '../names.ts';
+import { solveOrder } from './order.ts';
 
 export class VariableCosts {
   /** [k, k]: sum of costs of j right after i; on the diagonal, of i first. */

@@ -53,7 +53,7 @@ function allocate(device: Device, row: WeightRow, dtype: DType): { weight: Tenso
   return { weight, scale: weight.dtype === 'i8' ? device.keep(device.empty([weight.rows])) : null };
 }
 
-/** What is read before a model's weights are: its settled configuration and its open checkpoint. */
+/** What is read before a model's weights are: its resolved configuration and its open checkpoint. */
 export async function openModel(
   files: FileSystem,
   folder: string,
@@ -61,9 +61,9 @@ export async function openModel(
   const file = joinPath(folder, CONFIG_FILE);
   const stated = parseConfigText(await files.readText(file), file);
   const source = await openCheckpoint(files, folder);
-  const { names, settle } = familyOf(stated);
+  const { names, resolve } = familyOf(stated);
   const has = (name: string) => names.variants(name).some((stored) => source.tensors.has(stored));
-  return { config: settle(stated, has) as ModelConfig, source };
+  return { config: resolve(stated, has) as ModelConfig, source };
 }
 
 /** The configuration of a model folder, with what it leaves open inferred from the checkpoint. */
@@ -169,8 +169,7 @@ export const createModel = (
   config: ModelConfig,
   seed: number,
   options: ModelOptions = {},
-): LanguageModel =>
-  createFrom(languageBlueprint(familyOf(config).settle(config) as ModelConfig), device, seed, options);
+): LanguageModel => createFrom(languageBlueprint(config), device, seed, options);
 
 /** Elements of all tensors of a language model. */
 export const parameterCount = (config: ModelConfig): number =>

@@ -46,7 +46,7 @@ export interface Family<C extends FamilyConfig = FamilyConfig> {
    * The configuration with what it leaves open inferred from a checkpoint, or decided for a new model.
    * @param has whether the checkpoint holds a weight; absent for a new model
    */
-  settle(config: C, has?: (name: string) => boolean): C;
+  resolve(config: C, has?: (name: string) => boolean): C;
   plan(config: C): LanguagePlan;
   /** How its tensors are called in checkpoints. */
   readonly names: CheckpointNames;

@@ -186,7 +186,7 @@ export const GPT_NEOX: Family<GptNeoXConfig> = {
   parse,
   toJson,
   // A new model has a head of its own.
-  settle: (config, has) => ({
+  resolve: (config, has) => ({
     ...config,
     tieWordEmbeddings: config.tieWordEmbeddings ?? (has ? !has(`${HEAD}.weight`) : false),
   }),

@@ -8,7 +8,18 @@
 import { ConfigError } from '../../core/index.ts';
 import type { GgufTensor, GgufType, GgufValue } from '../../io/index.ts';
 import type { GgufAbout, GgufFormat } from '../checkpoint/gguf-format.ts';
-import type { MambaConfig } from './mamba.ts';
+import type { CommonConfig } from './fields.ts';
+
+/** What of a Mamba's configuration the file says. */
+interface MambaSizes extends CommonConfig {
+  readonly intermediateSize: number;
+  readonly stateSize: number;
+  readonly convKernel: number;
+  readonly timeStepRank: number;
+  readonly useConvBias: boolean | null;
+  readonly layerNormEpsilon: number;
+  readonly mixerRmsEps: number | null;
+}
 
 /** Modules outside the layers. */
 const ENDS: Readonly<Record<string, string>> = {
@@ -37,7 +48,7 @@ function nameOf(name: string): string | undefined {
   return rest !== undefined && Object.hasOwn(LAYER, rest) ? `blk.${layer}.${LAYER[rest]}` : undefined;
 }
 
-function check({ hiddenSize, intermediateSize }: MambaConfig): void {
+function check({ hiddenSize, intermediateSize }: MambaSizes): void {
   if (intermediateSize === 2 * hiddenSize) return;
   const got = `intermediate_size ${intermediateSize} with hidden_size ${hiddenSize}`;
   throw new ConfigError(`${got}: llama.cpp runs twice the hidden size alone; keep this model as safetensors`);
@@ -56,7 +67,7 @@ function sizeLabel(parameters: number): string {
   return `${count.toFixed(count < 9.95 ? 1 : 0)}${unit}`;
 }
 
-function metadata(config: MambaConfig, { type, name, parameters }: GgufAbout): Map<string, GgufValue> {
+function metadata(config: MambaSizes, { type, name, parameters }: GgufAbout): Map<string, GgufValue> {
   const u32 = (value: number): GgufValue => ({ type: 'u32', value });
   const text = (value: string): GgufValue => ({ type: 'string', value });
   return new Map<string, GgufValue>([
@@ -81,13 +92,13 @@ function metadata(config: MambaConfig, { type, name, parameters }: GgufAbout): M
   ]);
 }
 
-function warnings({ mixerRmsEps, layerNormEpsilon }: MambaConfig): string[] {
+function warnings({ mixerRmsEps, layerNormEpsilon }: MambaSizes): string[] {
   if (mixerRmsEps === null || mixerRmsEps === layerNormEpsilon) return [];
   return [`mixer_rms_eps ${mixerRmsEps}: llama.cpp uses layer_norm_epsilon ${layerNormEpsilon} in its place`];
 }
 
 /** llama.cpp always adds the bias of the convolution: zeros where the model has none. */
-function added({ useConvBias, intermediateSize, numHiddenLayers }: MambaConfig): GgufTensor[] {
+function added({ useConvBias, intermediateSize, numHiddenLayers }: MambaSizes): GgufTensor[] {
   if (useConvBias !== false) return [];
   return Array.from({ length: numHiddenLayers }, (_, layer) => ({
     name: `blk.${layer}.ssm_conv1d.bias`,
@@ -97,7 +108,7 @@ function added({ useConvBias, intermediateSize, numHiddenLayers }: MambaConfig):
   }));
 }
 
-export const MAMBA_GGUF: GgufFormat<MambaConfig> = {
+export const MAMBA_GGUF: GgufFormat<MambaSizes> = {
   nameOf,
   check,
   metadata,

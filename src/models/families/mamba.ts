@@ -178,7 +178,7 @@ const TABLE = 'backbone.embeddings';
 const HEAD = 'lm_head';
 
 /** What the file leaves open, inferred from the checkpoint; a new model has biases where the authors have them. */
-function settle(config: MambaConfig, has?: (name: string) => boolean): MambaConfig {
+function resolve(config: MambaConfig, has?: (name: string) => boolean): MambaConfig {
   return {
     ...config,
     useBias: config.useBias ?? has?.('backbone.layers.0.mixer.in_proj.bias') ?? false,
@@ -239,7 +239,7 @@ export const MAMBA: Family<MambaConfig> = {
     return type ? parseHuggingFace(json, type, file) : parseOriginal(json, file);
   },
   toJson,
-  settle,
+  resolve,
   plan,
   names: { variants, isIgnored: () => false },
   gguf: MAMBA_GGUF,

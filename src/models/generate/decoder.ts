@@ -77,7 +77,7 @@ export class Decoder {
     const step = this.begin(tokens);
     this.launch(step);
     const rows = readRows(step.logits, this.model.vocabSize);
-    this.settle(step);
+    this.finish(step);
     return rows;
   }
 
@@ -101,7 +101,7 @@ export class Decoder {
     this.launch(step);
     const choice = readChoice(step.isAfter ? step.best : step.ids, step.sums);
     choice.catch(() => {}); // nobody may ask any more
-    this.settle(step);
+    this.finish(step);
     return choice;
   }
 
@@ -121,7 +121,7 @@ export class Decoder {
   }
 
   /** Ends a step that cannot be taken again. */
-  private settle(step: Step): void {
+  private finish(step: Step): void {
     if (step.isAfter && !step.back && !this.canTakeTurns(step)) this.endStep();
   }
 

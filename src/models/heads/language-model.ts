@@ -112,7 +112,7 @@ export class LanguageModel extends BackboneModel {
  * @throws ConfigError for a model type that is not supported
  */
 export function languageBlueprint(stated: ModelConfig, family: Family = familyOf(stated)): Blueprint<LanguageModel> {
-  const config = family.settle(stated) as ModelConfig;
+  const config = family.resolve(stated) as ModelConfig;
   const plan = family.plan(config);
   return {
     rows: languageRows(plan, config.tieWordEmbeddings ?? false),

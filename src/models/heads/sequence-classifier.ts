@@ -19,6 +19,7 @@ import {
   matmul,
   reshape,
   scale,
+  scaleGradient,
   sum,
   type Tensor,
 } from '../../tensor/index.ts';
@@ -26,7 +27,6 @@ import { Backbone, backboneRows, type ForwardOptions } from '../backbone.ts';
 import { CONFIG_FILE, createFrom, type LoadOptions, loadFrom, type ModelOptions } from '../checkpoint/load.ts';
 import { linearRows, uniform, type WeightRow } from '../checkpoint/table.ts';
 import { familyOf, type ModelConfig, parseConfig, toConfigJson } from '../families/index.ts';
-import { scaleGradient } from '../head-loss.ts';
 import { FLAG_PAD } from '../sequence.ts';
 import { linearOf } from '../weighted-layers.ts';
 import { BackboneModel, type Blueprint } from './backbone-model.ts';
@@ -71,7 +71,7 @@ const OF_VOCABULARY = [
 export function parseClassifierConfig(json: Record<string, unknown>, file: string): ClassifierConfig {
   const c = parseStrict(SCHEMA, json, file);
   const stated = parseConfig({ ...c.backbone, vocab_size: 1 }, `${file}: backbone`);
-  const backbone = familyOf(stated).settle(stated) as ModelConfig;
+  const backbone = familyOf(stated).resolve(stated) as ModelConfig;
   return { backbone, features: c.num_features, labels: c.num_labels, pooling: c.pooling };
 }
 

@@ -2,7 +2,7 @@
 
 import type { LanguageModel } from '../heads/language-model.ts';
 import { stateBytes } from '../state/kinds.ts';
-import type { ContinuationOptions } from './continuations.ts';
+import type { ContinuationOptions } from './requests.ts';
 import type { BatchRules } from './trie-batches.ts';
 
 const MOST_ROWS = 256;

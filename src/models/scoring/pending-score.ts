@@ -1,5 +1,5 @@
 /** Scores of one request, as they come in from the nodes that its tokens are spread over. */
-import type { ContinuationScore } from './continuations.ts';
+import type { ContinuationScore } from './requests.ts';
 
 /** A request whose tokens are being scored. */
 export class Pending {

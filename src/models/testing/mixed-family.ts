@@ -57,7 +57,7 @@ export const MIXED: Family<MixedConfig> = {
     throw new ConfigError('config.json: a mixed model is not read from files');
   },
   toJson: (c) => ({ model_type: 'mixed', pattern: c.pattern, hidden_size: c.hiddenSize, vocab_size: c.vocabSize }),
-  settle: (config) => ({ ...config, tieWordEmbeddings: config.tieWordEmbeddings ?? true }),
+  resolve: (config) => ({ ...config, tieWordEmbeddings: config.tieWordEmbeddings ?? true }),
   plan(c) {
     const mixers = mixersOf(c.hiddenSize);
     const letters = [...c.pattern] as (keyof typeof mixers)[];

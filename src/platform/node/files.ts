@@ -1,5 +1,4 @@
 /** `FileSystem` over real files. Writes are durable when they return: content and folder entry are synced. */
-import { createHash } from 'node:crypto';
 import { constants, createReadStream } from 'node:fs';
 import { copyFile, type FileHandle, mkdir, open, readdir, readFile, rename, rm, stat, symlink } from 'node:fs/promises';
 import { basename, dirname, join, relative } from 'node:path';
@@ -278,6 +277,7 @@ export class NodeFileSystem implements CacheFileSystem {
 
   sha256(path: string): Promise<string> {
     return attempt(path, async () => {
+      const { createHash } = await import('node:crypto'); // 5 ms of a start, for downloads alone
       const hash = createHash('sha256');
       for await (const chunk of createReadStream(path, { highWaterMark: 1 << 20 })) hash.update(chunk as Uint8Array);
       return hash.digest('hex');

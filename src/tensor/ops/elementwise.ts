@@ -49,6 +49,14 @@ export const scale = (x: Tensor, factor: number) => unary('scale', x, factor);
 /** x + term, for a plain number. */
 export const shift = (x: Tensor, term: number) => unary('shift', x, term);
 
+/** x itself, with gradients multiplied by `factor` on their way back. */
+export function scaleGradient(x: Tensor, factor: number): Tensor {
+  if (factor === 1) return x;
+  const y = x.alias();
+  record('scaleGradient', [x], [y], [], ([dy]) => [scale(dy!, factor)]);
+  return y;
+}
+
 /** How b, of shape `shape`, can be read by the kernel against a's shape, or undefined if it must be expanded first. */
 function kernelMode(a: readonly number[], b: Tensor): BroadcastMode | undefined {
   if (sameShape(a, b.shape)) return 'same';

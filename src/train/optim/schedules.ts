@@ -6,10 +6,7 @@
  *   cosine    min + (lr - min) (1 + cos(pi p)) / 2
  * As in transformers, but for the warm-up: there the first step has rate 0 and changes nothing.
  */
-import { ConfigError } from '../../core/index.ts';
-
-export const SCHEDULES = ['constant', 'linear', 'cosine'] as const;
-export type ScheduleName = (typeof SCHEDULES)[number];
+import { SCHEDULES, type ScheduleName } from './names.ts';
 
 export interface ScheduleOptions {
   schedule: ScheduleName;
@@ -25,26 +22,6 @@ export interface ScheduleOptions {
 /** Whole steps of warm-up. */
 export function warmupSteps({ warmup = 0, steps }: Pick<ScheduleOptions, 'warmup' | 'steps'>): number {
   return warmup < 1 ? Math.round(warmup * steps) : Math.round(warmup);
-}
-
-/** @throws ConfigError naming the value that makes no schedule */
-export function checkSchedule({
-  schedule,
-  learningRate,
-  steps,
-  warmup = 0,
-  minLearningRate = 0,
-}: ScheduleOptions): void {
-  const fail = (name: string, value: unknown, expected: string): never => {
-    throw new ConfigError(`${name}: expected ${expected}, got ${value}`);
-  };
-  if (!SCHEDULES.includes(schedule)) fail('lr_schedule', schedule, SCHEDULES.join(', '));
-  if (!(learningRate > 0 && Number.isFinite(learningRate))) fail('learning_rate', learningRate, 'a number above 0');
-  if (!(Number.isInteger(steps) && steps > 0)) fail('steps', steps, 'a whole number above 0');
-  if (!(warmup >= 0 && Number.isFinite(warmup))) fail('warmup', warmup, 'steps, or a share of them below 1');
-  if (!(minLearningRate >= 0 && minLearningRate <= learningRate)) {
-    fail('min_lr', minLearningRate, `a number from 0 to the learning rate, ${learningRate}`);
-  }
 }
 
 /** The learning rate of step `i`, counted from 0. */

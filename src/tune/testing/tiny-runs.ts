@@ -3,8 +3,8 @@
 import { createReferenceBackend } from '../../backend/reference/index.ts';
 import { HostRandom } from '../../core/index.ts';
 import { createModel, type LanguageModel, parseConfigText } from '../../models/index.ts';
-import { Device, dropout, mul, scale, square, sub, sum, type Tensor } from '../../tensor/index.ts';
-import { scaleGradient, type TrainingTask } from '../../train/index.ts';
+import { Device, dropout, mul, scale, scaleGradient, square, sub, sum, type Tensor } from '../../tensor/index.ts';
+import type { TrainingTask } from '../../train/index.ts';
 import type { TokenExample } from '../batches/index.ts';
 
 export const referenceDevice = (): Device => new Device(createReferenceBackend());

@@ -1,3 +1,0 @@
-export * from './downstream/index.ts';
-export * from './spam.ts';
-export * from './stability/index.ts';
