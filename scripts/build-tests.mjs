@@ -3,10 +3,21 @@
  * that `npm test` starts plain JavaScript: a process that compiles as it goes takes 0.3 to 0.8 s of CPU longer.
  *
  * A compiled module stands in for its source. `import.meta.url` is the source's, so that fixtures and data beside it are
- * found; stack traces name the source, through source maps; the package's own names (`krait`, `krait/tensor`) mean `src`;
- * `new URL('./x.ts', import.meta.url)`, which names the script of a thread or process, means the compiled `x`.
+ * found. Stack traces name the source, through source maps. Names of this repository's packages (`krait`, `krait/tensor`)
+ * mean their compiled sources, not their `dist`. `new URL('./x.ts', import.meta.url)`, which names the script of a thread or
+ * process, means the compiled `x`.
  */
-import { existsSync, mkdirSync, readdirSync, readFileSync, renameSync, rmSync, statSync, writeFileSync } from 'node:fs';
+import {
+  existsSync,
+  mkdirSync,
+  readdirSync,
+  readFileSync,
+  renameSync,
+  rmSync,
+  statSync,
+  symlinkSync,
+  writeFileSync,
+} from 'node:fs';
 import { dirname, join, relative, resolve, sep } from 'node:path';
 import { fileURLToPath, pathToFileURL } from 'node:url';
 import { Remedy } from './child.mjs';
@@ -52,6 +63,7 @@ export async function buildTests(root) {
   if (existsSync(stamp) && readFileSync(stamp, 'utf8') === looks) return null;
   rmSync(stamp, { force: true });
   const outputs = await compile(root, modules);
+  for (const [path, content] of describePackages(root)) outputs.set(path, content);
   for (const [path, content] of outputs) replaceFile(path, content);
   removeOthers(join(root, OUT), outputs);
   writeFileSync(stamp, looks);
@@ -93,15 +105,14 @@ async function compile(root, modules) {
 
 /** Says for each import, and for `import.meta.url`, what it means in the compiled form. */
 function specifiers(root) {
-  const own = ownNames(root);
   const compiled = (path) => join(root, compiledPath(relative(root, path)));
   return {
     name: 'specifiers',
     setup(build) {
       build.onResolve({ filter: /./ }, ({ kind, path, importer }) => {
         if (kind === 'entry-point') return undefined;
-        const source = own.get(path) ?? (path.startsWith('.') ? resolve(dirname(importer), path) : undefined);
-        if (source === undefined) return { path, external: true };
+        if (!path.startsWith('.')) return { path, external: true };
+        const source = resolve(dirname(importer), path);
         const target = source.endsWith('.ts') ? compiled(source) : source;
         const between = relative(dirname(compiled(importer)), target)
           .split(sep)
@@ -122,21 +133,33 @@ function specifiers(root) {
   };
 }
 
-/** Names that packages of this repository export, each with the source of its entry: `./dist/x.js` is made from `src/x.ts`. */
-function ownNames(root) {
+/**
+ * The package.json of each package of this repository for its compiled form, whose entries are there: `./dist/x.js` is made
+ * from `src/x.ts`. Links let the packages find one another by their names.
+ * @returns {Map<string, Buffer>} content by whole path
+ */
+function describePackages(root) {
   const packages = join(root, 'packages');
-  const folders = [root, ...(existsSync(packages) ? readdirSync(packages).map((name) => join(packages, name)) : [])];
-  const names = new Map();
-  for (const folder of folders) {
-    const file = join(folder, 'package.json');
+  const names = existsSync(packages) ? readdirSync(packages).map((name) => `packages/${name}`) : [];
+  const described = new Map();
+  for (const folder of ['', ...names]) {
+    const file = join(root, folder, 'package.json');
     if (!existsSync(file)) continue;
     const { name, exports = {} } = JSON.parse(readFileSync(file, 'utf8'));
-    for (const [entry, { default: built }] of Object.entries(exports)) {
-      const source = join(folder, built.replace('./dist/', 'src/').replace(/\.js$/, '.ts'));
-      if (existsSync(source)) names.set(join(name, entry).split(sep).join('/'), source);
-    }
+    const entries = Object.entries(exports).map(([entry, { default: built }]) => [
+      entry,
+      built.replace('/dist/', '/src/'),
+    ]);
+    const own = { name, type: 'module', exports: Object.fromEntries(entries) };
+    described.set(join(root, OUT, folder, 'package.json'), Buffer.from(JSON.stringify(own)));
+    linkPackage(join(root, OUT, 'node_modules', name), join(root, OUT, folder));
   }
-  return names;
+  return described;
+}
+
+function linkPackage(link, folder) {
+  mkdirSync(dirname(link), { recursive: true });
+  if (!existsSync(link)) symlinkSync(folder, link, 'junction');
 }
 
 /** Changes whenever a source, or what decides how it is compiled, is written, and with the place: without reading one. */
@@ -165,6 +188,7 @@ function replaceFile(file, content) {
 function removeOthers(folder, outputs) {
   for (const entry of readdirSync(folder, { withFileTypes: true })) {
     const path = join(folder, entry.name);
+    if (entry.name === 'node_modules') continue;
     if (entry.isDirectory()) removeOthers(path, outputs);
     else if (!outputs.has(path)) rmSync(path);
   }
