@@ -3,12 +3,14 @@
  * native/kernels once per instruction-set variant, and native/node. Without a compiler, or when it fails, the
  * package still works on WebAssembly, so both are told in one line or with the compiler's words, and exit 0.
  *
- *   node scripts/build-native.mjs [--strict] [--quiet] [--warnings] [--partial] [--out DIR]
+ *   node scripts/build-native.mjs [--strict] [--quiet] [--warnings] [--partial] [--out DIR] [--target NAME]
  *     --strict   exit 1 unless the addon is there
  *     --quiet    no line on success
  *     --warnings what the compiler says about files that it compiles
  *     --partial  link without the kernel files that do not compile (their kernels are then missing): for work on kernels
  *     --out DIR  build there instead of build/native
+ *     --target NAME  build for that platform, such as linux-arm64 or win32-x64, by a compiler in CXX that builds for it:
+ *                    scripts/release-build.ts does so with zig
  *
  * Only what changed is compiled: an object's name holds a hash of its sources, flags and compiler.
  */
@@ -23,8 +25,12 @@ import { fileURLToPath } from 'node:url';
 const ROOT = join(dirname(fileURLToPath(import.meta.url)), '..');
 const KERNELS = join(ROOT, 'native', 'kernels');
 const BINDING = join(ROOT, 'native', 'node');
-const outAt = process.argv.indexOf('--out');
-const BUILD = outAt < 0 ? join(ROOT, 'build', 'native') : resolve(process.argv[outAt + 1] ?? '');
+const optionOf = (flag) =>
+  process.argv.includes(flag) ? (process.argv[process.argv.indexOf(flag) + 1] ?? '') : undefined;
+const out = optionOf('--out');
+const BUILD = out === undefined ? join(ROOT, 'build', 'native') : resolve(out);
+const target = optionOf('--target');
+const [PLATFORM, ARCH] = target ? target.split('-') : [process.platform, process.arch];
 const OBJECTS = join(BUILD, 'obj');
 const ADDON = join(BUILD, 'krait.node');
 const STAMP = join(BUILD, 'krait.stamp');
@@ -91,13 +97,15 @@ function run(command, args) {
   });
 }
 
-/** The first compiler that answers, with its version line. */
+/** The first compiler that answers, with its version line. Of zig, what runs its other tools is in `zig` too. */
 async function findCompiler() {
   const wanted = process.env.CXX ? [process.env.CXX] : ['c++', 'g++', 'clang++'];
   for (const name of wanted) {
     const [command, ...extra] = name.trim().split(/\s+/);
-    const answer = await run(command, [...extra, '--version']);
-    if (answer.ok) return { command, extra, version: answer.output.split('\n')[0] };
+    const subcommand = extra.indexOf('c++'); // zig alone takes `c++` as a word of its own
+    const zig = subcommand < 0 ? undefined : extra.slice(0, subcommand);
+    const answer = await run(command, zig ? [...zig, 'version'] : [...extra, '--version']);
+    if (answer.ok) return { command, extra, zig, version: `${zig ? 'zig ' : ''}${answer.output.split('\n')[0]}` };
   }
   return undefined;
 }
@@ -135,21 +143,25 @@ async function usableVariants(compiler) {
   const probe = join(OBJECTS, `probe.${process.pid}.cc`);
   await writeFile(probe, '#if defined(__x86_64__)\n#include <immintrin.h>\n#endif\nint probe;\n');
   const usable = [];
-  for (const variant of VARIANTS[process.arch]) {
-    const answer = await run(compiler.command, [...compiler.extra, ...variant.flags, '-fsyntax-only', probe]);
+  for (const { flags: given, ...rest } of VARIANTS[ARCH]) {
+    const variant = { ...rest, flags: given.map((flag) => (compiler.zig ? flag.replace('x86-64', 'x86_64') : flag)) };
+    const answer = await run(compiler.command, [...compiler.extra, ...variant.flags, '-c', probe, '-o', `${probe}.o`]);
     if (answer.ok) usable.push(variant);
     else say(`krait: variant ${variant.name} left out: ${compiler.version} does not know its flags`);
   }
-  await rm(probe, { force: true });
+  for (const file of [probe, `${probe}.o`]) await rm(file, { force: true });
   return usable;
 }
 
+/** Folder of the package that holds Node-API's headers and the names of its functions. */
+const nodeApi = () => dirname(createRequire(import.meta.url).resolve('node-api-headers/package.json'));
+
 /** Every object that the addon needs: source, flags, and the file it is cached in. */
 async function planObjects(compiler, variants) {
-  const include = join(dirname(createRequire(import.meta.url).resolve('node-api-headers/package.json')), 'include');
+  const include = join(nodeApi(), 'include');
   const objects = [];
   const add = async (source, tag, flags) => {
-    const hash = await hashOf([compiler.command, compiler.version, ...flags], source);
+    const hash = await hashOf([compiler.command, ...compiler.extra, compiler.version, ...flags], source);
     objects.push({ source, flags, file: join(OBJECTS, `${basename(source, '.cc')}.${tag}.${hash}.o`) });
   };
   for (const { name, flags, base } of variants) {
@@ -188,11 +200,39 @@ async function compile(compiler, objects) {
   return { compiled: total - failures.length, failures };
 }
 
+/**
+ * Windows wants to know where each import comes from: an import library says that Node-API's functions, and the one of
+ * libuv that native/node/file-load.cc calls, are in node.exe.
+ */
+async function makeImportLibrary({ command, zig }, library) {
+  const names = [];
+  for (const name of ['js_native_api', 'node_api']) {
+    const text = await readFile(join(nodeApi(), 'def', `${name}.def`), 'utf8');
+    names.push(...text.split(/\s+/).filter((word) => /^(napi|node_api)_/.test(word)));
+  }
+  const definitions = join(OBJECTS, 'node.def');
+  await writeFile(definitions, ['NAME node.exe', 'EXPORTS', ...names, 'uv_get_osfhandle', ''].join('\n'));
+  return run(command, [...zig, 'dlltool', '-m', 'i386:x86-64', '-d', definitions, '-l', library]);
+}
+
+function linkFlags({ zig }) {
+  if (PLATFORM === 'win32') return ['-shared', '-s'];
+  if (PLATFORM !== 'darwin') return ['-shared', '-pthread', '-s'];
+  // Node loads a bundle and a dynamic library alike; zig 0.17 cannot make a bundle.
+  const kind = zig ? ['-dynamiclib', '-s', '-Wl,-install_name,krait.node'] : ['-bundle'];
+  return [...kind, '-undefined', 'dynamic_lookup'];
+}
+
 async function link(compiler, objects) {
   const aside = `${ADDON}.${process.pid}.tmp`;
-  const style =
-    process.platform === 'darwin' ? ['-bundle', '-undefined', 'dynamic_lookup'] : ['-shared', '-pthread', '-s'];
-  const answer = await run(compiler.command, [...compiler.extra, ...style, ...objects.map((o) => o.file), '-o', aside]);
+  const args = [...compiler.extra, ...linkFlags(compiler), ...objects.map((o) => o.file)];
+  if (PLATFORM === 'win32') {
+    const library = join(OBJECTS, 'node.lib');
+    const imports = await makeImportLibrary(compiler, library);
+    if (!imports.ok) return imports;
+    args.push(library);
+  }
+  const answer = await run(compiler.command, [...args, '-o', aside]);
   if (answer.ok) await rename(aside, ADDON);
   else await rm(aside, { force: true });
   return answer;
@@ -255,14 +295,15 @@ const identity = (compiler) => [compiler.command, ...compiler.extra, compiler.ve
 
 /** One line to say where it ended; the exit code follows from `built`. */
 async function build() {
-  if (process.platform === 'win32') return absent('Windows is not supported yet');
-  if (!VARIANTS[process.arch]) return absent(`no kernels for ${process.arch}`);
+  if (PLATFORM === 'win32' && !target) return absent('on Windows it comes with the package @krait-ssm/win32-x64 alone');
+  if (!VARIANTS[ARCH]) return absent(`no kernels for ${ARCH}`);
   const [compiler, sources, stamp] = await Promise.all([findCompiler(), sourcesHash(), readStamp()]);
   if (stamp.sources === sources && (!compiler || stamp.compiler === identity(compiler))) {
     return { built: true, line: `krait: native device is up to date (${stamp.names})` };
   }
   if (!compiler)
     return absent(`no C++ compiler found (${process.env.CXX ? `CXX=${process.env.CXX}` : 'c++, g++, clang++'})`);
+  if (PLATFORM === 'win32' && !compiler.zig) return absent('the addon for Windows is built by zig: CXX="zig c++ ..."');
   return make(compiler, sources);
 }
 

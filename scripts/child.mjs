@@ -3,6 +3,8 @@
  * Plain Node, built-in modules only, because it runs before anything is installed.
  */
 import { spawn } from 'node:child_process';
+import { resolve } from 'node:path';
+import { fileURLToPath } from 'node:url';
 
 /** A failure whose message is one line that says what to do; the scripts print it without a stack. */
 export class Remedy extends Error {
@@ -36,7 +38,7 @@ export function runChild(command, args, { cwd, env, shell = false, stdout = 'inh
     stdout === 'stderr' ? 2 : pipes ? 'pipe' : 'inherit',
     stdout === 'collect' ? 'pipe' : 'inherit',
   ];
-  return new Promise((resolve) => {
+  return new Promise((done) => {
     const child = spawn(command, args, { cwd, env, shell, stdio });
     const chunks = [];
     let received = null;
@@ -50,7 +52,7 @@ export function runChild(command, args, { cwd, env, shell = false, stdout = 'inh
     for (const [signal, handler] of forward) process.on(signal, handler);
     const finish = (code, signal, extra = '') => {
       for (const [name, handler] of forward) process.off(name, handler);
-      resolve({ code, signal, output: Buffer.concat(chunks).toString('utf8') + extra });
+      done({ code, signal, output: Buffer.concat(chunks).toString('utf8') + extra });
     };
     child.stdout?.on('data', (chunk) => (typeof stdout === 'function' ? stdout(chunk) : chunks.push(chunk)));
     child.stderr?.on('data', (chunk) => chunks.push(chunk));
@@ -64,3 +66,19 @@ export function runChild(command, args, { cwd, env, shell = false, stdout = 'inh
 
 /** Runs a script of this repository with this Node. Same options and result as `runChild`. */
 export const runNode = (args, options) => runChild(process.execPath, args, options);
+
+/**
+ * Runs a script's job with the words of the command line, if the script is what Node was started with. A failure that was
+ * foreseen is one line on standard error.
+ * @param {string} url the script's `import.meta.url`
+ * @param {(words: string[]) => Promise<void>} job
+ */
+export async function runScript(url, job) {
+  if (!process.argv[1] || resolve(process.argv[1]) !== fileURLToPath(url)) return;
+  try {
+    await job(process.argv.slice(2));
+  } catch (error) {
+    console.error(`krait: ${error instanceof Remedy ? error.message : `unexpected: ${error.stack}`}`);
+    process.exitCode = error.exitCode ?? 1;
+  }
+}

@@ -45,10 +45,13 @@ export async function install(root, say) {
   writeStamp(root, stampOf(root));
 }
 
-/** npm by the path that it gives its own scripts, so that the same npm runs; otherwise the one on PATH. */
 function npm(root, command) {
   const args = [command, '--include=dev', '--no-audit', '--no-fund', '--loglevel=error'];
-  const options = { cwd: root, stdout: 'collect' };
+  return runNpm(args, { cwd: root, stdout: 'collect' });
+}
+
+/** npm by the path that it gives its own scripts, so that the same npm runs; otherwise the one on PATH. */
+export function runNpm(args, options) {
   const script = process.env.npm_execpath;
   if (script && /npm-cli\.[cm]?js$/.test(script)) return runChild(process.execPath, [script, ...args], options);
   const isWindows = process.platform === 'win32';

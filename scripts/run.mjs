@@ -10,10 +10,9 @@
  *
  * Progress goes to standard error. Exit codes: the job's own; 1 failed; 2 wrong usage.
  */
-import { resolve } from 'node:path';
 import { fileURLToPath } from 'node:url';
-import { Remedy, runNode } from './child.mjs';
-import { prepare, prepareInstall, say } from './prepare.mjs';
+import { Remedy, runNode, runScript } from './child.mjs';
+import { prepare, prepareInstall } from './prepare.mjs';
 import { runTests } from './run-tests.mjs';
 
 const ROOT = fileURLToPath(new URL('..', import.meta.url));
@@ -43,6 +42,7 @@ async function check() {
     ['lint', ['node_modules/@biomejs/biome/bin/biome', 'check', '--error-on-warnings', '--colors=off']],
     ['layers', ['--import', 'tsx', 'scripts/check-layers.ts']],
     ['size', ['--import', 'tsx', 'scripts/check-size.ts']],
+    ['unused', ['node_modules/knip/bin/knip.js', '--no-progress']],
   ];
   const results = await Promise.all(
     rules.map(async ([name, args]) => ({ name, ...(await runNode(args, { cwd: ROOT, stdout: 'collect' })) })),
@@ -70,11 +70,4 @@ async function main([mode, ...args]) {
   await run(args);
 }
 
-if (process.argv[1] && resolve(process.argv[1]) === fileURLToPath(import.meta.url)) {
-  try {
-    await main(process.argv.slice(2));
-  } catch (error) {
-    say(error instanceof Remedy ? error.message : `unexpected: ${error.stack}`);
-    process.exitCode = error.exitCode ?? 1;
-  }
-}
+await runScript(import.meta.url, main);

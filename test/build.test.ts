@@ -1,7 +1,16 @@
 /** The build scripts: dist from a made-up src, the build lock, the command of a published package. */
 import assert from 'node:assert/strict';
 import { spawnSync } from 'node:child_process';
-import { copyFileSync, existsSync, mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import {
+  copyFileSync,
+  existsSync,
+  mkdirSync,
+  mkdtempSync,
+  readdirSync,
+  readFileSync,
+  rmSync,
+  writeFileSync,
+} from 'node:fs';
 import { hostname, tmpdir } from 'node:os';
 import { dirname, join } from 'node:path';
 import { after, before, describe, it } from 'node:test';
@@ -76,6 +85,38 @@ describe('dist', () => {
     assert.equal(written, 4);
     rmSync(join(root, 'dist/sub/b.js'));
     assert.equal(isJsFresh(root), false);
+  });
+
+  it('has the command line once more as a bundle, whose chunks outlive the next build', async () => {
+    const { buildJs, isJsFresh, removeOldChunks } = await load('scripts/build-js.mjs');
+    const chunks = () => readdirSync(join(root, 'dist/command')).filter((name) => /^late-.*\.js$/.test(name));
+    write({
+      'src/cli/main.ts': [
+        "import { b } from '../sub/b.ts';",
+        'export class Fault extends Error {}',
+        "export const run = async () => [b, (await import('./late.ts')).late, new Fault().constructor.name].join(' ');",
+        "export const here = new URL('data.txt', import.meta.url).href;",
+      ].join('\n'),
+      'src/cli/late.ts': "export const late = 'late';",
+      'src/sub/b.ts': 'export const b = 42;',
+    });
+    await buildJs(root);
+    const built = await import(pathToFileURL(join(root, 'dist/command/main.js')).href);
+    assert.equal(await built.run(), '42 late Fault');
+    assert.match(built.here, /\/dist\/cli\/data\.txt$/, 'where the module itself is');
+    const before = chunks();
+    assert.equal(before.length, 1);
+    write({ 'src/cli/late.ts': "export const late = 'later';" });
+    await buildJs(root);
+    assert.equal(chunks().length, 2);
+    assert.ok(chunks().includes(before[0]));
+    removeOldChunks(root);
+    assert.equal(chunks().length, 1);
+    assert.ok(!chunks().includes(before[0]));
+    assert.equal(isJsFresh(root), true);
+    rmSync(join(root, 'dist/command/main.js'));
+    assert.equal(isJsFresh(root), false);
+    rmSync(join(root, 'src/cli'), { recursive: true });
   });
 
   it('names file and line of a syntax error in one line, and stays stale', async () => {

@@ -129,7 +129,8 @@ describe('a page', () => {
     writeFileSync(data, 'date,a\n2024-01-01,1\n');
     for (const flag of ['--plot', '--report']) {
       const { code, stderr } = await krait(hook, ['forecast', data, '--horizon', '2', flag, join(work, 'x')]);
-      const line = `krait: ${flag}: the package @observablehq/plot is not installed; install it with \`npm install @observablehq/plot\`, or leave the flag out\n`;
+      const packages = '@observablehq/plot linkedom';
+      const line = `krait forecast ${flag}: needs the packages ${packages.replace(' ', ' and ')}: npm i ${packages}\n`;
       assert.deepEqual([code, stderr], [1, line]);
     }
   });

@@ -1,13 +1,36 @@
 #include "file-load.h"
 
-#include <errno.h>
-#include <unistd.h>
-
 #include <algorithm>
 #include <atomic>
 
+#if defined(_WIN32)
+#define NOMINMAX
+#include <windows.h>
+// Node has a C library of its own on Windows, so that its descriptors mean nothing to ours: it hands out the handle.
+extern "C" __declspec(dllimport) HANDLE uv_get_osfhandle(int file);
+#else
+#include <errno.h>
+#include <unistd.h>
+#endif
+
 namespace krait {
 namespace {
+
+/** Reads up to `bytes` at `offset`. Returns how many there were: 0 at the end of the file and where it cannot be read. */
+size_t readAt(int file, void* to, size_t bytes, uint64_t offset) {
+#if defined(_WIN32)
+  OVERLAPPED place = {};
+  place.Offset = DWORD(offset);
+  place.OffsetHigh = DWORD(offset >> 32);
+  DWORD got = 0;
+  return ReadFile(uv_get_osfhandle(file), to, DWORD(bytes), &got, &place) ? got : 0;
+#else
+  for (;;) {
+    const ssize_t got = pread(file, to, bytes, off_t(offset));
+    if (got >= 0 || errno != EINTR) return got > 0 ? size_t(got) : 0;
+  }
+#endif
+}
 
 constexpr size_t kPiece = size_t(1) << 20;  // bytes that a thread takes at a time
 
@@ -27,13 +50,12 @@ void loadPieces(void* context, int) {
     size_t at = job.taken.fetch_add(kPiece, std::memory_order_relaxed);
     if (at >= job.bytes) return;
     for (const size_t end = std::min(at + kPiece, job.bytes); at < end;) {
-      const ssize_t got = pread(job.file, job.to + at, end - at, off_t(job.offset + at));
-      if (got < 0 && errno == EINTR) continue;
-      if (got <= 0) {
+      const size_t got = readAt(job.file, job.to + at, end - at, job.offset + at);
+      if (got == 0) {
         job.failed.store(true, std::memory_order_relaxed);
         return;
       }
-      at += size_t(got);
+      at += got;
     }
   }
 }

@@ -2,7 +2,14 @@
 
 #include <stdint.h>
 #include <stdlib.h>
+
+#if defined(_WIN32)
+#define NOMINMAX
+#include <malloc.h>
+#include <windows.h>
+#else
 #include <sys/mman.h>
+#endif
 
 namespace krait {
 namespace {
@@ -12,15 +19,18 @@ constexpr size_t kPage = 4096;
 
 size_t roundUp(size_t bytes, size_t to) { return (bytes + to - 1) / to * to; }
 
-}  // namespace
-
-void* acquireBlock(size_t bytes) {
-  if (bytes > SIZE_MAX / 2) return nullptr;
-  if (bytes < kMapFrom) {
-    void* block = nullptr;
-    return posix_memalign(&block, 64, roundUp(bytes ? bytes : 1, 64)) == 0 ? block : nullptr;
-  }
-  const size_t size = roundUp(bytes, kPage);
+#if defined(_WIN32)
+void* heapBlock(size_t bytes) { return _aligned_malloc(bytes, 64); }
+void freeHeapBlock(void* block) { _aligned_free(block); }
+void* mapBlock(size_t size) { return VirtualAlloc(nullptr, size, MEM_RESERVE | MEM_COMMIT, PAGE_READWRITE); }
+void unmapBlock(void* block, size_t) { VirtualFree(block, 0, MEM_RELEASE); }
+#else
+void* heapBlock(size_t bytes) {
+  void* block = nullptr;
+  return posix_memalign(&block, 64, bytes) == 0 ? block : nullptr;
+}
+void freeHeapBlock(void* block) { free(block); }
+void* mapBlock(size_t size) {
   void* block = mmap(nullptr, size, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
   if (block == MAP_FAILED) return nullptr;
 #ifdef MADV_HUGEPAGE
@@ -28,13 +38,22 @@ void* acquireBlock(size_t bytes) {
 #endif
   return block;
 }
+void unmapBlock(void* block, size_t size) { munmap(block, size); }
+#endif
+
+}  // namespace
+
+void* acquireBlock(size_t bytes) {
+  if (bytes > SIZE_MAX / 2) return nullptr;
+  return bytes < kMapFrom ? heapBlock(roundUp(bytes ? bytes : 1, 64)) : mapBlock(roundUp(bytes, kPage));
+}
 
 void releaseBlock(void* block, size_t bytes) {
   if (!block) return;
   if (bytes < kMapFrom) {
-    free(block);
+    freeHeapBlock(block);
   } else {
-    munmap(block, roundUp(bytes, kPage));
+    unmapBlock(block, roundUp(bytes, kPage));
   }
 }
 

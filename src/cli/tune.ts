@@ -3,7 +3,7 @@ import type { Command } from 'commander';
 import { UsageError } from '../core/index.ts';
 import { formatBytes } from '../report/terminal.ts';
 import { flagName } from '../train/setting.ts';
-import type { FineTunePlan, TuneConfig } from '../tune/index.ts';
+import type { FineTunePlan, FineTuneResult, TuneConfig } from '../tune/index.ts';
 import { CONFIG_SETTINGS, PLACE_SETTINGS } from '../tune/settings.ts';
 import { Interrupted, withInterrupt } from './interrupt.ts';
 import { type CommonOptions, type ProfileFlag, withCommonOptions, withProfileOption } from './options.ts';
@@ -48,6 +48,13 @@ function describePlan({
       (coverage ? ` in ${coverage.modules.length} modules` : ''),
     `steps: ${steps}`,
   ];
+}
+
+function resultLine({ status, step, loss, best, tokensPerSecond, peakBytes }: FineTuneResult, out: string): string {
+  const steps = `${status}: ${step} steps, ${lossText(loss)}`;
+  const validation = best ? `, best validation loss ${best.loss.toFixed(4)} at step ${best.step}` : '';
+  const cost = `${tokensPerSecond.toFixed(0)} tok/s, ${formatBytes(peakBytes)} at most; ${out}`;
+  return `${steps}${validation}, ${cost}${status === 'aborted' ? '; go on with --resume' : ''}`;
 }
 
 async function run(options: Options, command: Command, output: Output): Promise<void> {
@@ -111,11 +118,7 @@ async function run(options: Options, command: Command, output: Output): Promise<
       coverage: covered,
       ...(report && { profile: report.json }),
     },
-    () =>
-      `${status}: ${step} steps, ${lossText(loss)}${best ? `, best validation loss ${best.loss.toFixed(4)} at step ${best.step}` : ''}, ` +
-      `${tokensPerSecond.toFixed(0)} tok/s, ${formatBytes(peakBytes)} at most; ${out}` +
-      (status === 'aborted' ? '; go on with --resume' : '') +
-      (report ? `\n\n${report.text}` : ''),
+    () => `${resultLine(result, out)}${report ? `\n\n${report.text}` : ''}`,
   );
   close();
   if (status === 'aborted') throw new Interrupted();

@@ -1,10 +1,11 @@
 /**
- * Finds and loads the native device's binary, and types its functions (native/node/addon.cc implements them).
- * What it is not: it starts no threads and chooses nothing but the instruction set.
+ * The native device's binary with the types of its functions (native/node/addon.cc implements them), and whether it serves.
+ * What it is not: it starts no threads and chooses nothing but the instruction set; find-addon.ts finds the file.
  */
-import { existsSync } from 'node:fs';
 import { createRequire } from 'node:module';
 import { fileURLToPath } from 'node:url';
+import { type Found, findAddon } from './find-addon.ts';
+import { thisPlatform } from './platforms.ts';
 
 /** A device of the addon; it dies with `close` or with its last reference. */
 export type Handle = { readonly __native: unique symbol };
@@ -48,37 +49,16 @@ export interface NativeAvailability {
   readonly variant: string | undefined;
 }
 
-const require = createRequire(import.meta.url);
-const candidates = ['build/native/krait.node', `prebuilds/${process.platform}-${process.arch}/krait.node`];
-
-interface Loaded {
-  addon?: Addon;
-  reason: string;
-}
-let loaded: Loaded | undefined;
-
-function firstLine(error: unknown): string {
-  return (error instanceof Error ? error.message : String(error)).split('\n')[0];
-}
+const root = fileURLToPath(new URL('../../..', import.meta.url));
+let loaded: Found<Addon> | undefined;
 
 /** The addon, or the reason in one line; tried once per process. */
-export function loadAddon(): Loaded {
-  if (loaded) return loaded;
-  const problems: string[] = [];
-  for (const candidate of candidates) {
-    const path = fileURLToPath(new URL(`../../../${candidate}`, import.meta.url));
-    if (!existsSync(path)) continue;
-    try {
-      loaded = { addon: require(path) as Addon, reason: candidate };
-      return loaded;
-    } catch (error) {
-      problems.push(`${candidate}: ${firstLine(error)}`);
-    }
-  }
-  const reason = problems.length
-    ? problems.join('; ')
-    : 'the native addon is not built; run node scripts/build-native.mjs';
-  loaded = { reason };
+export function loadAddon(): Found<Addon> {
+  const { platform: os, arch: cpu } = process;
+  loaded ??= findAddon(
+    { root, os, cpu, platform: thisPlatform },
+    createRequire(import.meta.url) as (path: string) => Addon,
+  );
   return loaded;
 }
 

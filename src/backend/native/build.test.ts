@@ -24,7 +24,7 @@ done
 const BROKEN = `#!/bin/sh
 case "$*" in
   *--version*) echo "broken 1.0"; exit 0 ;;
-  *-fsyntax-only*) exit 0 ;;
+  *probe.*) exit 0 ;;
 esac
 echo "error: first line"
 echo "error: second line"

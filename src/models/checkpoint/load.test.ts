@@ -134,9 +134,8 @@ describe('checkpoints', () => {
     ]) {
       await write(renamed(entries.values(), change), open);
       const model = await load();
-      assert.ok(
-        model.config.modelType !== 'gpt_neox' && model.config.useBias && model.config.useConvBias && model.head,
-      );
+      const { useBias, useConvBias } = model.config as M.MambaConfig;
+      assert.ok(useBias && useConvBias && model.head);
       assert.deepEqual(await logitsOf(model), original);
     }
   });

@@ -21,7 +21,7 @@ describe('config.json', () => {
   });
 
   it('takes the width over the factor, as falcon-mamba-7b needs it', () => {
-    assert.equal(parseConfig({ ...small, expand: 16, intermediate_size: 66 }, FILE).intermediateSize, 66);
+    assert.equal(parseMamba({ ...small, expand: 16, intermediate_size: 66 }).intermediateSize, 66);
     assert.equal(parseMamba({ ...small, time_step_rank: 'auto' }).timeStepRank, 3);
     assert.deepEqual(parseConfig({ ...small, eos_token_id: [3, 4] }, FILE).eosTokenIds, [3, 4]);
   });

@@ -6,7 +6,7 @@
  *   cosine    min + (lr - min) (1 + cos(pi p)) / 2
  * As in transformers, but for the warm-up: there the first step has rate 0 and changes nothing.
  */
-import { SCHEDULES, type ScheduleName } from './names.ts';
+import type { ScheduleName } from './names.ts';
 
 export interface ScheduleOptions {
   schedule: ScheduleName;
