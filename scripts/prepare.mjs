@@ -22,12 +22,14 @@ export const say = (line) => console.error(`krait: ${line}`);
  * @param {object} [options]
  * @param {boolean} [options.isStrict] both native and WASM device must be there; otherwise the first of them serves
  * @param {boolean} [options.withTypes] the .d.ts files too
+ * @param {boolean} [options.withTests] the compiled tests too
  */
-export async function prepare({ isStrict = true, withTypes = false } = {}) {
+export async function prepare({ isStrict = true, withTypes = false, withTests = false } = {}) {
   await locked(async () => {
     if (!isInstalled(ROOT)) await install(ROOT, say);
     const jobs = [buildScript('native', isStrict), buildDist()];
     if (isStrict) jobs.push(buildScript('wasm', isStrict));
+    if (withTests) jobs.push(buildCompiledTests());
     const failed = (await Promise.allSettled(jobs)).find((result) => result.status === 'rejected');
     if (failed) throw failed.reason;
     if (!isStrict && !existsSync(join(ROOT, 'build', 'native', 'krait.node'))) await buildScript('wasm', isStrict);
@@ -47,6 +49,12 @@ async function buildDist() {
   if (isJsFresh(ROOT)) return;
   const { files, seconds } = await buildJs(ROOT);
   say(`built dist: ${files} files in ${seconds.toFixed(2)} s`);
+}
+
+async function buildCompiledTests() {
+  const { buildTests } = await import('./build-tests.mjs'); // here, because the command line in a clone loads this file too
+  const built = await buildTests(ROOT);
+  if (built) say(`compiled the tests: ${built.files} files in ${built.seconds.toFixed(2)} s`);
 }
 
 /** Native and WASM builds do their own staleness check, and say one line where a compiler is missing. */

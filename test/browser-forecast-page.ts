@@ -1,4 +1,4 @@
-/** The program of browser-forecast.test.ts's page: from the text of a CSV file to a forecast, on the WASM device. */
+/** The program of browser-forecast.slow.test.ts's page: from the text of a CSV file to a forecast, on the WASM device. */
 import { createWasmBackend, type WasmOptions } from '../src/backend/wasm/index.ts';
 import { analyse, forecastAfter, parseTable, regularise } from '../src/forecast/index.ts';
 import { Device } from '../src/tensor/index.ts';

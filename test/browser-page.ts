@@ -1,4 +1,4 @@
-/** The program of browser.test.ts's page: the WASM device in a browser, told to the test as plain numbers. */
+/** The program of browser.slow.test.ts's page: the WASM device in a browser, told to the test as plain numbers. */
 import { command } from '../src/backend/command.ts';
 import { createWasmBackend, type WasmOptions, wasmAvailability } from '../src/backend/wasm/index.ts';
 

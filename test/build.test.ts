@@ -199,6 +199,9 @@ describe('the command', () => {
     const { status, stderr } = spawnSync(process.execPath, [join(ROOT, 'scripts/run.mjs'), 'tests'], {
       encoding: 'utf8',
     });
-    assert.deepEqual([status, stderr], [2, "krait: unknown mode 'tests': use one of start, test, build, check\n"]);
+    assert.deepEqual(
+      [status, stderr],
+      [2, "krait: unknown mode 'tests': use one of start, test, test:all, build, check\n"],
+    );
   });
 });

@@ -1,11 +1,10 @@
 /** Data, flags, settings and folders that are wrong: the command says so in one line and writes nothing. */
 import assert from 'node:assert/strict';
-import { spawn } from 'node:child_process';
 import { mkdirSync, readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { before, describe, it } from 'node:test';
-import { fileURLToPath } from 'node:url';
 import { krait, refuses, treeOf, workFolder } from './cli-cases.ts';
+import { startKrait } from './krait-process.ts';
 import { writeTinyModel } from './tiny-model.ts';
 
 const work = workFolder('bad-run');
@@ -222,9 +221,8 @@ describe('--json', () => {
 });
 
 it('a reader that goes away ends the writing in silence', async () => {
-  const entry = fileURLToPath(new URL('interrupted-run.ts', import.meta.url));
   const args = ['generate', '--model', model, '--prompt', 'x', '--max-tokens', '1000000', ...device];
-  const child = spawn(process.execPath, ['--import', import.meta.resolve('tsx'), entry, 'never', ...args]);
+  const child = startKrait('never', args);
   let stderr = '';
   child.stderr.on('data', (data) => {
     stderr += data;

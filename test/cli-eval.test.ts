@@ -1,12 +1,13 @@
 /** `krait eval` on a model of a few kilobytes: its files, what it prints, what it refuses, and that nothing is lost. */
 import assert from 'node:assert/strict';
-import { spawn } from 'node:child_process';
 import { cpSync, existsSync, mkdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { dirname, join } from 'node:path';
 import { before, describe, it } from 'node:test';
 import { fileURLToPath } from 'node:url';
+import { onlyInAll } from '../src/core/testing/only-in-all.ts';
 import { TASKS } from '../src/eval/index.ts';
 import { krait, refuses, workFolder } from './cli-cases.ts';
+import { runKrait } from './krait-process.ts';
 import { writeTinyModel } from './tiny-model.ts';
 
 process.env.NO_COLOR = '1'; // .ci/run sets CI, which asks for colours
@@ -77,7 +78,7 @@ describe('krait eval run', () => {
     assert.equal(acc, Number(better === samples[0].doc.answer));
   });
 
-  it('scores groups by what is in them', async () => {
+  it('scores groups by what is in them', onlyInAll('57 subjects'), async () => {
     const csv = (subject: string) => `"What is ${subject}?",one,two,three,four,B\n`.repeat(6);
     const subjects = TASKS.filter(({ data }) => data.folder === 'mmlu').map(({ alias }) => alias);
     for (const split of ['test', 'dev']) {
@@ -199,18 +200,7 @@ describe('an evaluation that is interrupted', () => {
   const flags = ['--num-fewshot', '0,1', '--log-samples', '--batch-size', '2'];
   const asked = (out: string, ...more: string[]) => flagsOf('hellaswag,sciq', out, ...flags, ...more);
 
-  function interrupted(moment: string, out: string): Promise<{ end: number | string; stderr: string }> {
-    const script = fileURLToPath(new URL('interrupted-run.ts', import.meta.url));
-    const child = spawn(process.execPath, ['--import', import.meta.resolve('tsx'), script, moment, ...asked(out)]);
-    let stderr = '';
-    child.stderr.on('data', (text) => {
-      stderr += text;
-    });
-    return new Promise((resolve, reject) => {
-      child.on('error', reject);
-      child.on('close', (code, signal) => resolve({ end: signal ?? code!, stderr }));
-    });
-  }
+  const interrupted = (moment: string, out: string) => runKrait(moment, asked(out));
 
   before(async () => {
     const { code, stderr } = await krait(...asked('alone'));
@@ -221,7 +211,8 @@ describe('an evaluation that is interrupted', () => {
     ['step', 130],
     ['answers', 'SIGKILL'],
   ] as const) {
-    it(`(${moment}) goes on with --resume, to the same result`, async () => {
+    const isSlow = moment === 'answers' ? onlyInAll('a second process that is killed') : {};
+    it(`(${moment}) goes on with --resume, to the same result`, isSlow, async () => {
       const out = `stopped-${moment}`;
       const stopped = await interrupted(moment, out);
       assert.equal(stopped.end, end, stopped.stderr);

@@ -1,26 +1,21 @@
+/** What commands compute, from their flags to their files, on a model of a few kilobytes. */
 import assert from 'node:assert/strict';
-import { spawn, spawnSync } from 'node:child_process';
-import { existsSync, mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
-import { tmpdir } from 'node:os';
+import { existsSync, mkdirSync, readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
-import { after, describe, it } from 'node:test';
+import { describe, it } from 'node:test';
 import { fileURLToPath } from 'node:url';
+import { onlyInAll } from '../src/core/testing/only-in-all.ts';
+import { krait, workFolder } from './cli-cases.ts';
+import { runKrait, startKrait } from './krait-process.ts';
 import { writeTinyModel } from './tiny-model.ts';
 
-const root = fileURLToPath(new URL('..', import.meta.url));
-const fixtures = join(root, 'test', 'fixtures');
-const work = mkdtempSync(join(tmpdir(), 'krait-cli-'));
-after(() => rmSync(work, { recursive: true, force: true }));
+process.env.NO_COLOR = '1';
 
-/** Runs the command line from its source, as bin/krait.mjs does from dist. */
-const ENTRY = ['--import', 'tsx', '--input-type=module', '-e'];
-const script = (args: string[]) =>
-  `import { main } from ${JSON.stringify(join(root, 'src/cli/main.ts'))}; process.exitCode = await main(${JSON.stringify(args)});`;
-const options = { cwd: root, encoding: 'utf8' as const, env: { ...process.env, NO_COLOR: '1' } };
-const krait = (...args: string[]) => spawnSync(process.execPath, [...ENTRY, script(args)], options);
-const json = (...args: string[]) => {
-  const { stdout, stderr, status } = krait(...args, '--json');
-  assert.equal(status, 0, stderr);
+const fixtures = fileURLToPath(new URL('fixtures', import.meta.url));
+const work = workFolder('cli');
+const json = async (...args: string[]) => {
+  const { stdout, stderr, code } = await krait(...args, '--json');
+  assert.equal(code, 0, stderr);
   return JSON.parse(stdout);
 };
 
@@ -55,10 +50,10 @@ it('saved configurations keep the floats that transformers insists on', () => {
 });
 
 describe('krait score', () => {
-  it('writes logits and gradients under the names of the checkpoint', () => {
+  it('writes logits and gradients under the names of the checkpoint', async () => {
     const out = join(work, 'gradients.safetensors');
     const logits = join(work, 'logits.safetensors');
-    const result = json(
+    const result = await json(
       'score',
       '--model',
       join(fixtures, 'mamba-a'),
@@ -82,14 +77,14 @@ describe('krait score', () => {
     );
     assert.deepEqual(names.sort(), stored.filter((name) => name !== 'lm_head.weight').sort());
   });
-  it('scores a text in bits per byte', () => {
-    const { bitsPerByte, perplexity } = json('score', '--model', modelFolder, '--text', 'hello world');
+  it('scores a text in bits per byte', async () => {
+    const { bitsPerByte, perplexity } = await json('score', '--model', modelFolder, '--text', 'hello world');
     assert.ok(bitsPerByte > 0 && perplexity > 1);
   });
 });
 
 describe('krait generate', () => {
-  it('is the same for a seed and a snapshot of its settings', () => {
+  it('is the same for a seed and a snapshot of its settings', async () => {
     const flags = [
       '--model',
       modelFolder,
@@ -102,7 +97,7 @@ describe('krait generate', () => {
       '--seed',
       '5',
     ];
-    const [a, b] = [json('generate', ...flags), json('generate', ...flags)];
+    const [a, b] = [await json('generate', ...flags), await json('generate', ...flags)];
     assert.deepEqual(a.tokens, b.tokens);
     assert.equal(a.prompt, 'hello');
     assert.ok(a.timings.loadSeconds > 0);
@@ -110,9 +105,9 @@ describe('krait generate', () => {
 });
 
 describe('krait tune and merge', () => {
-  it('trains an adapter that changes the model, and merges it into the same model', () => {
+  it('trains an adapter that changes the model, and merges it into the same model', async () => {
     const out = join(work, 'adapter');
-    const result = json(
+    const result = await json(
       'tune',
       ...tuneFlags,
       '--out',
@@ -134,18 +129,19 @@ describe('krait tune and merge', () => {
       .map((line) => JSON.parse(line));
     assert.equal(lines.length, 12);
     const merged = join(work, 'merged');
-    json('merge', '--model', modelFolder, '--adapter', out, '--out', merged);
-    const score = (...where: string[]) => json('score', ...where, '--text', 'hello world').perplexity;
+    await json('merge', '--model', modelFolder, '--adapter', out, '--out', merged);
+    const score = async (...where: string[]) => (await json('score', ...where, '--text', 'hello world')).perplexity;
     const [base, adapted, whole] = [
-      score('--model', modelFolder),
-      score('--model', modelFolder, '--adapter', out),
-      score('--model', merged),
+      await score('--model', modelFolder),
+      await score('--model', modelFolder, '--adapter', out),
+      await score('--model', merged),
     ];
     assert.ok(Math.abs(adapted - base) > 1e-3 * base, `${adapted} against ${base}`);
     assert.ok(Math.abs(adapted - whole) < 1e-4 * adapted, `${adapted} against ${whole}`);
   });
 
-  it('killed at any step and resumed, ends with the same bytes as a run that was left alone', async () => {
+  const isSlow = onlyInAll('three runs of 60 steps');
+  it('killed at any step and resumed, ends with the same bytes as a run that was left alone', isSlow, async () => {
     const flags = (out: string) => [
       ...tuneFlags,
       '--out',
@@ -161,41 +157,42 @@ describe('krait tune and merge', () => {
       '--json',
     ];
     const whole = join(work, 'whole');
-    assert.equal(krait('tune', ...flags(whole)).status, 0);
+    assert.equal((await krait('tune', ...flags(whole))).code, 0);
     const cut = join(work, 'cut');
-    const child = spawn(process.execPath, [...ENTRY, script(['tune', ...flags(cut)])], { cwd: root, stdio: 'ignore' });
+    const child = startKrait('never', ['tune', ...flags(cut)]);
+    for (const stream of [child.stdout, child.stderr]) stream.resume();
     const gone = new Promise((resolve) => child.on('exit', resolve));
     const last = join(cut, 'checkpoints', 'last');
     for (let i = 0; i < 2000 && !existsSync(last); i++) await new Promise((resolve) => setTimeout(resolve, 10));
     child.kill('SIGKILL');
     await gone;
     assert.ok(existsSync(last), 'a checkpoint was written before the kill');
-    const resumed = krait('tune', ...flags(cut), '--resume');
-    assert.equal(resumed.status, 0, resumed.stderr);
+    const resumed = await krait('tune', ...flags(cut), '--resume');
+    assert.equal(resumed.code, 0, resumed.stderr);
     const bytes = (folder: string) => readFileSync(join(folder, 'adapter_model.safetensors'));
     assert.ok(bytes(whole).equals(bytes(cut)), 'the adapters differ');
   });
 });
 
 describe('wrong input', () => {
-  const refuses = (code: number, pattern: RegExp, ...args: string[]) => {
-    const { status, stderr, stdout } = krait(...args);
-    assert.equal(status, code, stderr);
-    assert.match(stderr, pattern);
-    assert.equal(stdout, '');
-  };
-  it('names unknown commands, flags and settings with the nearest known one', () => {
-    refuses(2, /unknown command 'scor'[\s\S]*score/, 'scor');
-    refuses(
-      2,
-      /unknown option '--max-tokns'[\s\S]*--max-tokens/,
-      'generate',
-      '--model',
-      modelFolder,
-      '--prompt',
-      'x',
-      '--max-tokns',
-      '3',
-    );
+  const [command, flag] = [/unknown command 'scor'[\s\S]*score/, /unknown option '--max-tokns'[\s\S]*--max-tokens/];
+  const wrongFlag = ['generate', '--model', modelFolder, '--prompt', 'x', '--max-tokns', '3'];
+
+  it('names unknown commands, flags and settings with the nearest known one', async () => {
+    for (const [pattern, args] of [
+      [command, ['scor']],
+      [flag, wrongFlag],
+    ] as const) {
+      const { code, stderr, stdout } = await krait(...args);
+      assert.equal(code, 2, stderr);
+      assert.match(stderr, pattern);
+      assert.equal(stdout, '');
+    }
+  });
+
+  it('is the exit code of the process', async () => {
+    const { end, stdout, stderr } = await runKrait('never', ['scor']);
+    assert.deepEqual([end, stdout], [2, '']);
+    assert.match(stderr, command);
   });
 });

@@ -1,34 +1,25 @@
 /** `krait convert` from its command line. */
 import assert from 'node:assert/strict';
-import { spawnSync } from 'node:child_process';
-import { mkdirSync, mkdtempSync, readFileSync, rmSync } from 'node:fs';
-import { tmpdir } from 'node:os';
+import { mkdirSync, readFileSync } from 'node:fs';
 import { join } from 'node:path';
-import { after, describe, it } from 'node:test';
+import { describe, it } from 'node:test';
 import { fileURLToPath } from 'node:url';
 import { readGguf, valuesOf } from '../src/io/testing/gguf-reader.ts';
+import { krait, workFolder } from './cli-cases.ts';
 
 const root = fileURLToPath(new URL('..', import.meta.url));
 const fixture = (name: string) => join(root, 'test', 'fixtures', name);
-const work = mkdtempSync(join(tmpdir(), 'krait-convert-'));
-after(() => rmSync(work, { recursive: true, force: true }));
+const work = workFolder('convert');
+process.env.NO_COLOR = '1';
 
-const script = (args: string[]) =>
-  `import { main } from ${JSON.stringify(join(root, 'src/cli/main.ts'))}; process.exitCode = await main(${JSON.stringify(args)});`;
-const krait = (...args: string[]) =>
-  spawnSync(process.execPath, ['--import', 'tsx', '--input-type=module', '-e', script(args)], {
-    cwd: root,
-    encoding: 'utf8',
-    env: { ...process.env, NO_COLOR: '1' },
-  });
 const convert = (out: string, ...flags: string[]) =>
   krait('convert', '--model', fixture('mamba-a'), '--to', 'gguf', '--out', out, ...flags);
 
 describe('krait convert', () => {
-  it('writes a GGUF file, and not over another unless asked', () => {
+  it('writes a GGUF file, and not over another unless asked', async () => {
     const out = join(work, 'a', 'model.gguf');
-    const first = convert(out, '--type', 'bf16', '--json');
-    assert.equal(first.status, 0, first.stderr);
+    const first = await convert(out, '--type', 'bf16', '--json');
+    assert.equal(first.code, 0, first.stderr);
     const { bytes, ...rest } = JSON.parse(first.stdout);
     assert.deepEqual(rest, { out, format: 'gguf', type: 'bf16', tensors: 22, hasTokenizer: false });
     const written = readFileSync(out);
@@ -36,24 +27,25 @@ describe('krait convert', () => {
     assert.equal(readGguf(written).metadata.get('general.name'), 'mamba-a');
     assert.match(first.stderr, /warning .*tokenizer\.json: there is none/);
 
-    const again = convert(out);
-    assert.equal(again.status, 2);
+    const again = await convert(out);
+    assert.equal(again.code, 2);
     assert.match(again.stderr, /^krait: --out: .*model\.gguf exists; give --force to write over it, or another file$/m);
     assert.ok(readFileSync(out).equals(written));
 
-    const forced = convert(out, '--force');
-    assert.equal(forced.status, 0, forced.stderr);
+    const forced = await convert(out, '--force');
+    assert.equal(forced.code, 0, forced.stderr);
     assert.match(forced.stdout, /^wrote .*model\.gguf: 22 tensors in f16, without a tokenizer, \d/);
     assert.equal(readGguf(readFileSync(out)).metadata.get('general.file_type'), 1);
   });
 
-  it('merges an adapter as `krait merge` does', () => {
+  it('merges an adapter as `krait merge` does', async () => {
     const [out, merged, mergedOut] = ['adapted.gguf', 'merged', 'merged.gguf'].map((name) => join(work, name));
     const adapter = ['--adapter', fixture('peft-linear')];
-    const direct = convert(out, '--type', 'f32', ...adapter);
-    assert.equal(direct.status, 0, direct.stderr);
-    assert.equal(krait('merge', '--model', fixture('mamba-a'), ...adapter, '--out', merged).status, 0);
-    assert.equal(krait('convert', '--model', merged, '--to', 'gguf', '--type', 'f32', '--out', mergedOut).status, 0);
+    const direct = await convert(out, '--type', 'f32', ...adapter);
+    assert.equal(direct.code, 0, direct.stderr);
+    assert.equal((await krait('merge', '--model', fixture('mamba-a'), ...adapter, '--out', merged)).code, 0);
+    const again = await krait('convert', '--model', merged, '--to', 'gguf', '--type', 'f32', '--out', mergedOut);
+    assert.equal(again.code, 0, again.stderr);
     const [got, expected, base] = [out, mergedOut, join(work, 'a', 'model.gguf')].map((p) => readGguf(readFileSync(p)));
     for (const [name, tensor] of expected.tensors) {
       assert.deepEqual(valuesOf(got.tensors.get(name)!), valuesOf(tensor), name);
@@ -62,7 +54,7 @@ describe('krait convert', () => {
     assert.notDeepEqual(valuesOf(got.tensors.get(name)!), valuesOf(base.tensors.get(name)!));
   });
 
-  it('refuses wrong usage and models that cannot be written', () => {
+  it('refuses wrong usage and models that cannot be written', async () => {
     const folder = join(work, 'folder');
     mkdirSync(folder);
     const cases: [string[], number, RegExp][] = [
@@ -77,9 +69,9 @@ describe('krait convert', () => {
       [['--model', join(work, 'no'), '--to', 'gguf', '--out', join(work, 'c')], 2, /no such folder/],
     ];
     for (const [args, status, expected] of cases) {
-      const run = krait('convert', ...args);
+      const run = await krait('convert', ...args);
       assert.match(run.stderr, expected);
-      assert.equal(run.status, status, run.stderr);
+      assert.equal(run.code, status, run.stderr);
     }
   });
 });

@@ -8,12 +8,13 @@
  */
 import { parseArgs } from 'node:util';
 import { isMainThread, parentPort, Worker, workerData } from 'node:worker_threads';
+import { LOAD_SOURCES } from '../src/core/testing/module-process.ts';
 import { checkCase, makeCase, READERS, type Reader } from '../src/io/testing/fuzz-cases.ts';
 
 const HANG_MS = 10_000;
 const HEAP_MB = 128;
-/** Workers do not take over tsx from their parent on Node 20. */
-const START = `import('tsx/esm/api').then(({ register }) => (register(), import('${import.meta.url}')))`;
+const SELF = new URL('./fuzz-readers.ts', import.meta.url).href;
+const START = `(async () => { ${LOAD_SOURCES} await import('${SELF}'); })()`;
 
 interface Job {
   readonly seed: number;

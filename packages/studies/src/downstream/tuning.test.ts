@@ -8,6 +8,7 @@ import { after, describe, it } from 'node:test';
 import { NodeFileSystem, NpmDataSource } from 'krait';
 import { baseModel } from 'krait/cli';
 import { loadTokenizer } from 'krait/io';
+import { onlyInAll } from '../../../../src/core/testing/only-in-all.ts';
 import { tinyTokenizer } from '../../../../src/io/testing/tiny-tokenizer.ts';
 import { countingExamples, referenceDevice, tinyModel } from '../../../../src/tune/testing/tiny-runs.ts';
 import { episodePieces, loadMicroMaterial, metaEpisodes, microEpisodes } from '../micro/index.ts';
@@ -87,7 +88,7 @@ describe('tuning inside a cell', () => {
   });
 });
 
-describe('episodes as tokens', () => {
+describe('episodes as tokens', onlyInAll('reads the corpora'), () => {
   it('carry loss on the answers that are told, and on nothing else', async () => {
     const material = await loadMicroMaterial(new NpmDataSource());
     const tokenizer = await loadTokenizer(files, baseModel());

@@ -1,13 +1,12 @@
 /** `krait forecast --report`: the page in a browser, of a few and of many variables; and Ctrl-C while it is trained. */
 import assert from 'node:assert/strict';
-import { spawn } from 'node:child_process';
 import { existsSync, readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { after, before, describe, it } from 'node:test';
-import { fileURLToPath } from 'node:url';
 import type { Browser } from 'playwright-core';
 import { launchChromium, lookAt, withoutChromium } from './chromium.ts';
 import { krait, workFolder } from './cli-cases.ts';
+import { runKrait } from './krait-process.ts';
 
 const work = workFolder('forecast-page');
 const at = (name: string) => join(work, name);
@@ -120,7 +119,6 @@ describe("a forecast's page in Chromium", { skip: withoutChromium }, () => {
 
 describe('Ctrl-C while a forecaster is trained', () => {
   it('ends with 130, one line and no file', async () => {
-    const script = fileURLToPath(new URL('interrupted-run.ts', import.meta.url));
     const flags = [
       ...flagsOf('few'),
       '--device',
@@ -133,25 +131,11 @@ describe('Ctrl-C while a forecaster is trained', () => {
       at('cut.csv'),
       '--json',
     ];
-    const child = spawn(process.execPath, [
-      '--import',
-      import.meta.resolve('tsx'),
-      script,
-      'step',
-      'forecast',
-      ...flags,
-    ]);
-    const text = { stdout: '', stderr: '' };
-    for (const name of ['stdout', 'stderr'] as const) {
-      child[name].on('data', (data) => {
-        text[name] += data;
-      });
-    }
     const pictures = [readFileSync(at('few.svg'), 'utf8'), readFileSync(at('few.html'), 'utf8')];
-    const end = await new Promise((resolve) => child.on('close', (code, signal) => resolve(signal ?? code)));
-    assert.equal(end, 130, text.stderr);
-    assert.match(text.stderr, /stopping after this step/);
-    assert.doesNotMatch(text.stderr, /defect|Error|back-test/);
+    const { end, stderr } = await runKrait('step', ['forecast', ...flags]);
+    assert.equal(end, 130, stderr);
+    assert.match(stderr, /stopping after this step/);
+    assert.doesNotMatch(stderr, /defect|Error|back-test/);
     assert.ok(!existsSync(at('cut.csv')));
     assert.deepEqual([readFileSync(at('few.svg'), 'utf8'), readFileSync(at('few.html'), 'utf8')], pictures);
   });
