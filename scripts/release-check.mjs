@@ -123,7 +123,7 @@ export async function checkPlatform(name, node) {
   const folder = join(RELEASE, 'check', name);
   const PATH = makeProject(folder);
   const env = { ...process.env, ...node.env, PATH };
-  for (const key of Object.keys(env)) if (/^(npm_config_|CXX$|KRAIT_(ISA|THREADS)$)/i.test(key)) delete env[key];
+  for (const key of Object.keys(env)) if (/^(CXX|KRAIT_ISA|KRAIT_THREADS)$/.test(key)) delete env[key];
   await install(name, folder, env);
   const options = { cwd: folder, env };
   sourceOf(name, node, options);
