@@ -3,6 +3,7 @@
  * where those are installed, with Node from npm. KRAIT_NODE_LINUX_X64_MUSL="command" and the like name any other.
  */
 import { existsSync, mkdirSync, readdirSync } from 'node:fs';
+import { tmpdir } from 'node:os';
 import { delimiter, join, resolve } from 'node:path';
 import { PLATFORMS, thisPlatform } from '../src/backend/native/platforms.ts';
 import { Remedy, runChild } from './child.mjs';
@@ -42,8 +43,9 @@ async function emulated(name) {
   if (name === 'win32-x64') {
     const wine = findProgram('wine64', '/usr/lib/wine') ?? findProgram('wine');
     if (!wine) return undefined;
-    // Wine 8 says that it is Windows 7 where nobody told it otherwise, which Node would refuse.
-    const env = { WINEPREFIX: join(RELEASE, 'wine'), WINEDEBUG: '-all', NODE_SKIP_PLATFORM_CHECK: '1' };
+    // Wine's folder has links to / and would lead the linter there, so it is not in the repository. Wine 8 says that it is
+    // Windows 7 where nobody told it otherwise, which Node would refuse.
+    const env = { WINEPREFIX: join(tmpdir(), 'krait-wine'), WINEDEBUG: '-all', NODE_SKIP_PLATFORM_CHECK: '1' };
     return { command: [wine, await fetchNode('win-x64', 'node.exe')], env };
   }
   return undefined;

@@ -86,7 +86,8 @@ describe('the benchmark', () => {
     );
     const [cell] = await runBench(input({ out, horizons: [4], models: ['drift'], lookback: 20 }));
     assert.equal(cell.lookback, 20);
-    assert.equal(JSON.parse(readFileSync(join(out, 'weather-drift-4-s0', 'result.json'), 'utf8')).lookback, 20);
+    const file = readFileSync(join(out, 'weather-drift-4-s0', 'result.json'), 'utf8');
+    assert.equal(JSON.parse(file).result.lookback, 20);
   });
 
   it('gives what it has when the signal comes, and says where data was looked for', async () => {
