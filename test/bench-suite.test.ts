@@ -30,6 +30,7 @@ import {
   writeResults,
 } from '../bench/suite/store.ts';
 import { EXP_FLOPS, KERNELS, SOFTPLUS_FLOPS } from '../src/backend/index.ts';
+import { NODE_FLAGS } from '../src/core/testing/module-process.ts';
 import { writeTinyModel } from './tiny-model.ts';
 
 const work = mkdtempSync(join(tmpdir(), 'krait-bench-suite-'));
@@ -194,7 +195,7 @@ describe('whether contestants compute the same', () => {
     const checks = [{ isOk: false, text: 'loss: Krait 1, rival 2' }];
     const before = noResults(await describeMachine());
     const args = ['--only', 'scan', '--resume', '--out', out, '--docs', docs, '--work', work];
-    const command = ['--import', 'tsx', fileURLToPath(new URL('../bench/run.ts', import.meta.url)), ...args];
+    const command = [...NODE_FLAGS, fileURLToPath(new URL('../bench/run.ts', import.meta.url)), ...args];
     const codes = [[], checks].map((own) => {
       writeResults(out, { ...before, results: { scan: resultOf([], { checks: own }) } });
       return spawnSync(process.execPath, command, { encoding: 'utf8' });

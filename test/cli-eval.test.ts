@@ -20,7 +20,7 @@ const data = fileURLToPath(new URL('fixtures/harness/data', import.meta.url));
 
 /** `krait eval run` on the tiny model; `out` is a folder in the work folder. */
 const flagsOf = (tasks: string, out: string, ...flags: string[]) => {
-  const given = ['eval', 'run', '--model', at('model'), '--data-dir', data, '--device', 'reference'];
+  const given = ['eval', 'run', '--model', at('model'), '--data-dir', data, '--device', 'wasm'];
   return [...given, '--tasks', tasks, '--output', at(out), '--max-length', '400', ...flags];
 };
 const run = (tasks: string, out: string, ...flags: string[]) => krait(...flagsOf(tasks, out, ...flags));

@@ -4,6 +4,7 @@ import { writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { before, describe, it } from 'node:test';
 import { Krait } from 'krait';
+import { onlyInAll } from '../src/core/testing/only-in-all.ts';
 import { krait, refuses, workFolder } from './cli-cases.ts';
 import { writeTinyModel } from './tiny-model.ts';
 
@@ -54,9 +55,27 @@ describe('--dtype int8', () => {
     assert.equal(quantised.dtype, 'int8');
     const [a, b] = [plain, quantised].map(({ results }) => results[1].bytesPerStep);
     assert.ok(b < 0.55 * a, `${b} bytes a step, ${a} in f32`); // in so small a model scales, rates and states weigh
-    const drawn = await json('bench', '--shape', 'base', '--what', 'decode', '--tokens', '2', '--rounds', '1', ...int8);
-    assert.equal(drawn.model.parameters, 2_800_320);
   });
+
+  it(
+    'is measured on a shape that is drawn, too',
+    onlyInAll('two million weights on the reference device'),
+    async () => {
+      const drawn = await json(
+        'bench',
+        '--shape',
+        'base',
+        '--what',
+        'decode',
+        '--tokens',
+        '2',
+        '--rounds',
+        '1',
+        ...int8,
+      );
+      assert.equal(drawn.model.parameters, 2_800_320);
+    },
+  );
 
   it('is refused in one line where weights change or are saved', async () => {
     const out = ['--out', join(work, 'out')];

@@ -5,11 +5,14 @@ import { tmpdir } from 'node:os';
 import { dirname, join } from 'node:path';
 import { after, describe, it } from 'node:test';
 import { fileURLToPath, pathToFileURL } from 'node:url';
+import { register } from 'tsx/esm/api';
 import { findAddon, type Installation } from '../src/backend/native/find-addon.ts';
 import { PLATFORM_NAMES, PLATFORMS, type PlatformName, platformOf } from '../src/backend/native/platforms.ts';
 
 const ROOT = fileURLToPath(new URL('..', import.meta.url));
 // Plain JavaScript without declarations, so loaded by a path that the compiler does not follow.
+// The scripts import sources, and run with tsx.
+register();
 const load = (path: string) => import(pathToFileURL(join(ROOT, path)).href);
 const manifest = JSON.parse(readFileSync(join(ROOT, 'package.json'), 'utf8'));
 

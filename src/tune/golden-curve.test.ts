@@ -1,6 +1,7 @@
 /** Ten steps of AdamW with clipping, full and LoRA, against the same ten in PyTorch. */
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
+import { onlyInAll } from '../core/testing/only-in-all.ts';
 import type { LanguageModel } from '../models/index.ts';
 import { testDevices } from '../models/testing/devices.ts';
 import { type StepReport, type TrainedParameter, type TrainingTask, train } from '../train/index.ts';
@@ -69,7 +70,8 @@ function checkCurve(reports: StepReport[], curve: Curve): void {
 const devices = await testDevices();
 
 for (const { name: deviceName, skip, open } of devices) {
-  test(`${deviceName}: full fine-tuning follows the golden curve`, { skip }, async () => {
+  const rare = { skip: skip || (deviceName === 'reference' && onlyInAll('slow on the reference device').skip) };
+  test(`${deviceName}: full fine-tuning follows the golden curve`, rare, async () => {
     const device = await open();
     const model = await loadFixtureModel(device, 'mamba-a');
     const parameters = [...model.parameters].map(([name, tensor]) => ({
@@ -97,7 +99,7 @@ for (const { name: deviceName, skip, open } of devices) {
     device.close();
   });
 
-  test(`${deviceName}: full fine-tuning with Lion follows lion-pytorch`, { skip }, async () => {
+  test(`${deviceName}: full fine-tuning with Lion follows lion-pytorch`, rare, async () => {
     const device = await open();
     const model = await loadFixtureModel(device, 'mamba-a');
     const task = taskOf(model, allParameters(model));

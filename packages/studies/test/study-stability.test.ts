@@ -9,6 +9,7 @@ import { Device } from 'krait/tensor';
 import { attachLora, saveAdapter } from 'krait/tune';
 import type { Browser } from 'playwright-core';
 import { createReferenceBackend } from '../../../src/backend/reference/index.ts';
+import { onlyInAll } from '../../../src/core/testing/only-in-all.ts';
 import { launchChromium, lookAt, withoutChromium } from '../../../test/chromium.ts';
 import { krait, refuses, workFolder } from '../../../test/cli-cases.ts';
 import { writeTinyModel } from '../../../test/tiny-model.ts';
@@ -141,7 +142,7 @@ describe('krait study stability', () => {
     );
   });
 
-  it('keeps what is measured, for --resume with the same settings alone', async () => {
+  it('keeps what is measured, for --resume with the same settings alone', onlyInAll('many studies'), async () => {
     const flags = ['--out', at('kept'), '--compare', at('neox')];
     assert.equal((await study(...flags)).code, 0);
     const first = readFileSync(join(at('kept'), 'stability.json'), 'utf8');
