@@ -53,17 +53,17 @@ export function settingsPage(): string {
   });
   return `# Settings of tuning
 
-What \`krait tune\`, the file of its \`-c\` and \`Krait.tune\` take. The table in \`src/tune/settings.ts\` holds them;
-\`node --import tsx scripts/settings-page.ts\` writes this page from it. A file may use the other names too, with \`-\` for \`_\`.
-Flags win over the file. The training of a recipe of \`krait pretrain\` has the same settings, but for folders, LoRA,
-prompts and evaluations.
+These are the settings of \`krait tune\`, of the file that its \`-c\` names, and of \`Krait.tune\`. The table in \`src/tune/settings.ts\`
+holds them; \`node --import tsx scripts/settings-page.ts\` writes this page from it. A file may use the other names too, with \`-\` for
+\`_\`. Flags override the file. In a recipe of \`krait pretrain\` the part \`training\` has the same settings, without those of folders, LoRA, prompts
+and evaluations.
 
 | in a file | in code | flag | default | what it is | other names in a file |
 |---|---|---|---|---|---|
 ${rows.map(([name, setting]) => rowOf(name, setting)).join('\n')}
 
-A resumed run may change ${free.join(', ')}; with any other change it is another run, and is refused.
-\`mask_prompt\` is the opposite of \`trainOnPrompt\` and \`--train-on-prompt\`; its default is true.
+A resumed run may change ${free.join(', ')}. With any other change it is a different run and is refused.
+\`mask_prompt\` is the opposite of \`trainOnPrompt\` and \`--train-on-prompt\`. Its default is true.
 
 | optimizer | | its default learning rate, as a share of AdamW's | does not take |
 |---|---|---|---|

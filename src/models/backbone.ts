@@ -4,7 +4,7 @@
  */
 import type { DType } from '../core/index.ts';
 import type { AdaptableLayer, LayerNorm, RMSNorm } from '../nn/index.ts';
-import type { Device, Piece, Tensor } from '../tensor/index.ts';
+import type { Device, RaggedPart, Tensor } from '../tensor/index.ts';
 import {
   Block,
   type BlockMode,
@@ -44,7 +44,7 @@ export interface ForwardOptions extends Omit<BlockMode, 'activations'> {
    * A ragged batch: sequences of different lengths without padding. The stream and the flags are [1, n], all positions one
    * after the other, a state has a row for each sequence. Without gradients, and only where the model `takesRagged`.
    */
-  ragged?: readonly Piece[] | null;
+  ragged?: readonly RaggedPart[] | null;
   /** State before the first position; a fresh start if absent. Not consumed. */
   state?: ModelState | null;
 }
@@ -66,7 +66,7 @@ export const backboneState = (plan: BackbonePlan): ModelStateKind => ({
   sequence: mixersOf(plan).some(({ readsPositions }) => readsPositions) ? SEQUENCE_STATE : {},
 });
 
-const sequencesIn = (ragged: readonly Piece[] | null | undefined, b: number): number =>
+const sequencesIn = (ragged: readonly RaggedPart[] | null | undefined, b: number): number =>
   ragged ? ragged.reduce((sum, { rows }) => sum + rows, 0) : b;
 
 /** A backbone over its weights, which belong to the model that it is a part of. */

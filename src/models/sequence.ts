@@ -7,7 +7,7 @@ import {
   type Device,
   FLAG_PAD,
   FLAG_RESET,
-  type Piece,
+  type RaggedPart,
   sequencePositions,
   type Tensor,
 } from '../tensor/index.ts';
@@ -29,7 +29,7 @@ export interface SequenceTensors {
 
 export interface Sequence extends SequenceTensors {
   /** Sequences of different lengths without padding, all positions one after the other; null for rows of one length. */
-  readonly ragged: readonly Piece[] | null;
+  readonly ragged: readonly RaggedPart[] | null;
 }
 
 export const SEQUENCE_TENSORS = [
@@ -49,7 +49,7 @@ export const SEQUENCE_STATE = {
 
 export interface SequenceInput {
   readonly flags?: Tensor | null;
-  readonly ragged?: readonly Piece[] | null;
+  readonly ragged?: readonly RaggedPart[] | null;
   /** What the call before has carried; empty for a fresh start. */
   readonly carried?: LayerState | null;
 }

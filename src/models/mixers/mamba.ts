@@ -169,17 +169,17 @@ class MambaMixer implements Mixer {
 
   forward(input: Tensor, { layer, sequence, state, mode }: MixerContext): MixerResult {
     const { innerSize: e } = this.spec;
-    const { flags, ragged: pieces } = sequence;
+    const { flags, ragged } = sequence;
     const { wantState, observe, random } = mode;
     const [x, z] = split(this.inProj.forward(input), [e, e]);
-    const conv = this.conv?.forward(x, { state: state?.conv, flags, wantState, pieces, activation: true });
+    const conv = this.conv?.forward(x, { state: state?.conv, flags, wantState, ragged, activation: true });
     const u = conv ? conv.y : x; // [b, l, e]
     const [dtLow, B, C] = this.select(u, mode);
     const drawn = random ? { random, stream: random.stream } : undefined;
     const dt = this.dtProj.forward(dtLow, { useBias: false }); // [b, l, e]; the bias is added inside softplus
     const inputs = { u, dt, A: this.A, B, C, D: this.skip, z, dtBias: this.dtProj.bias };
     observe?.({ layer, dt: softplus(add(dt, inputs.dtBias!)), A: inputs.A });
-    const scan = selectiveScan(inputs, { state: state?.scan, flags, wantState, pieces });
+    const scan = selectiveScan(inputs, { state: state?.scan, flags, wantState, ragged });
     const y = this.outProj.forward(scan.y); // [b, l, d]
     if (mode.isLean) {
       const convolve = (from: Tensor, before: Tensor | undefined, marks: Tensor | null) =>

@@ -2,15 +2,15 @@
 import { MOST_POSITIONS } from '../prefill.ts';
 import { prefixTrie, type TrieNode } from './prefix-trie.ts';
 
-/** What a batch costs besides its positions, in positions: weights that are read, launches, what is read back. */
+/** Cost of a batch besides its positions, in positions: reading weights, launches, reading results back. */
 const BATCH_COST = 32;
-/** The same of a piece of a batch: launches of the kernels that walk along sequences. */
-const PIECE_COST = 2;
-/** What a node that others go on from costs: its state is copied. */
+/** Cost of a group in a batch, in positions: launches of the kernels that walk along sequences. */
+const GROUP_COST = 2;
+/** Cost of a node with children, in positions: its state is copied. */
 const STATE_COST = 1;
-/** Positions of a batch of several pieces: enough to keep a device busy, few enough for its caches. */
+/** Most positions of a batch of several groups: enough to keep a device busy, few enough for its caches. */
 const JOINED_POSITIONS = 1024;
-/** Tokens that a shared beginning has to save, of which the one is taken with which all costs the least. */
+/** Least tokens that a shared prefix saves. All are tried; the cheapest trie is taken. */
 const LEAST_SAVED = [2, 8, 32];
 
 /** A node, and the row of its parent in the state of all parents. */
@@ -22,28 +22,28 @@ export interface Entry {
 export interface BatchRules {
   /** Most sequences of a length that are in memory together. */
   readonly most: (length: number) => number;
-  /** Whether as many as may be are taken, or as few as cost the least. */
+  /** Batches have as many sequences as fit; otherwise as many as cost the least. */
   readonly isFixed: boolean;
-  /** Whether the model takes sequences of different lengths in one batch without padding. */
+  /** The model reads ragged batches. */
   readonly takesRagged: boolean;
-  /** Positions of a sequence that are computed at once; null for what the number of sequences makes it. */
+  /** Positions of a sequence that are computed at once; null to derive it from the number of sequences. */
   readonly chunk: number | null;
 }
 
-/** Nodes of like length, sorted by it, padded to the longest. */
-export type Piece = readonly Entry[];
-/** Pieces that are computed together. */
-export type Batch = readonly Piece[];
+/** Nodes of similar length, sorted by length and padded to the longest. */
+export type Group = readonly Entry[];
+/** Groups that are computed together. */
+export type Batch = readonly Group[];
 
 const byLength = (nodes: readonly Entry[]): Entry[] =>
   [...nodes].sort((a, b) => a.node.tokens.length - b.node.tokens.length);
 
-const lengthOf = (piece: Piece): number => piece.at(-1)!.node.tokens.length;
-const positionsOf = (piece: Piece): number => piece.length * lengthOf(piece);
+const lengthOf = (group: Group): number => group.at(-1)!.node.tokens.length;
+const positionsOf = (group: Group): number => group.length * lengthOf(group);
 
-/** Cuts sorted nodes so that all pieces together cost the least, padding and `own` cost of each included. */
-function cheapestCuts(sorted: readonly Entry[], most: BatchRules['most'], own: number): Piece[] {
-  // The least cost of the first j nodes, and where their last piece begins.
+/** Cuts sorted nodes into the groups of least total cost: padding, and `own` for each group. */
+function cheapestCuts(sorted: readonly Entry[], most: BatchRules['most'], own: number): Group[] {
+  // The least cost of the first j nodes, and where their last group begins.
   const least = new Float64Array(sorted.length + 1);
   const begins = new Int32Array(sorted.length + 1);
   for (let j = 1; j <= sorted.length; j++) {
@@ -55,35 +55,35 @@ function cheapestCuts(sorted: readonly Entry[], most: BatchRules['most'], own: n
       if (cost < least[j]) [least[j], begins[j]] = [cost, i];
     }
   }
-  const pieces: Piece[] = [];
-  for (let j = sorted.length; j > 0; j = begins[j]) pieces.push(sorted.slice(begins[j], j));
-  return pieces.reverse();
+  const groups: Group[] = [];
+  for (let j = sorted.length; j > 0; j = begins[j]) groups.push(sorted.slice(begins[j], j));
+  return groups.reverse();
 }
 
-/** Joins pieces of which none is read chunk by chunk. */
-function joined(pieces: readonly Piece[], { most, chunk }: BatchRules): Batch[] {
-  const batches: Piece[][] = [];
+/** Joins groups into batches. A group that is read in chunks stays alone. */
+function joined(groups: readonly Group[], { most, chunk }: BatchRules): Batch[] {
+  const batches: Group[][] = [];
   let rows = 0;
   let positions = 0;
-  for (const piece of pieces) {
-    const { start } = piece.at(-1)!.node;
-    const length = lengthOf(piece);
-    rows += piece.length;
-    positions += positionsOf(piece);
+  for (const group of groups) {
+    const { start } = group.at(-1)!.node;
+    const length = lengthOf(group);
+    rows += group.length;
+    positions += positionsOf(group);
     const isWhole = length <= (chunk ?? JOINED_POSITIONS);
     if (batches.length > 0 && isWhole && positions <= JOINED_POSITIONS && rows <= most(start + length)) {
-      batches.at(-1)!.push(piece);
+      batches.at(-1)!.push(group);
     } else {
-      batches.push([piece]);
-      [rows, positions] = [piece.length, positionsOf(piece)];
+      batches.push([group]);
+      [rows, positions] = [group.length, positionsOf(group)];
     }
   }
   return batches;
 }
 
 /**
- * Sorted by length and cut into batches: where `isFixed`, of as many as may be; else so that all batches together compute
- * the least, padding and their own costs included.
+ * Batches of nodes, sorted by length. With `isFixed` each has as many nodes as fit; otherwise the total cost is the least,
+ * with padding and the cost of each batch.
  */
 export function batchesOf(nodes: readonly Entry[], rules: BatchRules): Batch[] {
   const { most, isFixed, takesRagged } = rules;
@@ -92,8 +92,8 @@ export function batchesOf(nodes: readonly Entry[], rules: BatchRules): Batch[] {
     const size = most(0);
     return Array.from({ length: Math.ceil(sorted.length / size) }, (_, i) => [sorted.slice(i * size, (i + 1) * size)]);
   }
-  if (!takesRagged) return cheapestCuts(sorted, most, BATCH_COST).map((piece) => [piece]);
-  return joined(cheapestCuts(sorted, most, PIECE_COST), rules);
+  if (!takesRagged) return cheapestCuts(sorted, most, BATCH_COST).map((group) => [group]);
+  return joined(cheapestCuts(sorted, most, GROUP_COST), rules);
 }
 
 const hasChildren = ({ node }: Entry): boolean => node.children.length > 0;
@@ -123,8 +123,8 @@ function costOf(roots: readonly TrieNode[], rules: BatchRules): number {
     for (const level of levelsOf(open.pop()!, rules)) {
       for (const batch of batchesOf(level, rules)) {
         cost += BATCH_COST;
-        for (const piece of batch) {
-          cost += PIECE_COST + positionsOf(piece) + STATE_COST * piece.filter(hasChildren).length;
+        for (const group of batch) {
+          cost += GROUP_COST + positionsOf(group) + STATE_COST * group.filter(hasChildren).length;
         }
       }
       const children = level.flatMap(({ node }) => node.children);

@@ -1,5 +1,5 @@
 /** Nodes of a trie as a model reads them: ids and flags of a batch, and where each node's tokens lie in it. */
-import type { Piece, Tensor } from '../../tensor/index.ts';
+import type { RaggedPart, Tensor } from '../../tensor/index.ts';
 import type { LanguageModel } from '../heads/language-model.ts';
 import { FLAG_PAD } from '../sequence.ts';
 import type { TrieNode } from './prefix-trie.ts';
@@ -9,7 +9,7 @@ import type { Batch } from './trie-batches.ts';
 export interface Reading {
   readonly ids: Tensor;
   readonly flags: Tensor | null;
-  readonly ragged: readonly Piece[] | null;
+  readonly ragged: readonly RaggedPart[] | null;
   /** Node by node the row of its first position among all, and how many of its tokens are read. */
   readonly rows: readonly { readonly node: TrieNode; readonly first: number; readonly tokens: number }[];
 }
@@ -17,15 +17,15 @@ export interface Reading {
 /** Tokens of a batch from `at` of each node, `count` at most. */
 export function readingOf(model: LanguageModel, batch: Batch, at: number, count: number): Reading {
   const rows: Reading['rows'][number][] = [];
-  const pieces: Piece[] = [];
+  const parts: RaggedPart[] = [];
   let total = 0;
-  for (const piece of batch) {
-    const length = Math.min(count, piece.at(-1)!.node.tokens.length - at);
-    for (const { node } of piece) {
+  for (const group of batch) {
+    const length = Math.min(count, group.at(-1)!.node.tokens.length - at);
+    for (const { node } of group) {
       rows.push({ node, first: total, tokens: Math.max(0, Math.min(length, node.tokens.length - at)) });
       total += length;
     }
-    pieces.push({ rows: piece.length, length });
+    parts.push({ rows: group.length, length });
   }
   const ids = new Int32Array(total);
   const flags = new Int32Array(total).fill(FLAG_PAD);
@@ -33,14 +33,14 @@ export function readingOf(model: LanguageModel, batch: Batch, at: number, count:
     for (let t = 0; t < tokens; t++) ids[first + t] = node.tokens[at + t];
     flags.fill(0, first, first + tokens);
   }
-  const [{ rows: b, length: l }] = pieces;
-  const isOne = pieces.length === 1;
+  const [{ rows: b, length: l }] = parts;
+  const isOne = parts.length === 1;
   const shape = isOne ? [b, l] : [1, total];
   const { device } = model;
   return {
     ids: device.from(ids, shape, 'i32'),
     flags: flags.includes(FLAG_PAD) ? device.from(flags, shape, 'i32') : null,
-    ragged: isOne ? null : pieces,
+    ragged: isOne ? null : parts,
     rows,
   };
 }

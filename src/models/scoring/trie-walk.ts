@@ -163,7 +163,7 @@ export class Walk {
     const { device } = model;
     const entries = batch.flat();
     const length = Math.max(...entries.map(({ node }) => node.tokens.length));
-    // Several pieces are read at once, of one as much as a device likes.
+    // Several groups are read at once. A group alone is read in chunks of the size that suits the device.
     const chunk = batch.length > 1 ? length : (this.rules.chunk ?? chunkFor(entries.length));
     const done: [number, ContinuationScore][] = [];
     let state = takeRows(

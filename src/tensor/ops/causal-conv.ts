@@ -7,7 +7,7 @@ import { DTypeError, type Shape, ShapeError } from '../../core/index.ts';
 import { record } from '../autograd.ts';
 import type { Tensor } from '../tensor.ts';
 import { add, mul, silu } from './elementwise.ts';
-import { checkPieces, forPieces, type Piece, sequencesOf } from './pieces.ts';
+import { checkRagged, forEachPart, type RaggedPart, sequencesOf } from './ragged.ts';
 import { concat, narrow, permute, reshape } from './shape.ts';
 
 export interface SequenceOptions {
@@ -18,10 +18,10 @@ export interface SequenceOptions {
   /** Whether to return the state after the last position. */
   wantState?: boolean;
   /**
-   * Sequences of different lengths, one after the other in b = 1: what is [b, l, d] holds all of their positions, states
-   * have a row a sequence. Without gradients.
+   * Parts of a ragged batch: sequences of different lengths, one after the other in b = 1. Tensors [b, l, d] hold all their
+   * positions; states have a row for each sequence. Without gradients.
    */
-  pieces?: readonly Piece[] | null;
+  ragged?: readonly RaggedPart[] | null;
 }
 
 export interface ConvOptions extends SequenceOptions {
@@ -36,7 +36,7 @@ export const convStateShape = (b: number, d: number, k: number): Shape => [b, k 
 function check(
   x: Tensor,
   weight: Tensor,
-  { bias, flags, state, pieces }: ConvOptions,
+  { bias, flags, state, ragged }: ConvOptions,
 ): { b: number; l: number; d: number; k: number; sequences: number } {
   if (x.rank !== 3) throw new ShapeError('causalConv', 'x', '[b, l, d]', x.shape);
   const [b, l, d] = x.shape;
@@ -45,8 +45,8 @@ function check(
     throw new ShapeError('causalConv', 'weight', `[${d}, k]`, weight.shape);
   if (bias && bias.size !== d) throw new ShapeError('causalConv', 'bias', `[${d}]`, bias.shape);
   checkFlags('causalConv', flags, b, l);
-  if (pieces) checkPieces('causalConv', b * l, pieces, [x, weight, bias ?? null, state ?? null]);
-  const sequences = pieces ? sequencesOf(pieces) : b;
+  if (ragged) checkRagged('causalConv', b * l, ragged, [x, weight, bias ?? null, state ?? null]);
+  const sequences = ragged ? sequencesOf(ragged) : b;
   if (state && (state.size !== sequences * (k - 1) * d || state.cols !== d))
     throw new ShapeError('causalConv', 'state', `[${convStateShape(sequences, d, k)}]`, state.shape);
   return { b, l, d, k, sequences };
@@ -72,8 +72,8 @@ export function causalConv(x: Tensor, weight: Tensor, options: ConvOptions = {})
   const y = device.empty(x.shape, x.dtype);
   const stateType = x.dtype === 'f64' ? 'f64' : 'f32';
   const stateOut = wantState ? device.empty(convStateShape(sequences, d, k), stateType) : null;
-  if (options.pieces) {
-    forPieces(options.pieces, ({ rows, length, positions, sequences: own }) => {
+  if (options.ragged) {
+    forEachPart(options.ragged, ({ rows, length, positions, sequences: own }) => {
       const sequence = { x: positions(x), flags: positions(flags), y: positions(y) };
       const states = { stateIn: own(stateIn), stateOut: own(stateOut) };
       device.launch('causal_conv', { ...sequence, weight, bias, ...states }, { ...dims, b: rows, l: length });
@@ -127,10 +127,10 @@ export function causalConvRef(
   const { b, l, d, k } = check(x, weight, options);
   const past = options.state ?? x.device.zeros(convStateShape(b, d, k), x.dtype);
   const padded = k > 1 ? concat([reshape(past, convStateShape(b, d, k)), x], 1) : x; // [b, k-1+l, d]
-  const taps = permute(weight, [1, 0]); // [k, d]
+  const byOffset = permute(weight, [1, 0]); // [k, d]
   let y: Tensor | null = options.bias ? reshape(options.bias, [1, 1, d]) : null;
   for (let j = 0; j < k; j++) {
-    const term = mul(narrow(padded, 1, j, l), reshape(narrow(taps, 0, j, 1), [1, 1, d]));
+    const term = mul(narrow(padded, 1, j, l), reshape(narrow(byOffset, 0, j, 1), [1, 1, d]));
     y = y ? add(term, y) : term;
   }
   return { y: options.activation ? silu(y!) : y!, state: options.wantState ? narrow(padded, 1, l, k - 1) : null };

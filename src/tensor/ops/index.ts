@@ -6,7 +6,7 @@ export * from './elementwise.ts';
 export * from './embedding.ts';
 export * from './matmul.ts';
 export * from './norm.ts';
-export type { Piece } from './pieces.ts';
+export type { RaggedPart } from './ragged.ts';
 export * from './reduce.ts';
 export * from './selective-scan.ts';
 export * from './shape.ts';

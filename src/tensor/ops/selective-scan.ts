@@ -12,7 +12,7 @@ import type { Device } from '../device.ts';
 import type { Tensor } from '../tensor.ts';
 import { checkFlags, type SequenceOptions } from './causal-conv.ts';
 import { add, exp, mul, silu, softplus } from './elementwise.ts';
-import { checkPieces, forPieces, type Piece, sequencesOf } from './pieces.ts';
+import { checkRagged, forEachPart, type RaggedPart, sequencesOf } from './ragged.ts';
 import { sum } from './reduce.ts';
 import { concat, narrow, permute, reshape } from './shape.ts';
 
@@ -46,7 +46,7 @@ export interface ScanOptions extends SequenceOptions {
 /** Shape of the scan's state. */
 export const scanStateShape = (b: number, d: number, n: number): number[] => [b, n, d];
 
-function check({ u, dt, A, B, C, D, z, dtBias }: ScanInputs, { flags, state, pieces }: ScanOptions) {
+function check({ u, dt, A, B, C, D, z, dtBias }: ScanInputs, { flags, state, ragged }: ScanOptions) {
   if (u.rank !== 3) throw new ShapeError('selectiveScan', 'u', '[b, l, d]', u.shape);
   const [b, l, d] = u.shape;
   const n = A.shape[0];
@@ -63,26 +63,26 @@ function check({ u, dt, A, B, C, D, z, dtBias }: ScanInputs, { flags, state, pie
   expect('z', z, [b, l, d]);
   expect('dtBias', dtBias, [d]);
   const given = [u, dt, A, B, C, D ?? null, z ?? null, dtBias ?? null, state ?? null];
-  if (pieces) checkPieces('selectiveScan', b * l, pieces, given);
-  const sequences = pieces ? sequencesOf(pieces) : b;
+  if (ragged) checkRagged('selectiveScan', b * l, ragged, given);
+  const sequences = ragged ? sequencesOf(ragged) : b;
   expect('state', state, scanStateShape(sequences, d, n));
   checkFlags('selectiveScan', flags, b, l);
   return { b, l, d, n, sequences };
 }
 
-/** The forward kernel over all sequences at once, or piece by piece. */
+/** The forward kernel over all sequences at once, or once for each part of a ragged batch. */
 function launchForward(
   device: Device,
   tensors: Readonly<Record<string, Tensor | null>>,
   dims: Record<string, number>,
-  pieces: readonly Piece[] | null,
+  ragged: readonly RaggedPart[] | null,
 ): void {
-  if (!pieces) {
+  if (!ragged) {
     device.launch('selective_scan', tensors, dims);
     return;
   }
   const { u, dt, b, c, z, flags, y, stateIn, stateOut, ...rest } = tensors;
-  forPieces(pieces, ({ rows, length, positions, sequences }) => {
+  forEachPart(ragged, ({ rows, length, positions, sequences }) => {
     const inputs = { u: positions(u), dt: positions(dt), b: positions(b), c: positions(c), z: positions(z) };
     const states = { stateIn: sequences(stateIn), stateOut: sequences(stateOut) };
     const own = { ...inputs, flags: positions(flags), y: positions(y), ...states };
@@ -107,7 +107,7 @@ export function selectiveScan(inputs: ScanInputs, options: ScanOptions = {}): { 
   const differentiable = [u, dt, A, B, C, D, z, dtBias, stateIn];
   const checkpoints = willRecord(...differentiable) ? device.empty([b * Math.ceil(l / CHUNK) * n, d], stateType) : null;
   const tensors = { u, dt, a: A, b: B, c: C, d: D, z, dtBias, flags, stateIn, y, stateOut, checkpoints };
-  launchForward(device, tensors, dims, options.pieces ?? null);
+  launchForward(device, tensors, dims, options.ragged ?? null);
   if (!checkpoints) return { y, state: stateOut };
   const optional = [D, z, dtBias, flags];
   const saved = [u, dt, A, B, C, checkpoints, ...optional.filter((t) => t !== null)];

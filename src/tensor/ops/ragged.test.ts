@@ -1,4 +1,4 @@
-/** Sequences of different lengths side by side against each of them alone. */
+/** Ragged batches against each of their sequences alone. */
 import assert from 'node:assert/strict';
 import { it } from 'node:test';
 import { createReferenceBackend } from '../../backend/reference/index.ts';
@@ -27,9 +27,9 @@ async function same(a: readonly T.Tensor[], b: readonly T.Tensor[]) {
   }
 }
 
-it('causalConv and selectiveScan of pieces are those of each sequence alone', async () => {
+it('causalConv and selectiveScan of a ragged batch are those of each sequence alone', async () => {
   // Three sequences of two positions, two of four of which one is padded, one of three; slices of wider rows.
-  const pieces = [
+  const ragged = [
     { rows: 3, length: 2 },
     { rows: 2, length: 4 },
     { rows: 1, length: 3 },
@@ -57,10 +57,10 @@ it('causalConv and selectiveScan of pieces are those of each sequence alone', as
   const whole = both(
     (t) => t,
     (t) => t,
-    { pieces, flags },
+    { ragged, flags },
   );
   let [position, sequence] = [0, 0];
-  for (const { rows, length } of pieces) {
+  for (const { rows, length } of ragged) {
     for (let i = 0; i < rows; i++) {
       const part = (t: T.Tensor) =>
         T.contiguous(T.reshape(T.narrow(T.reshape(t, [n, t.cols]), 0, position, length), [1, length, t.cols]));
@@ -73,8 +73,8 @@ it('causalConv and selectiveScan of pieces are those of each sequence alone', as
     }
   }
   assert.equal(position, n);
-  const wrong = () => T.causalConv(x, w, { pieces: [{ rows: 2, length: 8 }] });
-  assert.throws(wrong, /causalConv.*pieces.*17 positions in all.*16/);
-  assert.throws(() => T.causalConv(x, normal([3, 4], 2).trainable(), { pieces }), /pieces have no gradients/);
-  assert.throws(() => T.causalConv(x, w, { pieces, state: normal([5, 3, 3]) }), /causalConv.*state.*6,3,3/);
+  const wrong = () => T.causalConv(x, w, { ragged: [{ rows: 2, length: 8 }] });
+  assert.throws(wrong, /causalConv.*ragged.*17 positions in all.*16/);
+  assert.throws(() => T.causalConv(x, normal([3, 4], 2).trainable(), { ragged }), /ragged batches have no gradients/);
+  assert.throws(() => T.causalConv(x, w, { ragged, state: normal([5, 3, 3]) }), /causalConv.*state.*6,3,3/);
 });
