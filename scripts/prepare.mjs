@@ -27,9 +27,8 @@ export const say = (line) => console.error(`krait: ${line}`);
 export async function prepare({ isStrict = true, withTypes = false, withTests = false } = {}) {
   await locked(async () => {
     if (!isInstalled(ROOT)) await install(ROOT, say);
-    const jobs = [buildScript('native', isStrict), buildDist()];
+    const jobs = [buildScript('native', isStrict), buildModules(withTests)];
     if (isStrict) jobs.push(buildScript('wasm', isStrict));
-    if (withTests) jobs.push(buildCompiledTests());
     const failed = (await Promise.allSettled(jobs)).find((result) => result.status === 'rejected');
     if (failed) throw failed.reason;
     if (!isStrict && !existsSync(join(ROOT, 'build', 'native', 'krait.node'))) await buildScript('wasm', isStrict);
@@ -43,6 +42,12 @@ export async function prepare({ isStrict = true, withTypes = false, withTests = 
 export async function prepareInstall() {
   if (isInstalled(ROOT)) return;
   await locked(async () => isInstalled(ROOT) || install(ROOT, say));
+}
+
+/** One after the other: each ends the process of esbuild, in which the other would wait for ever. */
+async function buildModules(withTests) {
+  await buildDist();
+  if (withTests) await buildCompiledTests();
 }
 
 async function buildDist() {
