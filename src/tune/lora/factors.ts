@@ -8,7 +8,7 @@
  * | linear      | [r, k]  | [n, r]  | on x    | PEFT's                                                   |
  * | embedding   | [r, v]  | [d, r]  | none    | PEFT's                                                   |
  * | convolution | [r', k] | [d, r'] | none    | Krait's own: PEFT cannot adapt a depthwise convolution.  |
- * |             |         |         |         | r' = min(r, taps): more cannot change more               |
+ * |             |         |         |         | r' = min(r, kernel size): more cannot change more        |
  *
  * Factors are f32 whatever the layer's weights and activations are.
  */
