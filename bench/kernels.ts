@@ -9,7 +9,7 @@
  * of operations at the peak and bytes at the speed of memory, over the time.
  */
 import { parseArgs } from 'node:util';
-import { type Command, command, costOf, measureRoofs, type TensorArg } from '../src/backend/index.ts';
+import { type Command, command, costOf, measureRoofline, type TensorArg } from '../src/backend/index.ts';
 import { createNativeBackend } from '../src/backend/native/index.ts';
 import { type DType, dtypeBytes, HostRandom, toBf16, toF16 } from '../src/core/index.ts';
 
@@ -124,11 +124,11 @@ const work = Object.entries(ROWS)
     const more = Array.from({ length: Math.ceil(COLD_BYTES / cost.bytes) }, make);
     return { name, cost, launches: [first, ...more], best: Number.POSITIVE_INFINITY };
   });
-let roofs = await measureRoofs(device);
+let roofs = await measureRoofline(device);
 for (let round = 0; round < rounds; round++) {
   for (const item of work) item.best = Math.min(item.best, await secondsFor(item.launches));
 }
-const after = await measureRoofs(device);
+const after = await measureRoofline(device);
 roofs = {
   flopsPerSecond: Math.max(roofs.flopsPerSecond, after.flopsPerSecond),
   bytesPerSecond: Math.max(roofs.bytesPerSecond, after.bytesPerSecond),

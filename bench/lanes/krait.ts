@@ -1,5 +1,5 @@
 /** Krait as a contestant: rounds of reading, writing or learning on a model of random weights. */
-import { type DeviceName, measureRoofs, type Profile } from '../../src/backend/index.ts';
+import { type DeviceName, measureRoofline, type Profile } from '../../src/backend/index.ts';
 import { openBackend } from '../../src/backend/select.ts';
 import type { DType } from '../../src/core/index.ts';
 import { decodeBytes, storedType, type Work, workFlops, workRounds } from '../../src/measure/index.ts';
@@ -38,9 +38,9 @@ async function open(options: KraitOptions): Promise<Contestant> {
   const rounds = workRounds(model, work, size);
   const loss = isCold ? null : (await rounds.next()).value;
   const round = async () => {
-    const before = hasRoofs ? await measureRoofs(backend, 3) : null;
+    const before = hasRoofs ? await measureRoofline(backend, 3) : null;
     const seconds = await timed(() => rounds.next());
-    const roofs = before && [before, await measureRoofs(backend, 3)];
+    const roofs = before && [before, await measureRoofline(backend, 3)];
     const rate = { tokensPerSecond: (tokens * batch) / seconds, flopsPerSecond: flops / seconds };
     const moved = work === 'decode' ? (decodeBytes(model, batch) * tokens) / seconds : null;
     return { seconds, ...rate, bytesPerSecond: moved, roofs };
@@ -51,7 +51,7 @@ async function open(options: KraitOptions): Promise<Contestant> {
     await rounds.next().finally(async () => {
       found = await backend.profiler.stop();
     });
-    return { kernels: profileLines(found!, await measureRoofs(backend), backend) };
+    return { kernels: profileLines(found!, await measureRoofline(backend), backend) };
   };
   const memory = async () => ({ ...backend.memory(), peakRss: peakRss() });
   return {

@@ -5,7 +5,7 @@ import {
   kernelRows,
   type LaunchShape,
   type Profile,
-  type Roofs,
+  type Roofline,
   SOFTPLUS_FLOPS,
 } from '../../src/backend/index.ts';
 import type { ProfileLine } from '../suite/measurement.ts';
@@ -19,7 +19,7 @@ export function plainFlops({ kernel, dims: { b, l, d, n, softplus }, flops }: La
 }
 
 /** Longest first; a scan's with the share of its roofline by `plainFlops` too. */
-export function profileLines(profile: Profile, roofs: Roofs, device: Pick<Backend, 'variant'>): ProfileLine[] {
+export function profileLines(profile: Profile, roofs: Roofline, device: Pick<Backend, 'variant'>): ProfileLine[] {
   const shapes = profile.shapes.map((shape) => ({ ...shape, flops: plainFlops(shape) }));
   const plain = kernelRows({ ...profile, shapes }, roofs, device);
   return kernelRows(profile, roofs, device).map((row, i) =>

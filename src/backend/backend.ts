@@ -2,7 +2,7 @@
  * What a device is: memory, a queue of kernel launches, and reads that wait. What it is not: it knows
  * nothing of tensors, gradients or shapes beyond the command it is given, and it never decides lifetimes.
  *
- * Order is the law: uploads, launches and downloads take effect in the order in which they were called, so
+ * Order is guaranteed: uploads, launches and downloads take effect in the order in which they were called, so
  * memory that was freed may be handed out again at once, and nothing but `download` and `sync` waits.
  */
 import type { DType } from '../core/index.ts';

@@ -6,4 +6,4 @@ export * from './kernels.ts';
 export * from './profile.ts';
 export * from './profile-cost.ts';
 export * from './profile-report.ts';
-export { measureRoofs, type Roofs } from './profile-roofs.ts';
+export { measureRoofline, type Roofline } from './profile-roofline.ts';

@@ -4,7 +4,7 @@ import type { Backend } from './backend.ts';
 import type { KernelName } from './kernels.ts';
 import type { Profile, ShapeTimes } from './profile.ts';
 import type { LaunchShape } from './profile-cost.ts';
-import type { Roofs } from './profile-roofs.ts';
+import type { Roofline } from './profile-roofline.ts';
 
 export interface ProfileRow {
   readonly calls: number;
@@ -48,12 +48,12 @@ export const hasPairs = (device: Kind, { shapes }: Profile): boolean =>
 const factorOf = (device: Kind, { kernel, dtypes }: LaunchShape): number =>
   kernel === 'matmul' ? peakFactor(device, dtypes['a'], dtypes['b']) : 1;
 
-function rowOf(shapes: readonly ShapeTimes[], wallSeconds: number, roofs: Roofs, device: Kind): ProfileRow {
+function rowOf(shapes: readonly ShapeTimes[], wallSeconds: number, roofline: Roofline, device: Kind): ProfileRow {
   const total = (value: (shape: ShapeTimes) => number) => shapes.reduce((sum, shape) => sum + value(shape), 0);
   const seconds = total((shape) => shape.seconds);
   const over = (amount: number, time: number) => (time > 0 ? amount / time : 0);
   const least = (shape: ShapeTimes) =>
-    Math.max(shape.flops / (factorOf(device, shape) * roofs.flopsPerSecond), shape.bytes / roofs.bytesPerSecond);
+    Math.max(shape.flops / (factorOf(device, shape) * roofline.flopsPerSecond), shape.bytes / roofline.bytesPerSecond);
   return {
     calls: total(({ calls }) => calls),
     seconds,
@@ -70,20 +70,20 @@ function rowOf(shapes: readonly ShapeTimes[], wallSeconds: number, roofs: Roofs,
 const longestFirst = (a: ProfileRow, b: ProfileRow) => b.seconds - a.seconds;
 
 /** Launches added up by kernel, the longest first. */
-export function kernelRows({ shapes, wallSeconds }: Profile, roofs: Roofs, device: Kind): KernelRow[] {
+export function kernelRows({ shapes, wallSeconds }: Profile, roofline: Roofline, device: Kind): KernelRow[] {
   const kernels = [...new Set(shapes.map(({ kernel }) => kernel))];
   const rows = kernels.map((kernel) => {
     const own = shapes.filter((shape) => shape.kernel === kernel);
-    return { kernel, ...rowOf(own, wallSeconds, roofs, device) };
+    return { kernel, ...rowOf(own, wallSeconds, roofline, device) };
   });
   return rows.sort(longestFirst);
 }
 
 /** Launches added up by kernel, sizes and types, the longest first. */
-export function shapeRows({ shapes, wallSeconds }: Profile, roofs: Roofs, device: Kind): ShapeRow[] {
+export function shapeRows({ shapes, wallSeconds }: Profile, roofline: Roofline, device: Kind): ShapeRow[] {
   const rows = shapes.map((shape) => {
     const { kernel, dims, dtypes } = shape;
-    return { kernel, dims, dtypes, ...rowOf([shape], wallSeconds, roofs, device) };
+    return { kernel, dims, dtypes, ...rowOf([shape], wallSeconds, roofline, device) };
   });
   return rows.sort(longestFirst);
 }

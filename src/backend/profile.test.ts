@@ -4,7 +4,7 @@ import { describe, it } from 'node:test';
 import { type Command, command, type TensorArg } from './command.ts';
 import { type Profile, Profiler } from './profile.ts';
 import { chromeTrace, hasPairs, kernelRows, kernelSeconds, shapeRows } from './profile-report.ts';
-import { measureRoofs } from './profile-roofs.ts';
+import { measureRoofline } from './profile-roofline.ts';
 import { createReferenceBackend } from './reference/index.ts';
 
 const y: TensorArg = { block: { address: 64, bytes: 1e6 }, offset: 0, ld: 8, dtype: 'f32' };
@@ -194,7 +194,7 @@ describe('trace', () => {
 describe('roofs', () => {
   it('are measured on any device, which keeps nothing', async () => {
     const backend = createReferenceBackend();
-    const { flopsPerSecond, bytesPerSecond } = await measureRoofs(backend, 1);
+    const { flopsPerSecond, bytesPerSecond } = await measureRoofline(backend, 1);
     assert.ok(flopsPerSecond > 1e5 && Number.isFinite(flopsPerSecond));
     assert.ok(bytesPerSecond > 1e5 && Number.isFinite(bytesPerSecond));
     assert.equal(backend.memory().blocks, 0);

@@ -6,10 +6,10 @@ import {
   hasPairs,
   kernelRows,
   kernelSeconds,
-  measureRoofs,
+  measureRoofline,
   type Profile,
   type ProfileRow,
-  type Roofs,
+  type Roofline,
   shapeRows,
 } from '../backend/index.ts';
 import { UsageError } from '../core/index.ts';
@@ -55,10 +55,10 @@ const cells = (name: string, { calls, seconds, share, ...row }: ProfileRow): (st
   percent(row.roofShare),
 ];
 
-export const roofsText = ({ flopsPerSecond, bytesPerSecond }: Roofs): string =>
+export const rooflineText = ({ flopsPerSecond, bytesPerSecond }: Roofline): string =>
   `at most ${giga(flopsPerSecond)} GFLOP/s of multiply-adds, ${giga(bytesPerSecond)} GB/s read from memory, measured in this run`;
 
-function profileText(name: string, profile: Profile, roofs: Roofs, device: Backend): string {
+function profileText(name: string, profile: Profile, roofs: Roofline, device: Backend): string {
   const { wallSeconds, launches, clock } = profile;
   const idle = Math.max(0, wallSeconds - kernelSeconds(profile));
   return [
@@ -74,7 +74,7 @@ function profileText(name: string, profile: Profile, roofs: Roofs, device: Backe
     .join('\n');
 }
 
-function profileJson(profile: Profile, roofs: Roofs, device: Backend) {
+function profileJson(profile: Profile, roofs: Roofline, device: Backend) {
   const { clock, wallSeconds, launches } = profile;
   const [kernels, shapes] = [kernelRows(profile, roofs, device), shapeRows(profile, roofs, device)];
   return { clock, wallSeconds, kernelSeconds: kernelSeconds(profile), launches, kernels, shapes };
@@ -90,7 +90,7 @@ export interface ProfileReport {
 export async function reportProfiles(
   device: Backend,
   profiles: Readonly<Record<string, Profile>>,
-  roofs: Roofs,
+  roofs: Roofline,
   flag: ProfileFlag,
 ): Promise<ProfileReport> {
   const { name, variant, threads } = device;
@@ -116,7 +116,7 @@ export async function reportProfile(
   flag: ProfileFlag,
 ): Promise<{ json: object; text: string } | null> {
   if (!profile) return null;
-  const roofs = await measureRoofs(backend);
+  const roofs = await measureRoofline(backend);
   const { json, text } = await reportProfiles(backend, { [name]: profile }, roofs, flag);
-  return { json: { roofs, ...json[name] }, text: `${text}\n${roofsText(roofs)}` };
+  return { json: { roofs, ...json[name] }, text: `${text}\n${rooflineText(roofs)}` };
 }

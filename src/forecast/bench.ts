@@ -119,7 +119,7 @@ async function findFile(files: FileSystem, folder: string, { name, files: names 
 /**
  * Measures the cells that are not measured yet.
  * @returns the cells in order; after the signal, those before it
- * @throws UsageError for a kept cell of other settings; EnvironmentError, FileFormatError for data that is not there or odd
+ * @throws UsageError for a kept cell of other settings; EnvironmentError, FileFormatError for data that is missing or malformed
  */
 export async function runBench(input: BenchInput): Promise<BenchCell[]> {
   const { files, signal } = input;

@@ -15,7 +15,7 @@ import type { LoraAdapter } from '../tune/index.ts';
 export interface LocateOptions {
   /** Branch, tag or commit on the hub. */
   revision?: string;
-  /** Told, in one line, of what is odd but usable: weights that are not finite, no device but the slow one. */
+  /** Called with one line for each usable but unexpected thing: weights that are not finite, only the slow device. */
   onWarning?: (line: string) => void;
   /** Told of each file of the model as its bytes arrive. */
   onDownload?: (progress: DownloadProgress) => void;

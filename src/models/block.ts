@@ -10,7 +10,7 @@
  */
 import { type DType, KraitError } from '../core/index.ts';
 import { type AdaptableLayer, LayerNorm, RMSNorm } from '../nn/index.ts';
-import { add, checkpoint, type Device, dropout, forget, type NormResult, type Tensor } from '../tensor/index.ts';
+import { add, checkpoint, type Device, dropout, type NormResult, recompute, type Tensor } from '../tensor/index.ts';
 import { constant, type WeightRow } from './checkpoint/table.ts';
 import type { ForwardMode, Mixer, MixerPlan, Weights } from './mixers/mixer.ts';
 import { SEQUENCE_TENSORS, type Sequence } from './sequence.ts';
@@ -213,7 +213,7 @@ export class Block {
         ? norm.forward(before, { dtype: mode.activations })
         : norm.forward(branch ?? before, { residual: branch && before, dtype: mode.activations });
       const result = mixer.forward(normed.y, { layer, sequence, state, mode });
-      this.forgetNormed(norm, normed, mode);
+      this.recomputeNormed(norm, normed, mode);
       const y = p > 0 && mode.random ? dropout(result.y, p, mode.random) : result.y;
       branch = isBeside ? add(branch!, y) : y;
       before = normed.sum;
@@ -222,8 +222,8 @@ export class Block {
     return [before, branch!, ...(mode.wantState ? this.stateNames.map((name) => after[name]) : [])];
   }
 
-  private forgetNormed(norm: Norm, { y, sum }: NormResult, { isLean, activations }: BlockMode): void {
-    if (isLean && sum.dtype === 'f32') forget(y, [sum], (from) => norm.forward(from, { dtype: activations }).y);
+  private recomputeNormed(norm: Norm, { y, sum }: NormResult, { recomputes, activations }: BlockMode): void {
+    if (recomputes && sum.dtype === 'f32') recompute(y, [sum], (from) => norm.forward(from, { dtype: activations }).y);
   }
 
   /** Gives back what mixers computed for themselves. */

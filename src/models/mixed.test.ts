@@ -130,7 +130,7 @@ for (const { name: deviceName, skip, open } of [reference, wasm, native]) {
       it('has one gradient, however much of the forward pass is kept', async () => {
         const ids = randomIds(LENGTH, model.vocabSize, 7);
         const whole = await gradientsOf(model, ids, {});
-        for (const options of [{ checkpointing: true }, { isLean: true }]) {
+        for (const options of [{ checkpointing: true }, { recomputes: true }]) {
           const again = await gradientsOf(model, ids, options);
           assert.equal(again.value, whole.value);
           for (const [name, expected] of whole.gradients) {

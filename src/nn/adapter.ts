@@ -14,7 +14,7 @@ export interface EmbeddingAdapter {
   apply(ids: Tensor, y: Tensor): Tensor;
 }
 
-/** On weights that are used whole, such as a convolution's taps: returns the changed weight, in the same shape. */
+/** For weights that are read whole, such as the filter of a convolution. Returns the changed weight, in the same shape. */
 export interface WeightAdapter {
   weight(base: Tensor): Tensor;
 }

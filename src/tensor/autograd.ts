@@ -239,19 +239,20 @@ export function checkpoint(inputs: Tensor[], work: (...inputs: Tensor[]) => Tens
   return passedOn;
 }
 
-/** Random numbers that work drew: their source, and where that stood before. */
+/** Random numbers that `work` drew: their source, and its position before. */
 export interface Drawn {
   readonly random: RandomSource;
   readonly stream: number;
 }
 
 /**
- * Gives the memory of a result back until a gradient reads it; `work` then computes it again from `inputs`, which are kept so
- * long. For what takes much memory and little time, once no more of the forward pass reads it. Nothing happens where gradients
- * are off, or none will read it.
- * @param work makes a fresh tensor of the very same values in the same layout
+ * Selective recomputation. Frees the memory of y until a gradient reads it. Then `work` computes y again from `inputs`, which
+ * are kept until then. Call it for results that are large and cheap, after the last reader in the forward pass. It does
+ * nothing if gradients are off or y has none.
+ * @param work makes a fresh tensor with the same values in the same layout
+ * @param drawn random numbers that `work` draws; it draws the same again
  */
-export function forget<I extends readonly (Tensor | null | undefined)[]>(
+export function recompute<I extends readonly (Tensor | null | undefined)[]>(
   y: Tensor,
   inputs: readonly [...I],
   work: (...inputs: I) => Tensor,
@@ -269,7 +270,7 @@ export function forget<I extends readonly (Tensor | null | undefined)[]>(
   });
 }
 
-/** Runs work that draws what was drawn before. */
+/** Runs `work` with the source at the position that it had before; it draws the same numbers. */
 function atStream<T>({ random, stream }: Drawn, work: () => T): T {
   const now = random.stream;
   random.stream = stream;

@@ -1,38 +1,38 @@
 /**
- * Device memory that tensors share, counted by references. Storage that is forgotten without being released is given back
- * when JavaScript collects it.
+ * Device memory that tensors share, counted by references. Storage that nobody releases is freed when JavaScript collects
+ * it.
  */
 import type { Allocation, Backend } from '../backend/index.ts';
 import { type DType, KraitError, type Shape } from '../core/index.ts';
 
-/** What gives and takes device memory. */
+/** Source of device memory. */
 export type Memory = Pick<Backend, 'alloc' | 'free'>;
 
-const forgotten = new FinalizationRegistry<{ memory: Memory; block: Allocation }>(({ memory, block }) => {
+const unreleased = new FinalizationRegistry<{ memory: Memory; block: Allocation }>(({ memory, block }) => {
   try {
     memory.free(block);
   } catch {
-    // The backend was closed before: its memory is gone already.
+    // The backend is closed and has freed its memory.
   }
 });
 
-/** A tensor as its storage and a recording see it: where its values lie. */
+/** Position and layout of a tensor in its storage. */
 export interface View {
   readonly storage: Storage;
   readonly shape: Shape;
   readonly dtype: DType;
-  /** Place of the first element in the storage, counted in elements. */
+  /** Position of the first element in the storage, in elements. */
   readonly offset: number;
   /** Elements from the start of one row to that of the next. */
   readonly ld: number;
   dispose(): void;
 }
 
-/** How the values of a storage that was emptied are made again. */
+/** Computes the values of an emptied storage again. */
 export interface Recipe {
-  /** A fresh tensor with the same values in the same places, which nothing else holds. Called once. */
+  /** Returns a fresh tensor with the same values in the same layout and no other owner. Called once. */
   make(): View;
-  /** Called after `make`, or instead of it once nobody can want the values any more. */
+  /** Frees the inputs. Called after `make`, or instead of it when the storage is disposed of. */
   dispose(): void;
 }
 
@@ -41,7 +41,7 @@ export class Storage {
   private refs = 1;
   private block: Allocation | null;
   private recipe: Recipe | null = null;
-  /** Grows when the values may have changed from outside: what was computed from them once is then out of date. */
+  /** Grows when the values may have changed from outside. Results computed from an older generation are out of date. */
   generation = 0;
 
   constructor(
@@ -49,10 +49,10 @@ export class Storage {
     block: Allocation,
   ) {
     this.block = block;
-    forgotten.register(this, { memory, block }, this);
+    unreleased.register(this, { memory, block }, this);
   }
 
-  /** Whether one tensor alone holds this memory, so that it may be written in place. */
+  /** One tensor alone holds this memory, so it may be written in place. */
   get exclusive(): boolean {
     return this.refs === 1;
   }
@@ -77,7 +77,7 @@ export class Storage {
     this.recipe = null;
   }
 
-  /** Gives the memory back until somebody uses it. */
+  /** Frees the memory until it is used; `recipe` then computes the values again. */
   empty(recipe: Recipe): void {
     this.use();
     this.recipe = recipe;
@@ -86,7 +86,7 @@ export class Storage {
 
   private free(): void {
     if (!this.block) return;
-    forgotten.unregister(this);
+    unreleased.unregister(this);
     this.memory.free(this.block);
     this.block = null;
   }
@@ -95,15 +95,15 @@ export class Storage {
     const recipe = this.recipe!;
     const tensor = recipe.make();
     const { storage } = tensor;
-    if (!storage.exclusive) throw new KraitError('what was computed again is held by others too; make a fresh tensor');
-    this.recipe = null; // not before: what failed can be tried again, or given up
+    if (!storage.exclusive) throw new KraitError('a recomputed tensor is held by others too; make a fresh tensor');
+    this.recipe = null; // after `make`, so that a failed one can be tried again
     const block = storage.use();
-    forgotten.unregister(storage);
+    unreleased.unregister(storage);
     storage.block = null; // it is this one's now
     tensor.dispose();
     recipe.dispose();
     this.block = block;
-    forgotten.register(this, { memory: this.memory, block }, this);
+    unreleased.register(this, { memory: this.memory, block }, this);
     return block;
   }
 }

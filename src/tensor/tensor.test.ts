@@ -438,7 +438,7 @@ describe('lifetimes', () => {
     }
     assert.deepEqual(grads[0], grads[1]);
   });
-  it('what is forgotten takes no memory, and is computed again once, dropout included, for the same gradients', async () => {
+  it('a recomputed result takes no memory, and is computed again once, dropout included, for the same gradients', async () => {
     const grads: number[][] = [];
     for (const on of [false, true]) {
       const random = new RandomSource(7);
@@ -454,7 +454,7 @@ describe('lifetimes', () => {
         const inner = work(x);
         const out = T.linear(inner, w);
         T.dropout(x, 0.5, random); // so that the source stands elsewhere later
-        if (on) T.forget(inner, [x], work, drawn);
+        if (on) T.recompute(inner, [x], work, drawn);
         return out;
       });
       const kept = device.memory().blocks - start;
@@ -465,14 +465,14 @@ describe('lifetimes', () => {
     assert.deepEqual([held - heldLess, once, twice], [1, 1, 2]);
     assert.deepEqual(again, plain);
   });
-  it('what is forgotten and not wanted any more frees what it would have been computed from', () => {
+  it('a recomputed result that no gradient reads frees the inputs that were kept for it', () => {
     const start = device.memory().blocks;
     const w = normal([4, 4]).trainable();
     const y = device.scope(() => {
       const x = normal([4, 4], 2);
       const h = T.mul(x, w);
       const out = T.square(h);
-      T.forget(h, [x], (again) => T.mul(again, w));
+      T.recompute(h, [x], (again) => T.mul(again, w));
       return out;
     });
     T.discardGraph(y);
@@ -483,7 +483,7 @@ describe('lifetimes', () => {
       const v = normal([2]).trainable();
       const h = T.exp(v);
       const out = T.square(h);
-      T.forget(h, [v], (again) => device.keep(T.exp(again)).alias());
+      T.recompute(h, [v], (again) => device.keep(T.exp(again)).alias());
       return out;
     });
     assert.throws(() => T.backward(T.sum(shared)), /held by others/);

@@ -1,9 +1,9 @@
 /**
- * A tensor: a shape over a piece of device memory. Dense along the last axis; the rows before it lie `ld`
- * elements apart, so a slice of columns (`narrow` on the last axis) is a view that kernels read in place.
+ * A tensor: a shape over a block of device memory. It is dense along the last axis, and its rows are `ld` elements apart. A
+ * slice of columns (`narrow` on the last axis) is therefore a view that kernels read in place.
  *
  * Lifetime: a tensor holds one reference to its storage until `dispose()`, or until the scope in which it was
- * made ends. Storage that is forgotten without either is given back when JavaScript collects it.
+ * made ends. Other storage is freed when JavaScript collects it.
  *
  * A tensor knows its device and its history as interfaces; `device.ts` and `autograd.ts` implement them.
  */

@@ -100,8 +100,8 @@ export class LanguageTask implements TrainingTask<TokenBatch> {
     const { ids, targets, flags } = batchTensors(this.device, batch);
     const wantState = batching === 'stream';
     const state = batch.isContinued ? this.carried : null;
-    const isLean = mode !== null && mode !== undefined && !checkpointing; // adapters are chosen where memory is short
-    const after = model.forward(ids, { flags, state, wantState, checkpointing, isLean, random });
+    const recomputes = mode !== null && mode !== undefined && !checkpointing; // adapters are for machines with little memory
+    const after = model.forward(ids, { flags, state, wantState, checkpointing, recomputes, random });
     if (after.state) this.carry(after.state);
     return blockLoss(model, after.hidden, targets, batch, { normalizer, gradScale, choices });
   }

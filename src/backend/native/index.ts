@@ -12,7 +12,7 @@ import { COMMAND, type Command, packCommand } from '../command.ts';
 import { addressOf, checkSizes } from '../command-check.ts';
 import { argumentName, KERNELS } from '../kernels.ts';
 import { Profiler } from '../profile.ts';
-import { measureFma } from '../profile-roofs.ts';
+import { measureFma } from '../profile-roofline.ts';
 import { type Addon, type Handle, loadAddon, nativeAvailability } from './addon.ts';
 
 export { type NativeAvailability, nativeAvailability } from './addon.ts';

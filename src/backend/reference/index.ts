@@ -1,7 +1,6 @@
 /**
- * The reference device: every kernel of the table as plain TypeScript loops in f64. It is the law that the other
- * devices are tested against, and the only one that stores f64; it is not fast. Launches run at once, which is
- * the simplest queue there is.
+ * The reference device: every kernel of the table as plain TypeScript loops in f64. Tests compare the other devices with
+ * it. It is slow, and the only device that stores f64. A launch runs at once, so it needs no queue.
  */
 import { type DType, KraitError } from '../../core/index.ts';
 import type { Allocation } from '../allocation.ts';

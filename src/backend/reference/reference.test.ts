@@ -1,4 +1,4 @@
-/** The law itself, on examples small enough to work out by hand, and the watchfulness of its memory. */
+/** The reference device itself, on examples small enough to work out by hand, and the checks of its memory. */
 import assert from 'node:assert/strict';
 import { describe, it } from 'node:test';
 import { philoxBlock, toUnit } from '../../core/index.ts';

@@ -1,5 +1,5 @@
 /**
- * Compares what a device computed with the law. The error allowed for an element is
+ * Compares the outputs of a device with the reference. The error allowed for an element is
  *   rel * max(|expected|, floor)  for arithmetic in f32, plus half a unit in the last place of the stored dtype.
  */
 import { fail } from 'node:assert/strict';

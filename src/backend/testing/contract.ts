@@ -37,16 +37,16 @@ export const oneOfEach = (): Promise<Launch[]> =>
   Promise.all(KERNEL_NAMES.map((kernel) => launchOf(kernel, CASES[kernel][0])));
 
 /** Expected outputs, kept because several devices are held against them. */
-const laws = new Map<ContractCase, { launch: Launch; expected: Outputs }>();
+const references = new Map<ContractCase, { launch: Launch; expected: Outputs }>();
 
-async function lawOf(kernel: KernelName, x: ContractCase) {
-  let law = laws.get(x);
-  if (!law) {
+async function referenceOf(kernel: KernelName, x: ContractCase) {
+  let reference = references.get(x);
+  if (!reference) {
     const launch = await launchOf(kernel, x);
-    law = { launch, expected: await evaluate(launch) };
-    laws.set(x, law);
+    reference = { launch, expected: await evaluate(launch) };
+    references.set(x, reference);
   }
-  return law;
+  return reference;
 }
 
 /** `npm test` takes one case of this many. Types and layouts repeat after 8, so that all of them come up. */
@@ -72,7 +72,7 @@ async function named(kernel: KernelName, x: ContractCase, body: () => Promise<vo
 
 async function checkCase([backend, other]: readonly Backend[], kernel: KernelName, x: ContractCase): Promise<void> {
   await named(kernel, x, async () => {
-    const { launch, expected } = await lawOf(kernel, x);
+    const { launch, expected } = await referenceOf(kernel, x);
     const outputs = await run(backend, launch);
     assert.deepEqual(Object.keys(outputs), Object.keys(expected));
     for (const [name, got] of Object.entries(outputs)) {
@@ -153,7 +153,7 @@ export function describeEquality(
         const [first, second] = open;
         for (const x of casesOf(kernel)) {
           await named(kernel, x, async () => {
-            const { launch } = await lawOf(kernel, x);
+            const { launch } = await referenceOf(kernel, x);
             assertSameBits(await run(first, launch), await run(second, launch));
           });
         }

@@ -106,7 +106,7 @@ export async function run(backend: Backend, launch: Launch): Promise<Outputs> {
 
 const reference = createReferenceBackend();
 
-/** The outputs by the law: the reference device, every float stored in f64. */
+/** Expected outputs: those of the reference device, with every float stored in f64. */
 export function evaluate(launch: Launch): Promise<Outputs> {
   const tensors = Object.fromEntries(Object.entries(launch.tensors).map(([name, x]) => [name, x && inDouble(x)]));
   return run(reference, { ...launch, tensors });

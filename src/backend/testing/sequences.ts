@@ -47,7 +47,7 @@ export function take(launch: Launch, positions: readonly number[], change: Launc
   return { ...launch, tensors: { ...tensors, ...change }, dims: { ...launch.dims, l: positions.length } };
 }
 
-/** What the laws ask of a sequence kernel. */
+/** A sequence kernel, as the tests of its properties launch it. */
 export interface SequenceKernel {
   readonly name: string;
   /** A random launch with states in and out. */

@@ -1,5 +1,5 @@
 /** What `krait bench` does: tokens per second of a model on this machine, held against what the machine can do at most. */
-import { measureRoofs, type Profile, type Roofs } from '../../backend/index.ts';
+import { measureRoofline, type Profile, type Roofline } from '../../backend/index.ts';
 import { type DType, sizeOf, UsageError } from '../../core/index.ts';
 import {
   decodeBytes,
@@ -17,7 +17,7 @@ import type { Device } from '../../tensor/index.ts';
 import { withInterrupt } from '../interrupt.ts';
 import { activationsOf, storageOf } from '../options.ts';
 import type { Output } from '../output.ts';
-import { checkProfileFile, reportProfiles, roofsText } from '../profile.ts';
+import { checkProfileFile, reportProfiles, rooflineText } from '../profile.ts';
 import { modelFolder, openDevice, openWeights } from '../session.ts';
 import type { BenchFlags } from './command.ts';
 
@@ -37,7 +37,7 @@ interface Figures extends Measured {
   readonly bandwidthShare: number | null;
 }
 
-function figuresOf(measured: Measured, { flopsPerSecond, bytesPerSecond }: Roofs): Figures {
+function figuresOf(measured: Measured, { flopsPerSecond, bytesPerSecond }: Roofline): Figures {
   const { batch, tokensPerSecond, flopsPerToken, bytesPerStep } = measured;
   const utilisation = (flopsPerToken * tokensPerSecond) / flopsPerSecond;
   const bandwidthShare = bytesPerStep && (bytesPerStep * tokensPerSecond) / batch / bytesPerSecond;
@@ -100,7 +100,7 @@ class Models {
   }
 }
 
-const higher = (a: Roofs, b: Roofs): Roofs => ({
+const higher = (a: Roofline, b: Roofline): Roofline => ({
   flopsPerSecond: Math.max(a.flopsPerSecond, b.flopsPerSecond),
   bytesPerSecond: Math.max(a.bytesPerSecond, b.bytesPerSecond),
 });
@@ -115,7 +115,7 @@ function describe(model: LanguageModel, name: string) {
 async function measureAll(device: Device, options: BenchFlags, models: Models, output: Output, signal: AbortSignal) {
   const results: Measured[] = [];
   const profiles: Record<string, Profile> = {};
-  let roofs = await measureRoofs(device.backend);
+  let roofs = await measureRoofline(device.backend);
   let about: ReturnType<typeof describe> | null = null;
   for (const work of options.what) {
     const model = await models.for(work);
@@ -130,7 +130,7 @@ async function measureAll(device: Device, options: BenchFlags, models: Models, o
     const flopsPerToken = workFlops(model.config, work, size) / (size.tokens * batch);
     results.push({ ...speed, flopsPerToken, bytesPerStep: work === 'decode' ? decodeBytes(model, batch) : null });
     if (profile) profiles[work] = profile;
-    roofs = higher(roofs, await measureRoofs(device.backend));
+    roofs = higher(roofs, await measureRoofline(device.backend));
   }
   return { roofs, model: about!, figures: results.map((measured) => figuresOf(measured, roofs)), profiles };
 }
@@ -158,7 +158,7 @@ export async function run(options: BenchFlags, output: Output): Promise<void> {
       () => {
         const parameters = model.parameters.toLocaleString('en');
         const lead = `${about.device} ${about.variant}, ${about.threads} threads, ${about.dtype}; ${model.name}: ${parameters} parameters`;
-        return [`${lead}\n${roofsText(roofs)}`, figuresText(figures), report.text].filter(Boolean).join('\n\n');
+        return [`${lead}\n${rooflineText(roofs)}`, figuresText(figures), report.text].filter(Boolean).join('\n\n');
       },
     );
   } finally {

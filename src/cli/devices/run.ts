@@ -1,6 +1,6 @@
 /** What `krait devices` does: what is there, what is missing and why, and what each device can do at most here. */
 import { cpus, freemem, totalmem } from 'node:os';
-import { measureRoofs } from '../../backend/index.ts';
+import { measureRoofline } from '../../backend/index.ts';
 import { DEVICE_NAMES, deviceCandidate } from '../../backend/select.ts';
 import { formatBytes, table } from '../../report/terminal.ts';
 import type { CommonOptions } from '../options.ts';
@@ -23,7 +23,7 @@ async function report(name: (typeof DEVICE_NAMES)[number], threads: number | und
   if (!candidate.available) return { device: name, available: false, note: candidate.reason };
   const backend = await candidate.open();
   try {
-    const { flopsPerSecond, bytesPerSecond } = await measureRoofs(backend);
+    const { flopsPerSecond, bytesPerSecond } = await measureRoofline(backend);
     const { variant, threads: count } = backend;
     const speed = { gflops: flopsPerSecond / 1e9, gigabytesPerSecond: bytesPerSecond / 1e9 };
     return { device: name, available: true, variant, threads: count, ...speed, note: candidate.reason };

@@ -94,15 +94,17 @@ async function* encoded(
   { format, onWarning }: { format: GgufFormat<FamilyConfig>; onWarning: Warn },
 ): AsyncGenerator<Uint8Array> {
   const change = format.valueOf(weight.name);
-  let odd = 0;
+  let nonFinite = 0;
   for await (const bytes of weight.stream()) {
     const piece = change ? changed(weight, bytes, change) : encodeGguf(type, weight.dtype, bytes, weight);
-    odd += countNonFiniteBlocks(type, piece);
+    nonFinite += countNonFiniteBlocks(type, piece);
     yield piece;
   }
-  if (odd === 0) return;
+  if (nonFinite === 0) return;
   const what = type === 'q8_0' ? 'blocks hold values that' : 'values';
-  onWarning?.(`${weight.file}: tensor ${weight.name}: ${odd} ${what} are NaN or infinite; its outputs will be NaN`);
+  onWarning?.(
+    `${weight.file}: tensor ${weight.name}: ${nonFinite} ${what} are NaN or infinite; its outputs will be NaN`,
+  );
 }
 
 interface Conversion {

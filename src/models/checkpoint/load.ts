@@ -24,7 +24,7 @@ export interface ModelOptions {
 }
 
 export interface LoadOptions extends ModelOptions {
-  /** Called with one line for each thing that is odd but usable, such as weights that are not finite. */
+  /** Called with one line for each usable but unexpected thing, such as weights that are not finite. */
   onWarning?: (message: string) => void;
   /** Called after each tensor, with the share of bytes that are loaded. */
   onProgress?: (share: number) => void;
@@ -102,11 +102,11 @@ export async function loadFrom<M extends BackboneModel>(
       if (scale) weights.set(scaleName(row.name), scale);
       reader.begin(storedName, weight, scale);
     }
-    await reader.finish((i, odd) => {
+    await reader.finish((i, nonFinite) => {
       const { row, storedName } = matched[i];
       const weight = weights.get(row.name)!.trainable(options.trainable ?? false);
-      if (odd > 0) {
-        const what = `${odd} of ${weight.size} values are NaN or infinite`;
+      if (nonFinite > 0) {
+        const what = `${nonFinite} of ${weight.size} values are NaN or infinite`;
         options.onWarning?.(`${source.fileOf(storedName)}: tensor ${storedName}: ${what}; its outputs will be NaN`);
       }
       done += weight.size;

@@ -1,6 +1,6 @@
 /**
  * Tensors of a checkpoint into device memory. A device that reads files itself does so, converts and looks for values
- * that are not finite; for others the bytes stream through JavaScript, a piece at a time. The results are the same.
+ * that are not finite; for others the bytes stream through JavaScript, a part at a time. The results are the same.
  */
 import { type DType, dtypeBytes, quantiseRows } from '../../core/index.ts';
 import {
@@ -68,10 +68,10 @@ export class WeightReader {
   }
 
   /**
-   * Waits for all tensors, in order; `onTensor` is told of each how many of its values are not finite.
+   * Waits for all tensors, in order. `onTensor` gets for each the number of its values that are not finite.
    * @throws FileFormatError, DTypeError naming the file or tensor
    */
-  async finish(onTensor: (index: number, odd: number) => void): Promise<void> {
+  async finish(onTensor: (index: number, nonFinite: number) => void): Promise<void> {
     let sums: ArrayLike<number> | null = null;
     for (const [i, job] of this.jobs.entries()) {
       const { target, isDirect } = job;
@@ -85,7 +85,7 @@ export class WeightReader {
     }
   }
 
-  /** Queues a tensor's way to the device; the promises are of its pieces. */
+  /** Queues the load of a tensor to the device. The promises are of its parts. */
   private load({ descriptor, offset, bytes }: StoredPlace, stored: DType, target: Tensor): Promise<void>[] {
     const { device } = this;
     const fill = (into: Tensor, from: number, length: number) =>
@@ -106,7 +106,7 @@ export class WeightReader {
     return parts;
   }
 
-  /** Where bytes of a type wait to be converted. The queue is in order, so one place serves all. */
+  /** Staging block for bytes of a type before their conversion. The queue is in order, so one block serves all. */
   private stagingOf(stored: DType): Tensor {
     if (this.staging?.dtype === stored) return this.staging;
     this.staging?.dispose();
@@ -128,18 +128,18 @@ export class WeightReader {
     const chunk = scale ? Math.max(1, Math.floor(STREAM_CHUNK_BYTES / rowBytes)) * rowBytes : STREAM_CHUNK_BYTES;
     const type = scale ? 'f32' : target.dtype;
     let at = 0;
-    let odd = 0;
+    let nonFinite = 0;
     for await (const bytes of this.source.stream(name, chunk)) {
       const raw = decodeStored(dtype, bytes, type, name);
-      odd += countNonFinite(type, raw);
+      nonFinite += countNonFinite(type, raw);
       if (scale) writeQuantised(target, scale, raw, at);
       else target.write(raw, at);
       at += raw.length;
     }
-    return odd;
+    return nonFinite;
   }
 
-  /** Waits for what is under way, so that the file may be closed, and gives memory back. */
+  /** Waits for running loads, so that the file may be closed, and frees memory. */
   async close(): Promise<void> {
     await Promise.all(this.jobs.map(({ isDirect }) => isDirect));
     this.sums.dispose();

@@ -30,9 +30,9 @@ import {
   add,
   dropout,
   exp,
-  forget,
   neg,
   permute,
+  recompute,
   rmsNorm,
   selectiveScan,
   softplus,
@@ -181,11 +181,11 @@ class MambaMixer implements Mixer {
     observe?.({ layer, dt: softplus(add(dt, inputs.dtBias!)), A: inputs.A });
     const scan = selectiveScan(inputs, { state: state?.scan, flags, wantState, ragged });
     const y = this.outProj.forward(scan.y); // [b, l, d]
-    if (mode.isLean) {
+    if (mode.recomputes) {
       const convolve = (from: Tensor, before: Tensor | undefined, marks: Tensor | null) =>
         this.conv!.forward(from, { state: before, flags: marks, activation: true }).y;
-      if (conv) forget(u, [x, state?.conv, flags], convolve);
-      forget(dt, [dtLow], (low) => this.dtProj.forward(low, { useBias: false }), drawn);
+      if (conv) recompute(u, [x, state?.conv, flags], convolve);
+      recompute(dt, [dtLow], (low) => this.dtProj.forward(low, { useBias: false }), drawn);
     }
     return { y, state: wantState ? { ...(conv && { conv: conv.state! }), scan: scan.state! } : null };
   }

@@ -28,8 +28,11 @@ export interface LayerDecay {
 export interface ForwardMode {
   /** Whether the state after the last position is returned. */
   wantState?: boolean;
-  /** Selective recomputation: the backward pass computes again what takes much memory and little time. Not with checkpointing. */
-  isLean?: boolean;
+  /**
+   * Selective recomputation: large results that are cheap to compute are freed and computed again in the backward pass. Not
+   * with checkpointing.
+   */
+  recomputes?: boolean;
   /** Called for each layer that has a recurrence, in order, while the forward pass is queued. Not with checkpointing. */
   observe?: (decay: LayerDecay) => void;
   /** Source of dropout's random numbers. Dropout happens only where it is given. */

@@ -4,9 +4,9 @@ import {
   add,
   cast,
   dropout,
-  forget,
   gelu,
   mul,
+  recompute,
   relu,
   scale,
   sigmoid,
@@ -62,14 +62,14 @@ class MlpMixer implements Mixer {
     this.layers = [linearOf(weights, `${path}.${up}`), linearOf(weights, `${path}.${down}`)];
   }
 
-  forward(x: Tensor, { mode: { isLean, random } }: MixerContext): MixerResult {
+  forward(x: Tensor, { mode: { recomputes, random } }: MixerContext): MixerResult {
     const [up, down] = this.layers;
     const activate = ACTIVATIONS[this.spec.activation];
     const p = random ? this.spec.dropout : 0;
     const inner = up.forward(x); // [b, l, innerSize]
     const active = activate(inner);
     const y = down.forward(p > 0 ? dropout(active, p, random!) : active);
-    if (isLean) forget(active, [inner], activate);
+    if (recomputes) recompute(active, [inner], activate);
     return { y, state: null };
   }
 }

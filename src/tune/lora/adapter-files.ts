@@ -27,7 +27,7 @@ import { attachLora, detachLora, type LoraAdapter } from './attach.ts';
  */
 export async function saveAdapter(adapter: LoraAdapter, files: FileSystem, folder: string): Promise<void> {
   const { config, trainable, factors } = adapter;
-  const untied = factors.find(({ pieces }) => pieces);
+  const untied = factors.find(({ rowGroups }) => rowGroups);
   if (untied) {
     const { name } = untied.layer;
     throw new UsageError(

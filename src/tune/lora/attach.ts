@@ -7,7 +7,7 @@ import type { Device, Tensor } from '../../tensor/index.ts';
 import type { TrainedParameter } from '../../train/index.ts';
 import { activate, type DropoutMode, deactivate, type Factors, factorShapes } from './factors.ts';
 import { targetedLayers, wholeParameters } from './targets.ts';
-import type { PiecesOf } from './untied.ts';
+import type { RowGroupsOf } from './untied.ts';
 import { ownParameter, type WholeParameter } from './whole-parameter.ts';
 
 export interface CoveredModule {
@@ -67,24 +67,24 @@ function initials(layer: AdaptableLayer, rank: number, { initLoraWeights }: Lora
   return { A: kaiming(inputs), B: initLoraWeights ? zeros : kaiming(rank) };
 }
 
-type Draw = Required<Pick<AttachOptions, 'seed' | 'piecesOf'>> & { readonly index: number };
+type Draw = Required<Pick<AttachOptions, 'seed' | 'rowGroupsOf'>> & { readonly index: number };
 
 function makeFactors(
   device: Device,
   layer: AdaptableLayer,
   config: LoraConfig,
-  { seed, index, piecesOf }: Draw,
+  { seed, index, rowGroupsOf }: Draw,
 ): Factors {
   const { rank: wanted, scale } = rankAndScale(config, layer.name);
-  const pieces = piecesOf(layer);
-  const { rank, A, B } = factorShapes(layer, wanted, pieces);
+  const rowGroups = rowGroupsOf(layer);
+  const { rank, A, B } = factorShapes(layer, wanted, rowGroups);
   const init = initials(layer, rank, config);
   const dtype: DType = layer.weight.dtype === 'f64' ? 'f64' : 'f32';
   const make = (shape: number[], values: Init, which: number) => {
     const random = new HostRandom(seed, FIRST_STREAM + 2 * index + which);
     return device.keep(device.from(values(shape[0] * shape[1], random), shape, dtype)).trainable();
   };
-  return { layer, A: make(A, init.A, 0), B: make(B, init.B, 1), rank, scale, pieces };
+  return { layer, A: make(A, init.A, 0), B: make(B, init.B, 1), rank, scale, rowGroups };
 }
 
 function trainedTensors(factors: readonly Factors[], whole: readonly WholeParameter[]): Map<string, Tensor> {
@@ -124,7 +124,7 @@ export interface AttachOptions {
   /** Whether names that match nothing are errors; true unless given. */
   isStrict?: boolean;
   /** Layers whose rows do not share a down-projection (`untied.ts`): such an adapter is not PEFT's. None unless given. */
-  piecesOf?: PiecesOf;
+  rowGroupsOf?: RowGroupsOf;
 }
 
 /**
@@ -136,7 +136,7 @@ export function attachLora(
   settings: Partial<LoraConfig>,
   options: AttachOptions = {},
 ): LoraAdapter {
-  const { seed = 0, isStrict = true, piecesOf = () => null } = options;
+  const { seed = 0, isStrict = true, rowGroupsOf = () => null } = options;
   const config = { ...LORA_DEFAULTS, taskType: model.taskType, ...settings };
   if (!(Number.isInteger(config.r) && config.r > 0))
     throw new ConfigError(`r: expected a rank from 1, got ${config.r}`);
@@ -152,7 +152,7 @@ export function attachLora(
   for (const tensor of model.parameters.values()) tensor.trainable(false);
   const whole = [...names.saved, ...names.biases].map((name) => ownParameter(model, name));
   for (const { tensor } of whole) tensor.trainable();
-  const factors = layers.map((layer, index) => makeFactors(model.device, layer, config, { seed, index, piecesOf }));
+  const factors = layers.map((layer, index) => makeFactors(model.device, layer, config, { seed, index, rowGroupsOf }));
   const adapter: LoraAdapter = {
     model,
     config,

@@ -8,7 +8,7 @@
  * | linear      | [r, k]  | [n, r]  | on x    | PEFT's                                                   |
  * | embedding   | [r, v]  | [d, r]  | none    | PEFT's                                                   |
  * | convolution | [r', k] | [d, r'] | none    | Krait's own: PEFT cannot adapt a depthwise convolution.  |
- * |             |         |         |         | r' = min(r, taps): more cannot change more               |
+ * |             |         |         |         | r' = min(r, kernel size): more cannot change more        |
  *
  * Factors are f32 whatever the layer's weights and activations are.
  */
@@ -27,7 +27,7 @@ import {
   reshape,
   type Tensor,
 } from '../../tensor/index.ts';
-import { addPieces, type Pieces, untiedChange, untiedShapes } from './untied.ts';
+import { addRowGroups, type RowGroups, untiedChange, untiedShapes } from './untied.ts';
 
 /** The pair of factors on one layer. */
 export interface Factors {
@@ -38,7 +38,7 @@ export interface Factors {
   /** s: alpha / r, or alpha / sqrt(r). */
   readonly scale: number;
   /** Rows with a part of A to themselves (`untied.ts`); null where all share it, as in every adapter of PEFT's. */
-  readonly pieces: Pieces | null;
+  readonly rowGroups: RowGroups | null;
 }
 
 /** What all adapters of a model share: dropout draws only while `random` is there, which is in training. */
@@ -74,14 +74,14 @@ function addProduct(y: Tensor, h: Tensor, b: Tensor, scale: number): Tensor {
 
 /** Puts the factors to work on their layer. */
 export function activate(factors: Factors, mode: DropoutMode): void {
-  const { layer, A, B, scale, pieces } = factors;
+  const { layer, A, B, scale, rowGroups } = factors;
   switch (layer.kind) {
     case 'linear':
       layer.adapter = {
         apply(x, y) {
           const input = mode.random && mode.probability > 0 ? dropout(x, mode.probability, mode.random) : x;
           const low = linear(input, A, null, { dtype: A.dtype });
-          return pieces ? addPieces(y, low, B, pieces, scale) : addProduct(y, low, B, scale);
+          return rowGroups ? addRowGroups(y, low, B, rowGroups, scale) : addProduct(y, low, B, scale);
         },
       };
       break;
@@ -99,13 +99,13 @@ export function deactivate({ layer }: Factors): void {
   (layer as Linear | Embedding | DepthwiseConv).adapter = null;
 }
 
-/** Shapes of the factors on a layer. @throws ConfigError for pieces that the rank or the layer does not have */
+/** Shapes of the factors on a layer. @throws ConfigError for rowGroups that the rank or the layer does not have */
 export function factorShapes(
   layer: AdaptableLayer,
   rank: number,
-  pieces: Pieces | null,
+  rowGroups: RowGroups | null,
 ): { rank: number; A: number[]; B: number[] } {
-  if (pieces) return { rank, ...untiedShapes(layer, pieces, rank) };
+  if (rowGroups) return { rank, ...untiedShapes(layer, rowGroups, rank) };
   const [n] = layer.weight.shape;
   const columns = layer.weight.size / n;
   if (layer.kind === 'embedding') return { rank, A: [rank, n], B: [columns, rank] };
@@ -114,12 +114,12 @@ export function factorShapes(
 }
 
 /** W + s B A as a new tensor in the layer's type; computed in f32 and rounded once. */
-export function mergedWeight({ layer, A, B, scale, pieces }: Factors): Tensor {
+export function mergedWeight({ layer, A, B, scale, rowGroups }: Factors): Tensor {
   const base = layer.weight;
   const { device } = base;
   return device.noGrad(() =>
     device.scope(() => {
-      const change = pieces ? untiedChange(A, B, pieces, scale) : matmul(B, A, { alpha: scale });
+      const change = rowGroups ? untiedChange(A, B, rowGroups, scale) : matmul(B, A, { alpha: scale });
       const placed = layer.kind === 'embedding' ? permute(change, [1, 0]) : reshape(change, base.shape);
       const merged = cast(add(cast(base, A.dtype), placed), base.dtype);
       return device.keep(merged);

@@ -12,11 +12,11 @@ import { backward, Device, gradCheck, mul, scale, sum } from '../../tensor/index
 import { distance } from '../testing/fixtures.ts';
 import { referenceDevice, tinyModel } from '../testing/tiny-runs.ts';
 import { attachLora, detachLora, type LoraAdapter, mergeLora, saveAdapter, unmergeLora } from './index.ts';
-import { addPieces } from './untied.ts';
+import { addRowGroups } from './untied.ts';
 
 const IDS = [1, 5, 2, 9, 9, 14, 3];
 /** Rows of x_proj in the tiny model: a step of rank 1, B and C of 2 states. */
-const PIECES = [1, 2, 2];
+const GROUPS = [1, 2, 2];
 
 async function logitsOf(model: LanguageModel): Promise<Float32Array> {
   const { device } = model;
@@ -27,7 +27,7 @@ async function logitsOf(model: LanguageModel): Promise<Float32Array> {
 }
 
 const attach = (model: LanguageModel, r = 6): LoraAdapter =>
-  attachLora(model, { r, loraAlpha: 2 * r, targetModules: ['x_proj'] }, { piecesOf: () => PIECES });
+  attachLora(model, { r, loraAlpha: 2 * r, targetModules: ['x_proj'] }, { rowGroupsOf: () => GROUPS });
 
 function disturb({ trainable }: LoraAdapter): void {
   [...trainable.values()].forEach((tensor, i) => {
@@ -38,8 +38,8 @@ function disturb({ trainable }: LoraAdapter): void {
 
 /** s U_p V_p in plain numbers, [n, k]. */
 function changeOf(A: ArrayLike<number>, B: ArrayLike<number>, k: number, q: number, s: number): number[] {
-  const pieceOf = PIECES.flatMap((count, p) => Array.from({ length: count }, () => p));
-  return pieceOf.flatMap((p, row) =>
+  const groupOf = GROUPS.flatMap((count, p) => Array.from({ length: count }, () => p));
+  return groupOf.flatMap((p, row) =>
     Array.from({ length: k }, (_, c) => {
       let sum = 0;
       for (let j = 0; j < q; j++) sum += B[row * q + j] * A[(p * q + j) * k + c];
@@ -52,7 +52,7 @@ describe('untied down-projections', () => {
   it('have the gradients that central differences have', async () => {
     const worst = await gradCheck(
       referenceDevice(),
-      (y, h, b) => addPieces(scale(y, 1), h, b, PIECES, 1.5), // a fresh y, to be taken over
+      (y, h, b) => addRowGroups(scale(y, 1), h, b, GROUPS, 1.5), // a fresh y, to be taken over
       [
         [2, 3, 5],
         [2, 3, 6],
@@ -132,7 +132,7 @@ describe('untied down-projections', () => {
       };
       const [y, h, b] = [draw([40, 44], 1), draw([40, 12], 2), draw([44, 4], 3)];
       const weights = draw([40, 44], 4).trainable(false);
-      const out = addPieces(scale(y, 1), h, b, [12, 16, 16], 2);
+      const out = addRowGroups(scale(y, 1), h, b, [12, 16, 16], 2);
       backward(sum(mul(out, weights)));
       return Promise.all([out.read(), h.grad!.read(), b.grad!.read()]);
     };
@@ -145,7 +145,7 @@ describe('untied down-projections', () => {
     assert.throws(() => attach(tinyModel(referenceDevice()), 8), /untied: rank 8 does not share out to 3; give 9/);
     const all = { targetModules: ['in_proj'], r: 6 };
     assert.throws(
-      () => attachLora(tinyModel(referenceDevice()), all, { piecesOf: () => PIECES }),
+      () => attachLora(tinyModel(referenceDevice()), all, { rowGroupsOf: () => GROUPS }),
       /untied: .*in_proj is no linear layer of 5 rows/,
     );
     const folder = mkdtempSync(join(tmpdir(), 'krait-untied-'));

@@ -8,7 +8,7 @@ import { ConfigError } from 'krait/core';
 import { ALL_LINEAR } from 'krait/io';
 import type { LanguageModel } from 'krait/models';
 import type { TrainedParameter } from 'krait/train';
-import { adapterParameters, allParameters, attachLora, type LoraAdapter, type PiecesOf } from 'krait/tune';
+import { adapterParameters, allParameters, attachLora, type LoraAdapter, type RowGroupsOf } from 'krait/tune';
 
 export const METHODS = ['meta', 'full', 'lora-all', 'lora-subset', 'lora-x', 'lora-x-untied'] as const;
 export type Method = (typeof METHODS)[number];
@@ -44,7 +44,7 @@ export const fits = (method: Method, family: string): boolean =>
   isMambaFamily(family) || !METHOD_INFO[method].isOfMamba;
 
 /** Rows of x_proj by what they are for: the step's input, B, C. @throws ConfigError for a model without them */
-function selectionPieces({ config, family }: LanguageModel): PiecesOf {
+function selectionGroups({ config, family }: LanguageModel): RowGroupsOf {
   if (!('timeStepRank' in config)) throw new ConfigError(`untied: ${family} has no x_proj`);
   const { timeStepRank, stateSize } = config;
   return ({ name }) => (name.endsWith('.x_proj') ? [timeStepRank, stateSize, stateSize] : null);
@@ -70,7 +70,7 @@ export function adapterOf(
 ): LoraAdapter | null {
   if (!isLora(method)) return null;
   const r = method === 'lora-x' || method === 'lora-x-untied' ? pairRank : rank;
-  const piecesOf = method === 'lora-x-untied' ? selectionPieces(model) : undefined;
+  const rowGroupsOf = method === 'lora-x-untied' ? selectionGroups(model) : undefined;
   const targetModules = METHOD_INFO[method].targets;
-  return attachLora(model, { r, loraAlpha: 2 * r, targetModules }, { seed, piecesOf });
+  return attachLora(model, { r, loraAlpha: 2 * r, targetModules }, { seed, rowGroupsOf });
 }

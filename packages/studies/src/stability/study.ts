@@ -91,7 +91,7 @@ async function measureCell(input: StabilityInput, spec: StabilityModel, texts: n
   const startedMs = performance.now();
   const opened = await openModel(input, spec, 'f32');
   try {
-    const openHalf = (type: HalfType) => openModel({ ...input, onWarning: undefined }, spec, type); // what is odd was said
+    const openHalf = (type: HalfType) => openModel({ ...input, onWarning: undefined }, spec, type); // warnings were shown for the full type
     const result = await measureStability({ model: opened.model, openHalf, texts, settings, signal, onProgress });
     return { ...spec, seconds: (performance.now() - startedMs) / 1000, result };
   } finally {

@@ -1,4 +1,4 @@
-/** Contract cases of the causal convolution. The makers are used by gradient checks and laws too. */
+/** Contract cases of the causal convolution. The makers are used by gradient checks and tests of properties too. */
 import type { Tolerance } from '../comparison.ts';
 import type { Draw } from '../operands.ts';
 import type { Launch } from '../runner.ts';

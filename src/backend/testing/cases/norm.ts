@@ -47,7 +47,7 @@ export function normForward(draw: Draw, kind: NormKind, rows: number, cols: numb
   };
 }
 
-/** The backward launch for a forward one in training: s, mean and rstd come from the law, rounded as stored. */
+/** The backward launch for a forward one in training: s, mean and rstd come from the reference device, rounded as stored. */
 export async function normBackward(
   draw: Draw,
   kind: NormKind,

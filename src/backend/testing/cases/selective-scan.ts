@@ -1,4 +1,4 @@
-/** Contract cases of the selective scan. The makers are used by gradient checks and laws too. */
+/** Contract cases of the selective scan. The makers are used by gradient checks and tests of properties too. */
 import type { Tolerance } from '../comparison.ts';
 import type { Draw, Operand } from '../operands.ts';
 import { evaluate, type Launch } from '../runner.ts';
@@ -82,7 +82,7 @@ export function scanForward(draw: Draw, shape: ScanShape, options: ScanOptions):
 }
 
 /**
- * The backward launch for a forward one, with checkpoints by the law. Gradients of what the forward launch does
+ * The backward launch for a forward one, with checkpoints of the reference device. Gradients of what the forward launch does
  * not have, or is frozen, are left out.
  */
 export async function scanBackward(draw: Draw, forward: Launch, isFrozen = false): Promise<Launch> {

@@ -3,7 +3,7 @@ import type { Backend } from './backend.ts';
 import { type Command, command, type TensorArg } from './command.ts';
 import type { KernelName } from './kernels.ts';
 
-export interface Roofs {
+export interface Roofline {
   /** Floating-point operations a second: multiply-adds that touch no memory. */
   readonly flopsPerSecond: number;
   /** Bytes that are read a second from memory that no cache holds. */
@@ -83,7 +83,7 @@ const ROWS = 65_536; // 256 MiB with `COLS`: more than any cache holds
  * Measures the roofs of a device that has nothing else to do, on all its threads: about half a second, and 256 MiB of
  * its memory while it lasts. (The reference, which is far from the speed of any memory, takes less of both.)
  */
-export async function measureRoofs(backend: Backend, rounds = 6): Promise<Roofs> {
+export async function measureRoofline(backend: Backend, rounds = 6): Promise<Roofline> {
   const isSlow = backend.name === 'reference';
   const flops = await backend.measurePeak?.(rounds);
   return {
