@@ -87,7 +87,8 @@ function testFlags() {
 }
 
 function environment(isAll, cpuFile) {
-  const env = { ...process.env, KRAIT_TESTS: isAll ? 'all' : 'quick', KRAIT_TEST_CPU: cpuFile };
+  // Commands that run inside a test's process print without colours, in a CI too.
+  const env = { ...process.env, NO_COLOR: '1', KRAIT_TESTS: isAll ? 'all' : 'quick', KRAIT_TEST_CPU: cpuFile };
   delete env.NODE_TEST_CONTEXT; // set if a test runs this, and makes node --test skip every file
   return env;
 }

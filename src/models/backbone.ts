@@ -2,7 +2,7 @@
  * A stack of layers with a norm after the last: from a residual stream [b, l, d] to hidden states and the state after them.
  * What the stream is made of (tokens, patches of series, vectors) and what reads the hidden states are heads' business.
  */
-import type { DType } from '../core/index.ts';
+import { type DType, KraitError } from '../core/index.ts';
 import type { AdaptableLayer, LayerNorm, RMSNorm } from '../nn/index.ts';
 import type { Device, RaggedPart, Tensor } from '../tensor/index.ts';
 import {
@@ -20,7 +20,7 @@ import {
 import type { WeightRow } from './checkpoint/table.ts';
 import type { Weights } from './mixers/mixer.ts';
 import { SEQUENCE_STATE, type Sequence, sequenceOf } from './sequence.ts';
-import { checkParts, type LayerState, type ModelState, type ModelStateKind, stateOf } from './state/kinds.ts';
+import { checkState, type LayerState, type ModelState, type ModelStateKind, stateOf } from './state/kinds.ts';
 
 export interface BackbonePlan {
   readonly hiddenSize: number;
@@ -117,10 +117,13 @@ export class Backbone {
 
   /**
    * What holds for all layers of a pass over [b, l] positions, and what it carries to the next.
-   * @throws KraitError for a state of another model
+   * @throws KraitError for a state of another model, or a ragged batch where a layer takes none
    */
   sequence([b, l]: readonly number[], { flags, ragged, state }: ForwardOptions): ReturnType<typeof sequenceOf> {
-    if (state) checkParts(state, this.stateKind);
+    if (state) checkState(state, this.stateKind);
+    if (ragged && (!this.takesRagged || this.readsPositions)) {
+      throw new KraitError('a layer of this model takes no ragged batch; give rows of one length, padded and flagged');
+    }
     return sequenceOf(this.device, [b, l], { flags, ragged, carried: state?.sequence }, this.readsPositions);
   }
 

@@ -26,6 +26,7 @@ export class RunState<B> {
   constructor(
     private readonly task: TrainingTask<B>,
     private readonly options: TrainerOptions,
+    private readonly taskSettings: Readonly<Record<string, unknown>> = {},
   ) {
     const { optimizer, precision, seed, initialLossScale } = options;
     this.optimizer = createOptimizer(optimizer, task.parameters, optimizerSettings(options));
@@ -43,7 +44,7 @@ export class RunState<B> {
     const groups = { weights: this.weights, optimizer: optimizer.state(), ...(data.tensors && { task: data.tensors }) };
     const json = {
       step,
-      settings: runSettings(options),
+      settings: { ...runSettings(options), task: this.taskSettings },
       optimizer_step: optimizer.step,
       random_stream: random.stream,
       loss_scale: scaler?.state() ?? null,
@@ -77,12 +78,19 @@ export class RunState<B> {
     this.task.restore({ json: json.data, tensors: await store.readNew(step, 'task', this.task.device) });
   }
 
+  /** Checkpoints of version 0.1 remember nothing of the task: of these its settings are not compared. */
   private checkSettings(before: Record<string, unknown>, where: string): void {
+    const check = (key: string, was: unknown, now: unknown) => {
+      const [old, own] = [JSON.stringify(was), JSON.stringify(now)];
+      if (old === own) return;
+      throw new ConfigError(
+        `${where}: ${key} was ${old}, now ${own}; resume with the settings of the run, or start anew`,
+      );
+    };
     for (const [key, value] of Object.entries(runSettings(this.options))) {
-      const was = JSON.stringify(rememberedSetting(before, key));
-      if (was === JSON.stringify(value)) continue;
-      const change = `${key} was ${was}, now ${JSON.stringify(value)}`;
-      throw new ConfigError(`${where}: ${change}; resume with the settings of the run, or start anew`);
+      check(key, rememberedSetting(before, key), value);
     }
+    const task = isRecord(before.task) ? before.task : null;
+    for (const [key, value] of Object.entries(task ? this.taskSettings : {})) check(key, task![key], value);
   }
 }

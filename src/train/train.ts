@@ -51,6 +51,8 @@ export interface RunPlace {
 
 export interface TrainInput extends TrainingCallbacks {
   options: Partial<TrainerOptions> & { steps: number };
+  /** Settings of the task that make a run what it is: a checkpoint remembers them, and a resumed run must have the same. */
+  taskSettings?: Readonly<Record<string, unknown>>;
   /** Where to keep checkpoints and logs; nothing is written without it. */
   place?: RunPlace;
   /** Ends the run after the step it is in, with a checkpoint. */
@@ -103,7 +105,7 @@ class Run<B> {
     private readonly input: TrainInput,
   ) {
     this.options = resolveOptions(input.options);
-    this.state = new RunState(task, this.options);
+    this.state = new RunState(task, this.options, input.taskSettings);
     this.store = input.place ? new CheckpointStore(input.place.files, input.place.folder) : null;
   }
 

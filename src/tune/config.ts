@@ -72,8 +72,13 @@ export function parseTuneConfig(where: string, value: unknown): TuneConfig {
 /** The configuration that settings stand for which are given under their names in code. @throws ConfigError, as `parseTuneConfig` */
 export function configOf(where: string, settings: Readonly<Record<string, unknown>>): TuneConfig {
   const rows: Readonly<Record<string, Setting>> = CONFIG_SETTINGS;
-  const entries = Object.entries(settings).map(([name, value]) => fileEntry(rows[name], value));
-  return parseTuneConfig(where, Object.fromEntries(entries));
+  const config: Record<string, unknown> = {};
+  for (const [name, value] of Object.entries(settings)) {
+    const [key, stated] = fileEntry(rows[name], value);
+    if (key in config) throw new ConfigError(`${where}: ${name}: ${key} is given already; give it once`);
+    config[key] = stated;
+  }
+  return parseTuneConfig(where, config);
 }
 
 /** Tokens of a batch, padding included: a batch is laid out in memory before it goes to a device. */
@@ -99,6 +104,10 @@ export function checkRelations(config: TuneConfig, where: string): void {
   for (const [name, { key, fills }] of Object.entries<Setting>(TRAIN_SETTINGS)) {
     if (config[key as Key] === undefined || takesOption(optim, fills ?? name)) continue;
     throw new ConfigError(`${where}: ${key}: the optimizer ${optim} does not take it; leave it out`);
+  }
+  if (config.method === 'full') {
+    const idle = Object.values<Setting>(LORA_SETTINGS).find(({ key }) => config[key as Key] !== undefined);
+    if (idle) throw new ConfigError(`${where}: ${idle.key} is of LoRA, the method is full; leave one out`);
   }
   for (const { key } of [evalOnStart, patience]) {
     if (!config[key] || config[evalEvery.key]) continue;

@@ -143,7 +143,9 @@ async function run(
       input.onStart?.(plan);
       input.onOpen?.(step);
     };
-    const result = await train(task, { ...input, onOpen, options: { ...trainerOptionsOf(config), steps }, place });
+    const options = { ...trainerOptionsOf(config), steps };
+    const taskSettings = taskSettingsOf(config, adapter);
+    const result = await train(task, { ...input, onOpen, options, taskSettings, place });
     if (out !== undefined && result.status === 'completed') {
       await (adapter ? saveAdapter(adapter, files, out) : saveModel(model, files, out));
     }
@@ -153,6 +155,14 @@ async function run(
   } finally {
     task.dispose();
   }
+}
+
+/** Settings beside those of the trainer that make a run what it is: how records become rows, and the adapter's form. */
+function taskSettingsOf(config: TuneConfig, adapter: LoraAdapter | null): Record<string, unknown> {
+  const rows = { ...languageOptionsOf(config), trainOnPrompt: config.mask_prompt === false };
+  if (!adapter) return rows;
+  const { baseModelNameOrPath, revision, taskType, ...form } = adapter.config;
+  return { ...rows, ...form };
 }
 
 function planOf(

@@ -8,7 +8,7 @@ export interface CardFacts {
   readonly recipe: Recipe;
   readonly parameters: number;
   /** Positions that the model remembers in training; null for all. */
-  readonly memoryLength: number | null;
+  readonly contextLength: number | null;
   /** Tokens of all training texts, once. */
   readonly tokens: number;
   readonly steps: number;
@@ -23,7 +23,7 @@ const count = (n: number): string => n.toLocaleString('en');
 /** Markdown with the front matter of a model card. */
 export function renderModelCard({
   recipe,
-  memoryLength,
+  contextLength,
   parameters,
   tokens,
   steps,
@@ -39,8 +39,9 @@ export function renderModelCard({
   );
   const modelType = String(model['model_type']);
   const carried =
-    memoryLength === null ? 'with its state carried' : `with up to ${count(memoryLength)} positions remembered`;
-  const scored = memoryLength === null ? 'the state carried to its end' : `${count(memoryLength)} positions remembered`;
+    contextLength === null ? 'with its state carried' : `with up to ${count(contextLength)} positions remembered`;
+  const scored =
+    contextLength === null ? 'the state carried to its end' : `${count(contextLength)} positions remembered`;
   return `---
 license: apache-2.0
 language: en

@@ -116,7 +116,8 @@ export async function pretrain(input: PretrainInput): Promise<PretrainResult> {
     const tokens = count((e) => e.ids.length);
     input.onStart?.({ parameters, documents: texts.length, tokens, bytes: count((e) => e.bytes), steps });
     const place = { files, folder: out, resume: input.resume };
-    const result = await train(task, { ...input, options: { ...trainerOptionsOf(training), steps }, place });
+    const trainer = { ...trainerOptionsOf(training), steps };
+    const result = await train(task, { ...input, options: trainer, taskSettings: options, place });
     if (result.status === 'aborted') return { ...result, parameters, bitsPerByte: null };
     onStage?.('measuring bits per byte on held-out text');
     const bitsPerByte = await heldOutBits(
@@ -128,7 +129,7 @@ export async function pretrain(input: PretrainInput): Promise<PretrainResult> {
     await saveModel(model, files, out, { dtype: recipe.saveDtype });
     const card = {
       recipe,
-      memoryLength: model.contextLength,
+      contextLength: model.contextLength,
       parameters,
       tokens,
       steps,

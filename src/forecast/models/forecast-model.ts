@@ -96,8 +96,9 @@ export class ParameterMaker {
 /** The rows, each bias right after its weight. */
 function biasesByWeights(rows: readonly WeightRow[]): WeightRow[] {
   const biases = new Map(rows.filter(({ name }) => name.endsWith('.bias')).map((row) => [row.name, row]));
+  const weights = new Set(rows.map(({ name }) => name));
   return rows.flatMap((row) => {
-    if (row.name.endsWith('.bias')) return [];
+    if (row.name.endsWith('.bias') && weights.has(row.name.replace(/bias$/, 'weight'))) return [];
     const bias = biases.get(row.name.replace(/weight$/, 'bias'));
     return bias ? [row, bias] : [row];
   });

@@ -70,9 +70,15 @@ export function createForecastModel(
   const config = { ...settingsOf(kind, given), ...size };
   checkNumbers(name, config);
   kind.check?.(config);
+  const parts = checkCalendar(calendar);
   const base = kind.create(device, config, seed);
-  const model = base && !shortcut ? base : new RidgeShortcut(device, size, base);
-  return calendar.length > 0 ? new CalendarEffects(model, size, checkCalendar(calendar)) : model;
+  try {
+    const model = base && !shortcut ? base : new RidgeShortcut(device, size, base);
+    return parts.length > 0 ? new CalendarEffects(model, size, parts) : model;
+  } catch (error) {
+    base?.dispose();
+    throw error;
+  }
 }
 
 function checkCalendar(parts: readonly CalendarPart[]): readonly CalendarPart[] {

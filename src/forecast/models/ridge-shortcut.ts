@@ -33,12 +33,12 @@ export class RidgeShortcut implements ForecastModel {
     { lookback, horizon }: ForecastSize,
     private readonly model: ForecastModel | null,
   ) {
+    if (model) startAtZero(model);
     const maker = new ParameterMaker(device, 0);
     const weight = maker.of(RIDGE_WEIGHT, [horizon, lookback], () => 0).trainable(false);
     this.linear = new Linear('ridge', weight);
     this.own = maker.parameters;
     this.isOrdered = model?.isOrdered ?? false;
-    if (model) startAtZero(model);
     this.parameters = new Map([...(model?.parameters ?? []), ...maker.parameters]);
   }
 

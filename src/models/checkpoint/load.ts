@@ -152,15 +152,21 @@ export function createFrom<M extends BackboneModel>(
 ): M {
   const { dtype, activations } = typesOf(device, options);
   const weights = new Map<string, Tensor>();
-  rows.forEach((row, stream) => {
-    const { weight, scale } = allocate(device, row, dtype);
-    const values = row.initial(new HostRandom(seed, stream), weight.size);
-    if (scale) writeQuantised(weight, scale, values, 0);
-    else weight.write(encode(weight.dtype, values));
-    weights.set(row.name, weight.trainable(options.trainable ?? false));
-    if (scale) weights.set(scaleName(row.name), scale);
-  });
-  return build(device, weights, activations);
+  try {
+    rows.forEach((row, stream) => {
+      const { weight, scale } = allocate(device, row, dtype);
+      weights.set(row.name, weight);
+      if (scale) weights.set(scaleName(row.name), scale);
+      const values = row.initial(new HostRandom(seed, stream), weight.size);
+      if (scale) writeQuantised(weight, scale, values, 0);
+      else weight.write(encode(weight.dtype, values));
+      weight.trainable(options.trainable ?? false);
+    });
+    return build(device, weights, activations);
+  } catch (error) {
+    for (const weight of weights.values()) weight.dispose();
+    throw error;
+  }
 }
 
 /** A language model with fresh weights (`createFrom`). */

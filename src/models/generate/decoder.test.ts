@@ -53,16 +53,19 @@ async function decoded(model: LanguageModel, steps: readonly number[][]): Promis
 
 /** A model whose state has a number more after each position, as a cache of keys and values has. */
 function growing(model: LanguageModel): LanguageModel {
+  const inner = new WeakMap<ModelState, { state: ModelState; seen: Tensor }>();
   const forward: LanguageModel['forward'] = (ids, options) => {
-    const { hidden, state } = model.forward(ids, options);
-    const before = (options?.state as { seen?: Tensor } | null | undefined)?.seen;
-    const seen = model.device.zeros([1, (before?.shape[1] ?? 0) + 1]);
+    const before = options?.state ? inner.get(options.state) : undefined;
+    const { hidden, state } = model.forward(ids, { ...options, state: before?.state ?? options?.state });
+    const seen = model.device.zeros([1, (before?.seen.shape[1] ?? 0) + 1]);
     const layers = state!.layers.map((layer, i) => (i === 0 ? { ...layer, seen } : layer));
     const dispose = () => {
       state!.dispose();
       seen.dispose();
     };
-    return { hidden, state: Object.assign({ ...state!, layers, dispose }, { seen }) };
+    const grown: ModelState = { ...state!, layers, dispose };
+    inner.set(grown, { state: state!, seen });
+    return { hidden, state: grown };
   };
   return new Proxy(model, {
     get: (target, name) => (name === 'forward' ? forward : Reflect.get(target, name, target)),

@@ -64,6 +64,11 @@ class AttentionMixer implements Mixer {
     if (context.sequence.ragged) {
       throw new KraitError('attention takes no ragged batch; give rows of one length, padded and flagged');
     }
+    if (!this.spec.isCausal && context.sequence.flags) {
+      throw new KraitError(
+        'attention in both directions takes no flags; give rows of one length and one document each',
+      );
+    }
     return this.spec.isCausal ? this.attend(x, context) : { y: this.attendBothWays(x), state: null };
   }
 

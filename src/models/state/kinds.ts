@@ -75,39 +75,33 @@ export function stateBytes(
 
 const REMEDY = 'use the model it came from';
 
-/** Calls `check` with each tensor that a model's state has. @throws KraitError for another number of layers */
-function forTensors(
-  state: ModelState,
-  { layers, sequence }: ModelStateKind,
-  check: (where: string, name: string, tensor: StateTensor, got: Tensor | undefined) => void,
-): void {
-  if (state.layers.length !== layers.length) {
-    throw new KraitError(`state: expected ${layers.length} layers, got ${state.layers.length}; ${REMEDY}`);
-  }
-  layers.forEach((kind, i) => {
-    for (const name in kind) check(`layer ${i}`, name, kind[name], state.layers[i][name]);
-  });
-  for (const name in sequence) check('sequence', name, sequence[name], state.sequence[name]);
-}
-
-/** @throws KraitError unless a state has all tensors of a kind */
-export function checkParts(state: ModelState, kind: ModelStateKind): void {
-  forTensors(state, kind, (where, name, _, got) => {
+/** Checks one part of a state against its kind. */
+function checkPart(where: string, part: LayerState, kind: StateKind, rows: number): void {
+  for (const name in kind) {
+    const { shape, grows } = kind[name];
+    const got = part[name];
     if (!got) throw new KraitError(`state: ${where} has no ${name}; ${REMEDY}`);
-  });
+    const wanted = [rows, ...(grows ? [got.shape[1]] : []), ...shape];
+    if (got.shape.length === wanted.length && wanted.every((n, i) => got.shape[i] === n)) continue;
+    const expected = ['b', ...(grows ? ['p'] : []), ...shape].join(', ');
+    throw new KraitError(`state: ${where} ${name}: expected [${expected}], got ${formatShape(got.shape)}; ${REMEDY}`);
+  }
+  for (const name in part) {
+    if (!kind[name])
+      throw new KraitError(`state: ${where} has a ${name}, which this model does not remember; ${REMEDY}`);
+  }
 }
 
 /**
  * Checks that a state came from a model of this kind.
  * @throws KraitError naming the layer and tensor that do not fit
  */
-export function checkState(state: ModelState, kind: ModelStateKind): void {
-  forTensors(state, kind, (where, name, { shape, grows }, got) => {
-    const wanted = ['b', ...(grows ? ['p'] : []), ...shape];
-    const fits =
-      got?.shape.length === wanted.length && wanted.every((n, i) => typeof n === 'string' || got.shape[i] === n);
-    if (fits && got.shape[0] === state.rows) return;
-    const found = got ? formatShape(got.shape) : 'nothing';
-    throw new KraitError(`state: ${where} ${name}: expected [${wanted.join(', ')}], got ${found}; ${REMEDY}`);
+export function checkState({ rows, layers, sequence }: ModelState, kind: ModelStateKind): void {
+  if (layers.length !== kind.layers.length) {
+    throw new KraitError(`state: expected ${kind.layers.length} layers, got ${layers.length}; ${REMEDY}`);
+  }
+  kind.layers.forEach((own, i) => {
+    checkPart(`layer ${i}`, layers[i], own, rows);
   });
+  checkPart('the sequence', sequence, kind.sequence, rows);
 }

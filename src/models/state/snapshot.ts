@@ -83,6 +83,9 @@ export function partsFromNames<T>(
   return { layers: Array.from(layers), sequence };
 }
 
+/** More layers than any model has. */
+const MOST_LAYERS = 100_000;
+
 const STATE_TYPES = ['f32', 'bf16', 'f16', 'f64'] as const;
 
 /** Writes a snapshot as a safetensors file. `metadata` may say what it belongs to. */
@@ -122,15 +125,31 @@ export async function loadSnapshot(files: FileSystem, path: string): Promise<Sta
       const values = (await source.readAs(key, dtype === 'f64' ? 'f64' : 'f32')) as Float32Array | Float64Array;
       tensors.set(key, { shape: info.shape, dtype, values });
     }
-    const { rows, layers: count } = source.metadata;
-    const { layers, sequence } = partsFromNames(tensors, Number(count ?? 0))!;
+    const count = Number(source.metadata.layers ?? 0);
+    const [some] = tensors.values();
+    const rows = Number(source.metadata.rows ?? some?.shape[0]);
+    const fits = Number.isInteger(count) && count >= 0 && count <= MOST_LAYERS;
+    const odd = [...tensors].find(([, { shape }]) => shape[0] !== rows);
+    if (!fits || !Number.isInteger(rows) || rows < 1 || odd) {
+      const stated = `rows ${source.metadata.rows}, layers ${source.metadata.layers}`;
+      const expected = odd
+        ? `${rows} rows in all tensors`
+        : `whole numbers of rows and of at most ${MOST_LAYERS} layers`;
+      throw new CheckpointError(
+        odd?.[0] ?? 'metadata',
+        expected,
+        odd ? `[${odd[1].shape}]` : stated,
+        path,
+        'give a state file',
+      );
+    }
+    const { layers, sequence } = partsFromNames(tensors, count)!;
     const missing = layers.findIndex((layer) => !layer);
     if (missing >= 0 || layers.length === 0) {
       const key = `layers.${Math.max(0, missing)}`;
       throw new CheckpointError(key, 'a tensor of this layer', 'none', path, 'give a state file');
     }
-    const [some] = tensors.values();
-    return { rows: Number(rows ?? some.shape[0]), layers, sequence };
+    return { rows, layers, sequence };
   } finally {
     await source.close();
   }

@@ -44,4 +44,7 @@ export const createOptimizer = (
   name: OptimizerName,
   parameters: Iterable<TrainedParameter>,
   settings: Partial<OptimizerSettings> = {},
-): Optimizer => OPTIMIZERS[name].create(parameters, settings);
+): Optimizer => {
+  const stated = Object.entries(settings).filter(([, value]) => value !== undefined);
+  return OPTIMIZERS[name].create(parameters, Object.fromEntries(stated));
+};
