@@ -30,10 +30,9 @@ const SLOW = '.slow.test.ts';
  * @returns {Promise<number>} the exit code
  */
 export async function runTests(args, { isAll, prepare }) {
-  const files = chooseFiles(
-    args.filter((arg) => !arg.startsWith('-')),
-    isAll,
-  );
+  const parts = args.filter((arg) => !arg.startsWith('-'));
+  const { files, left } = chooseFiles(listTests(), parts, isAll);
+  if (left.length > 0) say(`${left.length} slow test files are left to \`npm run test:all\``);
   await prepare();
   const folder = mkdtempSync(join(tmpdir(), 'krait-tests-'));
   const cpuFile = join(folder, 'cpu.jsonl');
@@ -54,10 +53,18 @@ export async function runTests(args, { isAll, prepare }) {
   }
 }
 
-/** Test files whose path holds one of `parts`, slow ones first, so that none of them runs alone at the end. */
-function chooseFiles(parts, isAll) {
-  const all = ['src', 'packages', 'test'].flatMap((root) => listModules(ROOT, root));
-  const tests = all.filter((path) => path.endsWith('.test.ts'));
+const listTests = () =>
+  ['src', 'packages', 'test'].flatMap((root) => listModules(ROOT, root)).filter((path) => path.endsWith('.test.ts'));
+
+/**
+ * Of the test files, those whose path holds one of `parts`, slow ones first, so that none of them runs alone at the end.
+ * @param {string[]} tests
+ * @param {string[]} parts all files if there is none
+ * @param {boolean} isAll whether slow files are run
+ * @returns {{ files: string[], left: string[] }} what is run, and slow files that are not
+ * @throws {Remedy} if that is none
+ */
+export function chooseFiles(tests, parts, isAll) {
   const matching = tests.filter((path) => parts.length === 0 || parts.some((part) => path.includes(part)));
   if (matching.length === 0) {
     const what = parts.length ? `none of ${tests.length} test files matches ${parts.join(' ')}` : 'no test files';
@@ -65,11 +72,10 @@ function chooseFiles(parts, isAll) {
   }
   const slow = matching.filter((path) => path.endsWith(SLOW));
   const others = matching.filter((path) => !path.endsWith(SLOW));
-  if (isAll) return [...slow, ...others];
+  if (isAll) return { files: [...slow, ...others], left: [] };
   if (others.length === 0)
     throw new Remedy(`${slow.join(', ')}: slow, run it with \`npm run test:all -- PART_OF_NAME\``);
-  if (slow.length > 0) say(`${slow.length} slow test files are left to \`npm run test:all\``);
-  return others;
+  return { files: others, left: slow };
 }
 
 function testFlags() {
@@ -93,8 +99,12 @@ function environment(isAll, cpuFile) {
   return env;
 }
 
-/** @returns {{ file: string, seconds: number }[]} files by their sources, the slowest first */
-function readCpu(cpuFile) {
+/**
+ * What test-cpu.mjs has written down.
+ * @param {string} cpuFile
+ * @returns {{ file: string, seconds: number }[]} files by their sources, the slowest first
+ */
+export function readCpu(cpuFile) {
   let text = '';
   try {
     text = readFileSync(cpuFile, 'utf8');
@@ -123,8 +133,13 @@ function slowness() {
   return Math.max(1, best / YARDSTICK_S);
 }
 
-/** Prints the slowest files, and those over the limit. @returns the latter */
-function reportCpu(files, limit) {
+/**
+ * Prints the slowest files, and those over the limit.
+ * @param {{ file: string, seconds: number }[]} files the slowest first
+ * @param {number} limit in seconds
+ * @returns the files over the limit
+ */
+export function reportCpu(files, limit) {
   const total = files.reduce((sum, { seconds }) => sum + seconds, 0);
   const line = ({ file, seconds }) => `${seconds.toFixed(1).padStart(6)} s  ${file}`;
   if (files.length > 1) {
