@@ -98,11 +98,11 @@ export class CellStore<R> {
 }
 
 export interface CellLogOptions<R> {
-  /** What a result is called: the key in its line, and the noun in errors. */
+  /** Name of a result: the key in its line, and the noun in errors. */
   readonly noun: string;
   /** The result in a parsed value; null if it is none. */
   readonly resultOf: (value: unknown) => R | null;
-  /** What to do with a file that holds something else. */
+  /** Remedy for a file that holds something else. */
   readonly remedy: string;
 }
 

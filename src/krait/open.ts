@@ -17,12 +17,12 @@ export interface LocateOptions {
   revision?: string;
   /** Called with one line for each usable but unexpected thing: weights that are not finite, only the slow device. */
   onWarning?: (line: string) => void;
-  /** Told of each file of the model as its bytes arrive. */
+  /** Called for each file of the model as its bytes arrive. */
   onDownload?: (progress: DownloadProgress) => void;
 }
 
 export interface OpenDeviceOptions extends DeviceOptions {
-  /** Told which device was opened and, in one line, why. */
+  /** Called with the device that was opened and one line that says why. */
   onDevice?: (device: Device, reason: string) => void;
 }
 

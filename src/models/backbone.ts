@@ -29,11 +29,11 @@ export interface BackbonePlan {
   readonly layers: string;
   /** Module of the norm after the last layer. */
   readonly finalNorm: string;
-  /** Of all norms. */
+  /** Settings of all norms. */
   readonly norm: NormPlan;
-  /** Whether the residual stream is f32 whatever the activations are (f64 in an f64 model). */
+  /** True if the residual stream is f32 with any type of activations (f64 in an f64 model). */
   readonly streamInF32: boolean;
-  /** Whether parameters list the norms of all layers before all other weights: squares of gradients are added in this order. */
+  /** True if the norms of all layers come before all other parameters. Squares of gradients are added in this order. */
   readonly normsFirst?: boolean;
 }
 
@@ -60,7 +60,7 @@ export function backboneRows({ hiddenSize: hidden, blocks, layers, norm, finalNo
 
 const mixersOf = ({ blocks }: BackbonePlan) => blocks.flatMap(({ branches }) => branches.map(({ mixer }) => mixer));
 
-/** What a backbone remembers. */
+/** State of a backbone. */
 export const backboneState = (plan: BackbonePlan): ModelStateKind => ({
   layers: plan.blocks.map(blockState),
   sequence: mixersOf(plan).some(({ readsPositions }) => readsPositions) ? SEQUENCE_STATE : {},
@@ -73,7 +73,7 @@ const sequencesIn = (ragged: readonly RaggedPart[] | null | undefined, b: number
 export class Backbone {
   readonly blocks: readonly Block[];
   readonly finalNorm: RMSNorm | LayerNorm;
-  /** What it remembers between calls. */
+  /** Its state between calls. */
   readonly stateKind: ModelStateKind;
   /** Whether it reads ragged batches (`ForwardOptions.ragged`). */
   readonly takesRagged: boolean;

@@ -97,7 +97,7 @@ export function blockState({ branches }: BlockPlan): StateKind {
   throw new KraitError(`two mixers of a layer both call a state ${twice}; put them in layers of their own`);
 }
 
-/** What a layer reads: the residual stream, and the residual branch that is still to be added to it. */
+/** Inputs of a layer: the residual stream, and the residual branch to be added to it. */
 export interface BlockInput {
   readonly stream: Tensor;
   readonly pending: Tensor | null;

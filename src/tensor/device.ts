@@ -34,7 +34,7 @@ function visitTensors(value: unknown, visit: (tensor: Tensor) => void): void {
 
 const argumentOf = (t: Tensor): TensorArg => ({ block: t.storage.use(), offset: t.offset, ld: t.ld, dtype: t.dtype });
 
-/** What `new Device` makes, as an interface: `tensor.ts` stands below this file and needs the type. */
+/** Interface of `Device`. `tensor.ts` stands below this file and needs the type. */
 export type Device = TensorDevice;
 
 export const Device: {

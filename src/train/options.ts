@@ -42,7 +42,7 @@ export const OPTIMIZER_OPTIONS = [
 export const takesOption = (optimizer: OptimizerName, option: string): boolean =>
   option in OPTIMIZERS[optimizer].defaults || !(OPTIMIZER_OPTIONS as readonly string[]).includes(option);
 
-/** What an optimiser is made with. */
+/** Settings that an optimiser is made with. */
 export const optimizerSettings = (options: TrainerOptions): Partial<OptimizerSettings> =>
   Object.fromEntries(OPTIMIZER_OPTIONS.filter((name) => name in options).map((name) => [name, options[name]]));
 
@@ -54,7 +54,7 @@ export function runSettings(options: TrainerOptions): Record<string, unknown> {
   return JSON.parse(JSON.stringify({ optimizer, ...Object.fromEntries(entries) })) as Record<string, unknown>;
 }
 
-/** What a checkpoint remembers of an option; one that it does not know had its default. */
+/** Value of an option in a checkpoint; its default if the checkpoint does not have it. */
 export const rememberedSetting = (settings: Record<string, unknown>, name: string): unknown =>
   settings[name] ?? (TRAINER_DEFAULTS as unknown as Record<string, unknown>)[name];
 

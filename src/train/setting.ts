@@ -17,7 +17,7 @@ export type FlagKind =
 
 /** The values that a setting may have. */
 export interface Kind<T = unknown> {
-  /** What checks a value of a file. */
+  /** Schema that checks a value of a file. */
   readonly schema: (zod: Zod) => z.ZodType<T>;
   /** The values in words, for errors: `a number above 0`. */
   readonly expected: string;
@@ -31,7 +31,7 @@ export interface Setting<T = unknown> {
   readonly aliases?: readonly string[];
   /** As help shows it: `--lr <x>`. */
   readonly flag: string;
-  /** What it is, for help and documentation. */
+  /** Description for help and documentation. */
   readonly about: string;
   readonly kind: Kind<T>;
   /** The value where none is given. */
@@ -46,7 +46,7 @@ export interface Setting<T = unknown> {
   readonly isInverted?: boolean;
   /** Key of the setting that takes a value between 0 and 1, unless it is given under `key` itself. */
   readonly shareKey?: string;
-  /** Of the settings of a group one at most is given. */
+  /** Group of settings that exclude one another: at most one of them may be given. */
   readonly group?: string;
 }
 

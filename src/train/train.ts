@@ -51,7 +51,7 @@ export interface RunPlace {
 
 export interface TrainInput extends TrainingCallbacks {
   options: Partial<TrainerOptions> & { steps: number };
-  /** Where to keep checkpoints and logs; nothing is written without it. */
+  /** Folder for checkpoints and logs. Nothing is written without it. */
   place?: RunPlace;
   /** Ends the run after the step it is in, with a checkpoint. */
   signal?: AbortSignal;
@@ -59,11 +59,11 @@ export interface TrainInput extends TrainingCallbacks {
 
 export interface TrainingResult {
   readonly status: 'completed' | 'aborted';
-  /** Whether it completed before its last step, for want of a better evaluation (`patience`). */
+  /** True if training ended before its last step, because no evaluation was better (`patience`). */
   readonly isEarly: boolean;
   /** Steps done, those before a resume included. */
   readonly step: number;
-  /** Of the last step; NaN if none was done. */
+  /** Loss of the last step; NaN if there was none. */
   readonly loss: number;
   readonly evaluation: Evaluation | null;
   readonly best: Best | null;
@@ -153,7 +153,7 @@ class Run<B> {
     };
   }
 
-  /** Whether as many evaluations as patience lasts have brought no new best. */
+  /** True if the last `patience` evaluations gave no new best. */
   private get isEarly(): boolean {
     const { best, evaluatedStep } = this.state;
     const { patience, evalEvery } = this.options;

@@ -161,7 +161,7 @@ export class Decoder {
     }
   }
 
-  /** Whether the next step can be the same one, from the state after it to the state before. */
+  /** True if the next step can be the recorded one, with the two states exchanged. */
   private canTakeTurns(step: Step): boolean {
     const pairs = pairsOf(step.before, step.after);
     if (step.best) pairs.push([step.ids, step.best]);

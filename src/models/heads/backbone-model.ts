@@ -1,4 +1,4 @@
-/** What all models share, whatever feeds the backbone and whatever reads it: weights by name, adapters, saving. */
+/** Part that all models share, with any input and any head: weights by name, adapters, saving. */
 import type { DType } from '../../core/index.ts';
 import type { AdaptableLayer, Linear } from '../../nn/index.ts';
 import type { Device, Tensor } from '../../tensor/index.ts';
@@ -21,11 +21,11 @@ export interface Blueprint<M extends BackboneModel = BackboneModel> {
 export abstract class BackboneModel {
   /** `model_type` of its config.json. */
   abstract readonly family: string;
-  /** What PEFT calls its task. */
+  /** Name of its task in PEFT. */
   abstract readonly taskType: 'CAUSAL_LM' | 'SEQ_CLS';
   /** Module path of the head, even where its weight is that of another layer. */
   abstract readonly headPath: string;
-  /** What makes the residual stream. */
+  /** Layers that make the residual stream. */
   protected abstract readonly before: AdaptableLayer;
   /** Reads the hidden states; null where the weight is that of another layer. */
   abstract head: Linear | null;

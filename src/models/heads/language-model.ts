@@ -35,7 +35,7 @@ export class LanguageModel extends BackboneModel {
   readonly headPath: string;
   readonly embeddings: Embedding;
   head: Linear | null;
-  /** Whether its state has an entry for each position, so that a step of decoding is never like the one before. */
+  /** True if its state has an entry for each position. Decoding steps then have different shapes. */
   readonly stateGrows: boolean;
 
   constructor(

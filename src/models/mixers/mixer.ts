@@ -39,7 +39,7 @@ export interface ForwardMode {
   random?: RandomSource | null;
 }
 
-/** What a mixer reads besides its input x [b, l, d]. */
+/** Inputs of a mixer besides x [b, l, d]. */
 export interface MixerContext {
   /** Number of the layer, for `observe`. */
   readonly layer: number;
@@ -85,7 +85,7 @@ export interface MixerPlan {
   readonly state: StateKind;
   /** Whether it reads positions and documents. */
   readonly readsPositions: boolean;
-  /** Whether it reads sequences of different lengths without padding. */
+  /** True if it reads ragged batches: sequences of different lengths without padding. */
   readonly takesRagged: boolean;
   /** Inputs and outputs of its linear maps, in the order of computation. */
   readonly linears: readonly (readonly [inputs: number, outputs: number])[];

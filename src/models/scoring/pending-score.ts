@@ -17,7 +17,7 @@ export class Pending {
     this.logprobs = new Array<number>(this.missing).fill(0);
   }
 
-  /** Whether anything is asked at positions below `end`. */
+  /** True if a result is needed at positions below `end`. */
   asksBefore(end: number): boolean {
     return this.contextLength <= end;
   }

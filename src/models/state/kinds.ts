@@ -24,17 +24,17 @@ export type StateKind = Readonly<Record<string, StateTensor>>;
 /** The kinds of a whole model. */
 export interface ModelStateKind {
   readonly layers: readonly StateKind[];
-  /** What is carried once for all layers: positions and documents. */
+  /** State shared by all layers: positions and documents. */
   readonly sequence: StateKind;
 }
 
-/** What a model remembers between calls. */
+/** State of a model between calls. */
 export interface ModelState {
   /** Sequences. */
   readonly rows: number;
-  /** Of each layer; an empty one where the layer remembers nothing. */
+  /** State of each layer; empty for a layer without state. */
   readonly layers: readonly LayerState[];
-  /** What is carried once for all layers; empty where no layer reads positions. */
+  /** State shared by all layers; empty if no layer reads positions. */
   readonly sequence: LayerState;
   dispose(): void;
 }

@@ -41,7 +41,7 @@ export interface Factors {
   readonly rowGroups: RowGroups | null;
 }
 
-/** What all adapters of a model share: dropout draws only while `random` is there, which is in training. */
+/** State shared by all adapters of a model. Dropout draws only while `random` is set, that is in training. */
 export interface DropoutMode {
   random: RandomSource | null;
   readonly probability: number;
