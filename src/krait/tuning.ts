@@ -82,7 +82,7 @@ function checkUses(options: TuneOptions): void {
   if (idle) throw new ConfigError(`tune: ${idle} is ${options[idle]} but no folder is given to save to; give out too`);
 }
 
-/** @throws ConfigError if what stands on the model is in the way of what is asked for */
+/** @throws ConfigError if the adapter on the model excludes the requested method */
 function checkAdapter(adapter: LoraAdapter | null, method: 'lora' | 'full', options: TuneOptions): void {
   const isFull = method === 'full';
   const given = Object.keys(LORA_SETTINGS).find((name) => options[name as keyof typeof LORA_SETTINGS] !== undefined);

@@ -1,6 +1,6 @@
 /**
- * A device as the engine sees it: a backend plus the two pieces of state that belong to the code running on it,
- * the scope that owns new tensors and whether gradients are recorded. Nothing here is global to the process.
+ * A device of the engine: a backend with two values of state. One is the scope that owns new tensors. The other says whether
+ * gradients are recorded. Nothing here is global to the process.
  * The interface in `tensor.ts` describes the members.
  */
 import type { Allocation, Backend, BinaryOp, KernelName, MemoryStats, TensorArg } from '../backend/index.ts';

@@ -43,10 +43,10 @@ export interface AnswerReport {
   readonly seconds: number;
 }
 
-/** A piece of a request that is scored by itself: a pair, or a window of a text. */
+/** A part of a request that is scored alone: a pair, or a window of a text. */
 interface Part extends ContinuationRequest {
   readonly request: number;
-  /** Number of this part, and number of parts of the request. */
+  /** Number of this part. `count` is the number of parts of the request. */
   readonly number: number;
   readonly count: number;
   readonly isCut: boolean;

@@ -22,7 +22,7 @@ export class Pending {
     return this.contextLength <= end;
   }
 
-  /** What is asked at a position of `input`: the token after it; undefined within the context. */
+  /** Token to score at a position of `input`: the one after it; undefined within the context. */
   targetAt(position: number): number | undefined {
     return this.continuation[position - this.contextLength + 1];
   }

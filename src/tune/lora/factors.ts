@@ -37,7 +37,7 @@ export interface Factors {
   readonly rank: number;
   /** s: alpha / r, or alpha / sqrt(r). */
   readonly scale: number;
-  /** Rows with a part of A to themselves (`untied.ts`); null where all share it, as in every adapter of PEFT's. */
+  /** Row groups with their own parts of A (`untied.ts`); null if all rows share A, as in PEFT's adapters. */
   readonly rowGroups: RowGroups | null;
 }
 
