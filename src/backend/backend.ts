@@ -1,9 +1,9 @@
 /**
- * What a device is: memory, a queue of kernel launches, and reads that wait. What it is not: it knows
- * nothing of tensors, gradients or shapes beyond the command it is given, and it never decides lifetimes.
+ * A device: memory, a queue of kernel launches, and reads that wait. It knows its commands, but no tensors and no gradients,
+ * and it does not decide lifetimes.
  *
- * Order is guaranteed: uploads, launches and downloads take effect in the order in which they were called, so
- * memory that was freed may be handed out again at once, and nothing but `download` and `sync` waits.
+ * Order is guaranteed: uploads, launches and downloads take effect in the order of the calls. Freed memory may therefore be
+ * reused at once, and only `download` and `sync` wait.
  */
 import type { DType } from '../core/index.ts';
 import type { Allocation } from './allocation.ts';
@@ -13,22 +13,22 @@ import type { Profiler } from './profile.ts';
 export type DeviceName = 'reference' | 'native' | 'wasm';
 
 export interface MemoryStats {
-  /** Bytes in blocks that are handed out now. */
+  /** Bytes in blocks that are in use. */
   bytesInUse: number;
   /** Largest `bytesInUse` since the last `resetPeak`. */
   peakBytes: number;
   /** Bytes held from the system, in use or kept for reuse. */
   bytesReserved: number;
-  /** Blocks that are handed out now: back to its old value after work that leaks nothing. */
+  /** Number of blocks in use. Work without leaks leaves it unchanged. */
   blocks: number;
 }
 
-/** Commands that were checked and planned once, to be queued again and again. */
+/** Commands that are checked and planned once and can be queued many times. */
 export interface CommandList {
   readonly length: number;
   /** Queues all of them, in order. */
   launch(): void;
-  /** Forgets the list; what is queued of it still runs. Safe to call twice. */
+  /** Frees the list. Commands already queued still run. Safe to call twice. */
   close(): void;
 }
 
@@ -41,13 +41,13 @@ export interface Backend {
   /** Uninitialised memory; `bytes` may be 0. */
   alloc(bytes: number): Allocation;
   free(block: Allocation): void;
-  /** Copies `data` out before it returns; the write itself takes its turn in the queue. */
+  /** Copies `data` before it returns. The write itself takes its turn in the queue. */
   upload(block: Allocation, byteOffset: number, data: Uint8Array): void;
-  /** The bytes as they are after everything that was queued before. */
+  /** Reads bytes after all earlier commands of the queue. */
   download(block: Allocation, byteOffset: number, bytes: number): Promise<Uint8Array>;
   /**
-   * Where a device can: fills memory from an open file of the operating system (its descriptor) without passing through
-   * JavaScript. In its turn in the queue; the file stays open until then. Rejects if the file has fewer bytes.
+   * Fills memory from an open file (by its descriptor) without JavaScript; absent if the device cannot. It takes its turn in
+   * the queue, and the file must stay open until then. Rejects if the file has fewer bytes.
    */
   loadFile?(block: Allocation, byteOffset: number, bytes: number, file: number, fileOffset: number): Promise<void>;
   /** Queues one kernel. Throws `UnsupportedOpError` at once if this device lacks the kernel or a dtype. */
@@ -64,8 +64,8 @@ export interface Backend {
   resetPeak(): void;
   /** Times single launches while it is on. */
   readonly profiler: Profiler;
-  /** The yardstick for `matmul` in floating-point operations a second, best of `rounds`, where the device has one. */
+  /** Peak of `matmul` in floating-point operations a second, best of `rounds`, if the device can measure it. */
   measurePeak?(rounds?: number): Promise<number>;
-  /** Stops threads and gives memory back. Later calls throw. */
+  /** Stops threads and frees memory. Later calls throw. */
   close(): void;
 }

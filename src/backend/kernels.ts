@@ -98,11 +98,11 @@ export const EXP_FLOPS = 14;
 export const SOFTPLUS_FLOPS = EXP_FLOPS + 20;
 const SILU = EXP_FLOPS + 3;
 
-/** Of attention: queries and the keys that each may see, over all heads; elements of queries and of keys. */
+/** Sizes of attention: pairs of a query and a visible key over all heads; elements of queries and of keys. */
 const pairs = (d: Dims) => d.b * d.heads * d.lq * Math.max(0, d.lk - (d.lq - 1) / 2);
 const attentionSizes = (d: Dims) => ({ query: d.b * d.lq * d.heads * d.d, key: d.b * d.lk * d.kvHeads * d.d });
 
-/** Of selective_scan: its channels, its selections, a state for each sequence, and the checkpoints. */
+/** Sizes of selective_scan: its channels, its selections, a state for each sequence, and the checkpoints. */
 const scanSizes = (d: Dims) => ({
   flow: bld(d),
   select: d.b * d.l * d.n,

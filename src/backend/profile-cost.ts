@@ -1,4 +1,4 @@
-/** What a command costs at least, by its row in the kernel table. */
+/** Least cost of a command, by its row in the kernel table. */
 import { type DType, dtypeBytes } from '../core/index.ts';
 import type { Command } from './command.ts';
 import { argumentName, KERNEL_NAMES, KERNELS, type KernelName, type KernelSpec } from './kernels.ts';
@@ -39,9 +39,9 @@ const LASTING = new Map<KernelName, number[]>(
 /** Launches that are alike: the same kernel, sizes and types, and so the same cost. */
 export interface LaunchShape extends Cost {
   readonly kernel: KernelName;
-  /** Without seeds. */
+  /** Dimensions, without seeds. */
   readonly dims: Readonly<Record<string, number>>;
-  /** Of the tensors that are there. */
+  /** Types of the tensors that are given. */
   readonly dtypes: Readonly<Record<string, DType>>;
 }
 

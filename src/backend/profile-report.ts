@@ -9,7 +9,7 @@ import type { Roofline } from './profile-roofline.ts';
 export interface ProfileRow {
   readonly calls: number;
   readonly seconds: number;
-  /** Of the profile's wall time. */
+  /** Share of the profile's wall time. */
   readonly share: number;
   readonly gflops: number;
   readonly gigabytesPerSecond: number;
@@ -31,7 +31,7 @@ export interface ShapeRow extends ProfileRow {
   readonly dtypes: LaunchShape['dtypes'];
 }
 
-/** What of a device tells how its products are computed. */
+/** The part of a device that determines how it computes products. */
 type Kind = Pick<Backend, 'variant'>;
 
 /**

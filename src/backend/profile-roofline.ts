@@ -1,4 +1,4 @@
-/** What a machine can do at most, measured: the yardsticks of a profile. */
+/** Measures the roofline of a machine: peak rates of arithmetic and memory. */
 import type { Backend } from './backend.ts';
 import { type Command, command, type TensorArg } from './command.ts';
 import type { KernelName } from './kernels.ts';

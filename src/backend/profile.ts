@@ -8,7 +8,7 @@ import { KraitError } from '../core/index.ts';
 import type { Command } from './command.ts';
 import { type LaunchShape, shapeKey, shapeOf } from './profile-cost.ts';
 
-/** What a device gives to its profiler. */
+/** Times that a device gives to its profiler. */
 export interface TimeSource {
   /** Whether launches from now on are timed. */
   setTiming(on: boolean): void;
@@ -31,7 +31,7 @@ export interface Spans {
 }
 
 export interface Profile {
-  /** Where the times were taken, and what that means. */
+  /** Clock of the times, and what it measures. */
   readonly clock: string;
   /** From `start` until everything launched before `stop` had run. */
   readonly wallSeconds: number;
@@ -42,7 +42,7 @@ export interface Profile {
   readonly spans: Spans;
 }
 
-/** Spans that a profile keeps, unless told otherwise: enough for a look, small enough for a viewer. */
+/** Default number of spans that a profile keeps: enough to look at, few enough for a viewer. */
 const MOST_SPANS = 100_000;
 /** Launches between two looks at the device's times. */
 const BATCH = 4096;

@@ -42,7 +42,7 @@ const DEVICES: Readonly<Record<DeviceName, (threads?: number) => Promise<Candida
 
 export const DEVICE_NAMES: readonly DeviceName[] = Object.keys(DEVICES) as DeviceName[];
 
-/** What stands behind a device's name on this machine. */
+/** How a device is opened on this machine. */
 export const deviceCandidate = (name: DeviceName, threads?: number): Promise<Candidate> => DEVICES[name](threads);
 
 /**

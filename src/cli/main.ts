@@ -48,7 +48,7 @@ function usageLine(text: string, command: string | undefined): string {
   return isComplete ? line : `${line}; see ${['krait', command].filter(Boolean).join(' ')} --help`;
 }
 
-/** The command that is asked for, or for help about it. */
+/** The command to run, or the one whose help is requested. */
 function wantedCommand(argv: readonly string[]): string | undefined {
   const [first, second] = argv.filter((a) => !a.startsWith('-'));
   const name = first === 'help' ? second : first;
@@ -132,7 +132,7 @@ function exitCodeOf(error: unknown): number {
   return error instanceof CommanderError ? 2 : (statedCode(error) ?? 1);
 }
 
-/** What `--json` promises where a command fails before it has printed its result. */
+/** Prints the JSON document of a failed command, if it has not printed its result. */
 function printFailure(error: unknown, command: string | undefined): void {
   const isParsing = error instanceof CommanderError;
   const name = isParsing ? UsageError.name : error instanceof Error ? error.name : 'Error';

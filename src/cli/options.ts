@@ -11,7 +11,7 @@ import type { DType } from '../core/index.ts';
 const MOST_THREADS = 128;
 
 const FLOATS = ['f32', 'bf16', 'f16'] as const;
-/** What `--dtype` may say: int8 quantises the weights and leaves activations in f32. */
+/** Values of `--dtype`. int8 quantises the weights and leaves activations in f32. */
 export type TypeName = (typeof FLOATS)[number] | 'int8';
 
 /** The storage type of weights that `--dtype` asks for. */

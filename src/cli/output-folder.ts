@@ -1,8 +1,8 @@
-/** Whether a command may write where it is told to, asked before it does its work. */
+/** Checks, before the work, that a command may write to its output folder. */
 import { UsageError } from '../core/index.ts';
 import { nodeFiles } from './files.ts';
 
-/** What a run leaves in its folder: a folder with neither has nothing to resume. */
+/** Files that a run leaves in its folder. A folder with neither has nothing to resume. */
 const RUN_FILES = ['checkpoints', 'metrics.jsonl'];
 
 /**

@@ -101,5 +101,5 @@ class Lines implements Progress {
 export const lossText = (loss: number): string =>
   Number.isFinite(loss) ? `loss ${loss.toFixed(4)}` : 'nothing was left to do';
 
-/** What a command prints through: `--json` decides how. */
+/** Output of a command; `--json` decides its form. */
 export const outputOf = ({ json }: { json?: boolean }): Output => new Output(json ?? false);

@@ -8,7 +8,7 @@ import { fileURLToPath, pathToFileURL } from 'node:url';
 import type { Command } from 'commander';
 import { KraitError } from '../core/index.ts';
 
-/** What draws plots and pages. */
+/** Packages that draw plots and pages. */
 export const PLOT_PACKAGES: readonly string[] = ['@observablehq/plot', 'linkedom'];
 
 /** The package of `krait study` and `krait quickstart`. */

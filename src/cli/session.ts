@@ -50,7 +50,7 @@ export function openDevice(
   return open.openDevice({ device, threads, onDevice: (_, reason) => output.defer(`device: ${reason}`) });
 }
 
-/** What a command may ask for beside its flags. */
+/** Options of opening a model besides the flags. */
 type Settings = Pick<open.OpenOptions, 'dtype' | 'activations' | 'on'>;
 
 async function opened<T>(

@@ -4,7 +4,10 @@
  */
 
 export class KraitError extends Error {
-  /** Of a command that ends with it. The command line knows an error of Krait by it, of any copy of this package. */
+  /**
+   * Exit code of a command that fails with it. The command line recognises errors of Krait by this field, from any copy
+   * of the package.
+   */
   readonly exitCode: number = 1;
 
   constructor(message: string, options?: ErrorOptions) {
@@ -84,7 +87,7 @@ export class DivergedError extends KraitError {
     readonly step: number,
     /** What is not finite, with its value: `loss is NaN`. */
     readonly reason: string,
-    /** What is left of the run, and what to do. */
+    /** State of the run, and remedies. */
     remedies: readonly string[] = [],
   ) {
     super(`step ${step}: the ${[reason, ...remedies].join('; ')}`);

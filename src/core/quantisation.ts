@@ -16,7 +16,7 @@ export interface QuantisedRows {
   readonly scales: Float32Array;
 }
 
-/** Of one row: largest magnitude, NaN if a value is NaN. */
+/** Largest magnitude of a row; NaN if a value is NaN. */
 function largestOf(values: ArrayLike<number>, start: number, cols: number): number {
   let largest = 0;
   for (let i = start; i < start + cols; i++) {

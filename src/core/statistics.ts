@@ -12,12 +12,12 @@ export function quantile(sorted: ArrayLike<number>, q: number): number {
 /** Ascending; NaN, which sorts nowhere, comes last. */
 export const ascending = (values: ArrayLike<number>): Float64Array => Float64Array.from(values).sort();
 
-/** Of any values, NaN without. */
+/** Median of any number of values; NaN for none. */
 export const medianOf = (values: ArrayLike<number>): number => quantile(ascending(values), 0.5);
 
 export const meanOf = (values: readonly number[]): number => values.reduce((sum, x) => sum + x, 0) / values.length;
 
-/** Shares at which distributions are told, the extremes with them. */
+/** Quantiles that describe distributions, with the extremes. */
 export const SHARES = [0, 0.1, 0.25, 0.5, 0.75, 0.9, 1] as const;
 
 /** A distribution: its extremes, quartiles, and what 10 % of the values lie below and above. */
@@ -31,7 +31,7 @@ export interface Spread {
   readonly max: number;
 }
 
-/** Of no values all is NaN, and of values with a NaN among them too. */
+/** All fields are NaN if there are no values or one of them is NaN. */
 export function spreadOf(values: ArrayLike<number>): Spread {
   const sorted = ascending(values);
   const hasNone = sorted.length === 0 || Number.isNaN(sorted[sorted.length - 1]);
@@ -47,7 +47,7 @@ export interface Estimate {
   readonly count: number;
 }
 
-/** Share of the largest value below which a mean or an error is what rounding left, and told as 0. */
+/** Share of the largest value below which a mean or an error is rounding, and reported as 0. */
 const ROUNDING = 1e-12;
 
 export function estimateOf(values: readonly number[]): Estimate {

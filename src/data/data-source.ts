@@ -1,4 +1,4 @@
-/** Where data-set files come from: npm packages that carry data. `NpmDataSource` in `platform/node` has this shape. */
+/** Source of data-set files: npm packages that carry data. `NpmDataSource` in `platform/node` implements it. */
 
 /** Read access to the files of installed npm packages. */
 export interface DataSource {

@@ -25,7 +25,7 @@ export type DatasetName = (typeof DATASET_NAMES)[number];
 /** In the order in which they are listed. */
 export type DatasetSplit = 'train' | 'validation' | 'test';
 
-/** What is known of a data set without reading it. */
+/** Description of a data set. */
 export interface DatasetInfo {
   readonly name: DatasetName;
   /** npm package that carries it. */
@@ -34,9 +34,9 @@ export interface DatasetInfo {
   /** Keys of a record, as `krait tune` documents them. */
   readonly form: '{"text"}' | '{"text","label"}';
   readonly splits: readonly DatasetSplit[];
-  /** What the records are, in one phrase. */
+  /** Kind of records, in one phrase. */
   readonly content: string;
-  /** What they are for, in one phrase. */
+  /** Use of the records, in one phrase. */
   readonly purpose: string;
 }
 
@@ -120,7 +120,7 @@ const DATASETS: Readonly<Record<DatasetName, Omit<DatasetInfo, 'name'>>> = {
 
 const utf8 = new TextEncoder();
 
-/** What is known of every data set. */
+/** Descriptions of all data sets. */
 export const listDatasets = (): DatasetInfo[] => DATASET_NAMES.map((name) => ({ name, ...DATASETS[name] }));
 
 /** A data set by the name that somebody gave. @throws UsageError with the nearest name, and all of them */
@@ -181,7 +181,7 @@ export class DatasetReader {
     return corpusSplits(await loadCorpus(this.source, name, name === 'mail' ? await this.loadMails() : undefined));
   }
 
-  /** What has to go with every copy of a data set, besides its licence's name; empty where nothing has to. */
+  /** Text that must accompany every copy of a data set, besides the name of its licence; may be empty. */
   async notice(name: DatasetName): Promise<string> {
     return name === 'wordnet-glosses' ? wordnetNotice(this.source) : '';
   }

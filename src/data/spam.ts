@@ -28,7 +28,7 @@ export interface SpamRecord {
   readonly label: SpamLabel;
 }
 
-/** What became of the raw mails. */
+/** Counts of raw mails that were kept and dropped. */
 export interface SpamReport {
   readonly raw: number;
   /** Fewer than `MIN_LETTERS` letters: pictures, attachments, empty mails. */
@@ -60,7 +60,7 @@ interface Candidate {
   readonly record: SpamRecord;
   /** Stands for the mail in hashes and comparisons. */
   readonly normalized: string;
-  /** Openings of subject and body, and of the body alone where it is long enough to be told by it. */
+  /** Beginnings of subject and body, and of the body alone if it is long enough to identify a mail. */
   readonly openings: readonly string[];
 }
 

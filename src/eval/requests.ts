@@ -1,4 +1,4 @@
-/** What evaluation asks of a language model, and what it answers: three kinds of question, as in lm-evaluation-harness. */
+/** Requests of evaluation to a language model, and their results: three kinds, as in lm-evaluation-harness. */
 
 /** How probable is a continuation after a context? An empty context is the tokenizer's first token (BOS, else EOS). */
 export interface LoglikelihoodRequest {
@@ -13,7 +13,11 @@ export interface RollingRequest {
   readonly text: string;
 }
 
-/** What does greedy decoding write after a context, up to the first of `until` or `maxTokens` tokens? */
+/**
+
+ * Request for the text that greedy decoding writes after a context, up to the first of `until` or `maxTokens` tokens.
+
+ */
 export interface GenerateRequest {
   readonly kind: 'generate';
   readonly context: string;
@@ -25,7 +29,7 @@ export type EvalRequest = LoglikelihoodRequest | RollingRequest | GenerateReques
 
 export interface LoglikelihoodAnswer {
   readonly kind: 'loglikelihood';
-  /** Of the whole continuation, in nats. */
+  /** Log-probability of the whole continuation, in nats. */
   readonly logprob: number;
   /** Whether greedy decoding would have written exactly this. */
   readonly isGreedy: boolean;
@@ -33,7 +37,7 @@ export interface LoglikelihoodAnswer {
 
 export interface RollingAnswer {
   readonly kind: 'rolling';
-  /** Of the whole text, in nats. */
+  /** Log-probability of the whole text, in nats. */
   readonly logprob: number;
 }
 

@@ -16,7 +16,7 @@ import { naiveForecast } from './models/index.ts';
 import { FORECAST_MODELS, type ForecastModelName, isSolved, isTrained } from './names.ts';
 import { fitSettings, type RecipeChanges } from './recipes.ts';
 
-/** Which cells there are: every model on every data set at every horizon from every seed. */
+/** Lists the cells: every model on every data set at every horizon with every seed. */
 export interface BenchPlan {
   readonly data: readonly BenchmarkData[];
   readonly models: readonly ForecastModelName[];
@@ -45,7 +45,7 @@ export interface BenchCell {
   readonly settings: FitSettings | null;
 }
 
-/** A cell that is asked for, and the name of its folder. */
+/** A requested cell, and the name of its folder. */
 export interface WantedCell extends Pick<BenchCell, 'data' | 'model' | 'horizon' | 'seed'> {
   readonly name: string;
 }
@@ -55,7 +55,7 @@ export interface BenchInput extends BenchPlan {
   readonly files: FileSystem;
   /** Folder of the CSV files. */
   readonly dataFolder: string;
-  /** What is changed of the recipes, for series of a frequency. */
+  /** Changes of the recipes, by the frequency of the series. */
   changes(frequency: Frequency): RecipeChanges;
   /** Steps that rules see, which decides how many windows there are; 720 unless given. */
   readonly lookback?: number;
@@ -69,7 +69,7 @@ export interface BenchInput extends BenchPlan {
   onCell?(name: string, cell: BenchCell): void;
 }
 
-/** Of a cell's folder: the file of its settings, from before its first step on, and the name of its result. */
+/** Files in a cell's folder: its settings, written before the first step, and its result. */
 const [SETTINGS_FILE, RESULT] = ['settings.json', 'result'];
 const RULE_LOOKBACK = 720;
 

@@ -49,7 +49,7 @@ export function findBenchmarkData(name: string): BenchmarkData {
   throw new UsageError(`--data: no ${name}${suggestion(name, names) || `; there are ${names.join(', ')}`}`);
 }
 
-/** What the authors report: MSE and MAE at a horizon, or as the mean over 96, 192, 336 and 720. */
+/** Figures of the authors: MSE and MAE at a horizon, or the mean over 96, 192, 336 and 720. */
 const PUBLISHED: Record<string, readonly [number, number]> = {
   'dlinear etth1 96': [0.375, 0.399],
   'dlinear etth2 96': [0.289, 0.353],

@@ -19,7 +19,7 @@ export interface BackTest {
   /** First row of each origin's window. */
   readonly starts: readonly number[];
   readonly errors: readonly Float32Array[];
-  /** Of those, the first in the test part. */
+  /** First origin in the test part. */
   readonly firstTest: number;
 }
 

@@ -25,7 +25,7 @@ export interface FitInput extends TrainingCallbacks {
   readonly series: ScaledSeries;
   readonly splits: Splits;
   readonly fit: FitSettings;
-  /** Where checkpoints go; in memory alone without. */
+  /** Folder for checkpoints; without it they stay in memory. */
   readonly place?: RunPlace;
   readonly signal?: AbortSignal;
   /** After an epoch's evaluation; epoch 0 is a linear forecast that was solved beforehand. */
@@ -41,7 +41,7 @@ export interface Fitted {
   readonly status: TrainingResult['status'];
   /** Passes over the training part; 0 for a model that is solved. */
   readonly epochs: number;
-  /** Of training and evaluations, in this call. */
+  /** Seconds of training and evaluations in this call. */
   readonly seconds: number;
   readonly parameters: number;
 }

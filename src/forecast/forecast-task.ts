@@ -71,7 +71,7 @@ interface Batch extends WindowBatch {
 /** Streams of random numbers that dropout, which counts from 0, never comes to. */
 const [SHUFFLES, ORDERS] = [0x40000000, 0x80000000];
 
-/** Of the best evaluation: after how many epochs it was, and how it read the variables. */
+/** The best evaluation: its epoch, and its order of the variables. */
 interface BestEpoch {
   readonly loss: number;
   readonly epoch: number;

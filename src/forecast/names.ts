@@ -3,9 +3,9 @@
  * because the command line lists them before it loads a model.
  */
 
-/** Models that learn. */
+/** Models that are trained or solved. */
 export const TRAINED_MODELS = ['mambats', 'mamba', 'patch-transformer', 'dlinear', 'ridge'] as const;
-/** Rules that do not. */
+/** Rules without training. */
 export const NAIVE_MODELS = ['seasonal-naive', 'drift'] as const;
 export const FORECAST_MODELS = [...TRAINED_MODELS, ...NAIVE_MODELS] as const;
 
@@ -16,14 +16,14 @@ export type ForecastModelName = (typeof FORECAST_MODELS)[number];
 export const isTrained = (name: ForecastModelName): name is TrainedModelName =>
   (TRAINED_MODELS as readonly string[]).includes(name);
 
-/** Whether a model is solved beforehand, and no more than that: it has no seeds and no epochs. */
+/** True if a model is solved in closed form: it has no seeds and no epochs. */
 export const isSolved = (name: ForecastModelName): boolean => name === 'ridge';
 
-/** `published`: as its authors train a model; `wide` and `tuned`: as MambaTS was found to forecast better. */
+/** Recipes. `published` is that of the authors of a model. With `wide` and `tuned` MambaTS forecasts better. */
 export const RECIPES = ['published', 'wide', 'tuned'] as const;
 export type RecipeName = (typeof RECIPES)[number];
 
-/** Of an error e of scaled values: e^2, |e|, or Huber's: e^2 / 2 within 1 and |e| - 1/2 beyond. */
+/** Training losses. For an error e of scaled values: e^2, |e|, or Huber's e^2 / 2 up to 1 and |e| - 1/2 above. */
 export const FORECAST_LOSSES = ['mse', 'mae', 'huber'] as const;
 export type ForecastLoss = (typeof FORECAST_LOSSES)[number];
 
@@ -38,6 +38,6 @@ export type Layout = (typeof LAYOUTS)[number];
 export const SOLVERS = ['annealing', 'nearest', 'local', 'exact', 'none'] as const;
 export type Solver = (typeof SOLVERS)[number];
 
-/** `forward`: the last value before, and the first after where there is none; `linear`: between both neighbours; `zero`. */
+/** Fills for missing values. `forward` repeats the last value, or the first one at the start; `linear` interpolates; `zero` is 0. */
 export const FILLS = ['forward', 'linear', 'zero'] as const;
 export type Fill = (typeof FILLS)[number];

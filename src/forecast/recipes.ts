@@ -8,16 +8,16 @@ type Recipe = Omit<FitSettings, 'horizon' | 'model' | 'seed'>;
 /** Whether a recipe leaves a model as its authors train it. */
 export const isPublished = (name: RecipeName, model: TrainedModelName): boolean => !kindOf(model).found?.[name];
 
-/** How a model is trained on a data set, unless it is told otherwise. */
+/** Recipe of a model on a data set, without changes. */
 export function recipeOf(name: RecipeName, model: TrainedModelName, data: string, horizon: number): Recipe {
   const kind = kindOf(model);
   return kind.found?.[name] ?? kind.published(data, horizon);
 }
 
-/** What a cell changes of its recipe; what is undefined stays. */
+/** Changes of a recipe for a cell. Undefined values change nothing. */
 export interface RecipeChanges extends Partial<Omit<FitSettings, 'settings' | 'horizon' | 'model' | 'seed'>> {
   readonly settings?: ModelSettings;
-  /** That which is changed; as published unless given. */
+  /** Recipe to change; `published` unless given. */
   readonly recipe?: RecipeName;
 }
 

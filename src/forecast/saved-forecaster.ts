@@ -94,7 +94,7 @@ export async function loadForecaster(device: Device, files: FileSystem, folder: 
   }
 }
 
-/** What comes after a series: `values[k][h]` and, for each level, `quantiles[i][k][h]`, unscaled. */
+/** Forecast of a series: `values[k][h]` and, for each level, `quantiles[i][k][h]`, unscaled. */
 export interface FutureValues {
   readonly values: readonly Float64Array[];
   readonly quantiles: readonly (readonly Float64Array[])[];

@@ -1,6 +1,6 @@
 /**
- * Results that are kept on disk, so that work which was stopped or killed goes on where it was. Each is kept with the
- * identity of all that it depends on (weights, data, settings, device). A result of another identity is not given out.
+ * Results on disk, so that interrupted work continues. Each is kept with an identity: a hash of everything that it depends on
+ * (weights, data, settings, device). A result with another identity is not returned.
  *
  * `CellStore` has a file for each result, written whole or not at all: for results that take long. `CellLog` has one file
  * with a line for each, appended as they come: for many small ones.
@@ -32,7 +32,7 @@ export class CellStore<R> {
     this.key = options.key ?? 'result';
   }
 
-  /** Makes the folder: from then on there is a run to resume. */
+  /** Makes the folder. A run can then be resumed from it. */
   prepare(): Promise<void> {
     return this.files.makeFolder(this.folder);
   }
@@ -40,9 +40,9 @@ export class CellStore<R> {
   private pathOf = (name: string): string => joinPath(this.folder, `${name}.json`);
 
   /**
-   * The result that is kept under a name, as JSON gives it back. Null if there is none; if it is damaged, or of another
-   * identity, which a line says: it is to be measured again.
-   * @param earlier reads a file that has no identity, which an earlier version wrote; null if it is of something else
+   * The kept result of a name, as parsed JSON. Null if there is none. Null with a line if it is damaged or has another
+   * identity; it is then measured again.
+   * @param earlier reads a file of an earlier version, without identity; null if it belongs to something else
    */
   async read(
     name: string,
@@ -87,8 +87,8 @@ export class CellStore<R> {
   }
 
   /**
-   * Keeps a result, in place of one that has the name. Returns what will be read later: what is no finite number is null.
-   * @param about what stands beside the result for people who read the file
+   * Keeps a result and replaces the one of the same name. Returns the value as it will be read: numbers that are not finite are null.
+   * @param about values beside the result, for people who read the file
    */
   async write(name: string, identity: unknown, result: R, about: Readonly<Record<string, unknown>> = {}): Promise<R> {
     const text = JSON.stringify({ identity: await identityHash(identity), ...about, [this.key]: result });
@@ -98,11 +98,11 @@ export class CellStore<R> {
 }
 
 export interface CellLogOptions<R> {
-  /** What a result is called: the key in its line, and the noun in errors. */
+  /** Name of a result: the key in its line, and the noun in errors. */
   readonly noun: string;
   /** The result in a parsed value; null if it is none. */
   readonly resultOf: (value: unknown) => R | null;
-  /** What to do with a file that holds something else. */
+  /** Remedy for a file that holds something else. */
   readonly remedy: string;
 }
 

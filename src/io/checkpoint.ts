@@ -119,7 +119,7 @@ async function openShards(files: FileSystem, folder: string): Promise<TensorSour
   }
 }
 
-/** Which shard each tensor is read from: the one the index names; tensors that it forgets count too. */
+/** Shard of each tensor: the one that the index names, or the one that has a tensor which the index omits. */
 function ownersOf(
   index: string,
   weightMap: ReadonlyMap<string, string>,

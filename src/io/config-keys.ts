@@ -28,7 +28,7 @@ function schemaAt(schema: unknown, path: Path): unknown {
 const valueAt = (value: unknown, path: Path): unknown =>
   path.reduce<unknown>((at, key) => (at as Record<PropertyKey, unknown> | undefined)?.[key], value);
 
-/** What is wrong, of one issue: `unknown key learning_rte (did you mean learning_rate?)`. */
+/** Text of one issue: `unknown key learning_rte (did you mean learning_rate?)`. */
 function describeIssue(schema: z.ZodType, value: unknown, issue: z.core.$ZodIssue): string {
   const where = formatPath(issue.path);
   if (issue.code === 'unrecognized_keys') {

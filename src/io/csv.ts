@@ -41,7 +41,7 @@ export function parseCsv(text: string, where: string, delimiter = ','): CsvRecor
 
 export type CsvValue = string | number | null | undefined;
 
-/** What is not a finite number is left empty. */
+/** Formats a number; a value that is not finite gives an empty field. */
 const plain = (value: CsvValue): string | number =>
   value === null || value === undefined || (typeof value === 'number' && !Number.isFinite(value)) ? '' : value;
 

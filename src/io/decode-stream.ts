@@ -3,7 +3,7 @@
  * window of recent tokens is decoded each time and what it adds is given out once it ends in a whole character.
  */
 
-/** What a decoder writes for bytes that make no character (yet). */
+/** Character that a decoder writes for bytes that are no character yet. */
 const REPLACEMENT = '\uFFFD';
 /** A character has at most 4 bytes, so its beginning lies within as many tokens ... */
 const MOST_PARTS = 4;
@@ -36,7 +36,7 @@ export class DecodeStream {
     return ready;
   }
 
-  /** What is left at the end: an incomplete character as the replacement character. */
+  /** Rest of the text; an incomplete character becomes the replacement character. */
   flush(): string {
     const rest = this.release(this.heldText());
     this.context = [];

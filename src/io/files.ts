@@ -8,7 +8,7 @@ export interface RandomAccessFile {
   readonly path: string;
   /** Bytes in the file when it was opened. */
   readonly size: number;
-  /** What the operating system knows it by while it is open, where it does: for devices that read files themselves. */
+  /** File descriptor while the file is open, if there is one; for devices that read files themselves. */
   readonly descriptor?: number;
   /** Exactly `length` bytes from `offset`; a file that has fewer is an error. */
   read(offset: number, length: number): Promise<Uint8Array>;
@@ -36,14 +36,14 @@ export interface FileStatus {
   readonly isFolder: boolean;
 }
 
-/** What a file can be written from; text is written as UTF-8. */
+/** Content of a file to write; text is written as UTF-8. */
 export type FileContent = string | Uint8Array | Iterable<Uint8Array> | AsyncIterable<Uint8Array>;
 
 export interface FileSystem {
   open(path: string): Promise<RandomAccessFile>;
   /** The whole file as UTF-8 text, without a byte-order mark. Invalid UTF-8 is an error. */
   readText(path: string): Promise<string>;
-  /** What stands at the path, links followed; undefined if nothing does. */
+  /** Status of the path, links followed; undefined if nothing is there. */
   status(path: string): Promise<FileStatus | undefined>;
   exists(path: string): Promise<boolean>;
   /** Names in a folder, sorted by code unit. */
@@ -62,7 +62,7 @@ export interface FileSystem {
   remove(path: string): Promise<void>;
 }
 
-/** What the model cache needs besides. */
+/** File operations that the model cache needs in addition. */
 export interface CacheFileSystem extends FileSystem {
   /** Makes `path` a relative symbolic link to the file `target`, or a copy where links are not possible. Replaces. */
   link(target: string, path: string): Promise<void>;

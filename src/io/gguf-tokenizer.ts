@@ -124,7 +124,7 @@ function mergesOf(path: string, json: Json): string[] {
   });
 }
 
-/** What the tokenizer puts around a text, found by asking it. */
+/** Tokens that the tokenizer puts around a text, found by encoding one. */
 function surroundings(tokenizer: Tokenizer): { before: number[]; after: number[] } {
   const bare = tokenizer.encode('a', { addSpecialTokens: false });
   const full = tokenizer.encode('a');
@@ -164,7 +164,7 @@ function specialEntries(tokenizer: Tokenizer, fallback: SpecialIds, warnings: st
   return entries;
 }
 
-/** What llama.cpp leaves out, other than NFC, which most text is in. */
+/** Normalisers that llama.cpp omits. NFC is not listed, because most text is in NFC. */
 function normalizerWarning(path: string, { normalizer }: Json): string[] {
   const steps = isRecord(normalizer) && Array.isArray(normalizer.normalizers) ? normalizer.normalizers : [normalizer];
   const kinds = steps.filter(isRecord).map((step) => String(step.type));

@@ -35,7 +35,7 @@ export const GGUF_LAYOUTS: Readonly<Record<GgufType, Layout>> = {
 const LARGEST_F16 = 65504;
 const MOST_STEPS = 127;
 
-/** Where an encoded weight came from, for errors. */
+/** Source of an encoded weight, for errors. */
 export interface EncodedWeight {
   readonly file: string;
   readonly name: string;

@@ -23,7 +23,7 @@ export interface ClientOptions {
   attempts?: number;
 }
 
-/** Where a file of a repository is. */
+/** Address of a file of a repository. */
 export interface RemotePath {
   readonly id: string;
   /** Branch, tag or commit. */
@@ -41,7 +41,7 @@ export interface RemoteFile {
   readonly sha256: string | null;
 }
 
-/** Told the bytes that are there, and the whole if known. */
+/** Called with the bytes received so far, and the total if known. */
 export type ReceiveProgress = (received: number, total: number | null) => void;
 
 const MOST_REDIRECTS = 5;
@@ -235,7 +235,7 @@ function totalOf({ status, headers }: Response): number | null {
   return total ? Number(total) : null;
 }
 
-/** Whether a 404 says that the repository is there and the file is not. */
+/** True if a 404 says that the repository exists and the file does not. */
 function isEntryMissing(headers: Headers, isKnown: boolean): boolean {
   const code = headers.get('x-error-code');
   return code === 'EntryNotFound' || (code === null && isKnown);

@@ -27,7 +27,7 @@ const cacheOf = (files: CacheFileSystem, id: string, { cacheDir }: HubSettings) 
 const partOf = ({ config, split }: DatasetSplit, number: number): string =>
   `${config}/${split}/${String(number).padStart(4, '0')}.parquet`;
 
-/** Where a browser or curl finds a split's first file. */
+/** Address of a split's first file, for a browser or curl. */
 export const splitAddress = (at: DatasetSplit, { endpoint }: HubSettings): string =>
   `${endpoint}/datasets/${at.id}/resolve/${encodeURIComponent(PARQUET_BRANCH)}/${partOf(at, 0)}`;
 

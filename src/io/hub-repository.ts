@@ -17,9 +17,9 @@ export interface DownloadProgress {
 export interface ResolveOptions extends ClientOptions {
   /** Branch, tag or commit; `main` by default. */
   revision?: string;
-  /** Told as bytes arrive. */
+  /** Called as bytes arrive. */
   progress?: (progress: DownloadProgress) => void;
-  /** Told, in one line, when the cache stands in for a server that cannot be reached. */
+  /** Called with one line when the cache is used because the server cannot be reached. */
   warn?: (line: string) => void;
 }
 

@@ -1,4 +1,4 @@
-/** Where models come from and are kept: the Hugging Face Hub's variables, read as its Python library reads them. */
+/** Server and cache of models: the variables of the Hugging Face Hub, read as its Python library reads them. */
 import { UsageError } from '../core/index.ts';
 import { joinPath } from './files.ts';
 

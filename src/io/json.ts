@@ -39,7 +39,7 @@ export function parseJsonObject(file: string, text: string): Record<string, unkn
 export const isRecord = (value: unknown): value is Record<string, unknown> =>
   typeof value === 'object' && value !== null && !Array.isArray(value);
 
-/** Where a JSON string that starts at `start` ends: the index after its closing quote. */
+/** End of the JSON string that starts at `start`: the index after its closing quote. */
 function endOfString(text: string, start: number): number {
   for (let at = start + 1; ; at++) {
     at = text.indexOf('"', at);

@@ -1,4 +1,4 @@
-/** What a model is known by: results that are kept are told by it from those of another model. */
+/** Identity of a model's files. Kept results of another model have another identity. */
 import { type CacheFileSystem, joinPath } from './files.ts';
 
 /** Weights, configuration and tokenizer: the files that decide what a model answers. */

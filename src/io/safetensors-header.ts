@@ -12,7 +12,7 @@ export const MOST_HEADER_BYTES = 100_000_000;
 const METADATA = '__metadata__';
 const REFETCH = 'fetch or write the file again';
 
-/** Where a tensor lies. */
+/** Position of a tensor in the file. */
 export interface TensorInfo {
   readonly dtype: StoredDType;
   readonly shape: readonly number[];
@@ -27,7 +27,7 @@ export interface SafetensorsHeader {
   readonly metadata: Readonly<Record<string, string>>;
 }
 
-/** What else a file with a safetensors name may be, by its first bytes. */
+/** Other kinds of file with a safetensors name, by their first bytes. */
 function foreignFormat(start: Uint8Array): [problem: string, remedy: string] | undefined {
   const text = String.fromCharCode(...start);
   if (text.startsWith('version ')) return ['a Git LFS pointer, not the weights', 'run `git lfs pull` in its folder'];

@@ -20,7 +20,7 @@ export interface StoredPlace {
 
 /** Named tensors in one file or many. Tensors are found by name; an absent one is a CheckpointError. */
 export interface TensorSource {
-  /** What was opened, for messages. */
+  /** Path that was opened, for messages. */
   readonly path: string;
   readonly tensors: ReadonlyMap<string, TensorInfo>;
   readonly metadata: Readonly<Record<string, string>>;
@@ -38,7 +38,7 @@ export interface TensorSource {
   readInto(name: string, target: Uint8Array): Promise<void>;
   /** A tensor's bytes in order, in fresh pieces of whole elements, at most about `chunkBytes` each. */
   stream(name: string, chunkBytes?: number): AsyncIterable<Uint8Array>;
-  /** Where a tensor's bytes are, for a device that reads files itself; undefined where files have no descriptor. */
+  /** Position of a tensor's bytes, for a device that reads files itself; undefined if files have no descriptor. */
   place(name: string): StoredPlace | undefined;
   /** A tensor as raw elements of an engine dtype (see `decodeStored`). */
   readAs(name: string, dtype: DType): Promise<NumericArray>;

@@ -1,4 +1,4 @@
-/** What belongs to a model besides its weights and configuration. */
+/** Files of a model besides its weights and configuration. */
 import { type FileSystem, joinPath } from './files.ts';
 import { TOKENIZER_FILES } from './tokenizer.ts';
 

@@ -37,7 +37,7 @@ export class Krait {
 
   private constructor(
     private readonly opened: OpenedModel,
-    /** What it was loaded by: an id on the hub, or a folder. */
+    /** Source of the model: an id on the hub, or a folder. */
     readonly name: string,
   ) {
     this.current = opened.adapter;

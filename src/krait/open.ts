@@ -1,8 +1,8 @@
 /**
- * The one way from a folder, or an id on the hub, to a model that is ready to work: folder, device, weights, adapter and
- * tokenizer. The class `Krait` and the command line stand on it.
+ * Opens a model from a folder or an id on the hub: device, weights, adapter and tokenizer. The class `Krait` and the command
+ * line use it.
  *
- * What it is not: it prints nothing. Warnings, downloads and the choice of the device go to callbacks.
+ * It prints nothing. Warnings, downloads and the choice of the device go to callbacks.
  */
 import { type DeviceOptions, openBackend } from '../backend/select.ts';
 import { type DType, UsageError } from '../core/index.ts';
@@ -17,12 +17,12 @@ export interface LocateOptions {
   revision?: string;
   /** Called with one line for each usable but unexpected thing: weights that are not finite, only the slow device. */
   onWarning?: (line: string) => void;
-  /** Told of each file of the model as its bytes arrive. */
+  /** Called for each file of the model as its bytes arrive. */
   onDownload?: (progress: DownloadProgress) => void;
 }
 
 export interface OpenDeviceOptions extends DeviceOptions {
-  /** Told which device was opened and, in one line, why. */
+  /** Called with the device that was opened and one line that says why. */
   onDevice?: (device: Device, reason: string) => void;
 }
 
@@ -46,13 +46,13 @@ export interface OpenedWeights {
   readonly folder: string;
   readonly device: Device;
   readonly model: LanguageModel;
-  /** The adapter on the model; null if none was asked for. */
+  /** The adapter on the model; null if none was requested. */
   readonly adapter: LoraAdapter | null;
   /** Seconds that weights and adapter took to load. */
   readonly loadSeconds: number;
   /** Copies the files of the tokenizer and of generation to another folder, where there are such files. */
   copySideFiles(to: string): Promise<void>;
-  /** Gives the model's memory back, and closes the device if it was opened for this model. */
+  /** Frees the memory of the model, and closes the device if it was opened for this model. */
   close(): void;
 }
 
@@ -72,7 +72,7 @@ export function locateModel(idOrFolder: string, options: LocateOptions = {}): Pr
 }
 
 /**
- * Opens the fastest device that is there, or the one that the options name.
+ * Opens the fastest available device, or the one that the options name.
  * @throws UsageError for a name that does not exist; EnvironmentError for a device that cannot be opened
  */
 export async function openDevice({ onDevice, ...options }: OpenDeviceOptions = {}): Promise<Device> {

@@ -19,7 +19,7 @@ import {
   type TuneSettings,
 } from '../tune/index.ts';
 
-/** What is not a setting: data, folders, callbacks. */
+/** Options that are not settings: data, folders, callbacks. */
 interface RunOptions extends TrainingCallbacks {
   data: TuneData;
   /** Held-out records, for `evalEvery`; `valid.jsonl` of the folder that `data` names unless given. */
@@ -30,7 +30,7 @@ interface RunOptions extends TrainingCallbacks {
   resume?: boolean;
   /** Ends the run after the step it is in; the result's status is then `aborted`. */
   signal?: AbortSignal;
-  /** Told what was read and what will be trained, before the first step. */
+  /** Called before the first step with what was read and what will be trained. */
   onStart?(plan: FineTunePlan): void;
 }
 
@@ -82,7 +82,7 @@ function checkUses(options: TuneOptions): void {
   if (idle) throw new ConfigError(`tune: ${idle} is ${options[idle]} but no folder is given to save to; give out too`);
 }
 
-/** @throws ConfigError if what stands on the model is in the way of what is asked for */
+/** @throws ConfigError if the adapter on the model excludes the requested method */
 function checkAdapter(adapter: LoraAdapter | null, method: 'lora' | 'full', options: TuneOptions): void {
   const isFull = method === 'full';
   const given = Object.keys(LORA_SETTINGS).find((name) => options[name as keyof typeof LORA_SETTINGS] !== undefined);
@@ -95,12 +95,12 @@ function checkAdapter(adapter: LoraAdapter | null, method: 'lora' | 'full', opti
     throw new ConfigError(`tune: ${given} is of a new adapter and the model has one; leave it out, or ${away}`);
 }
 
-/** What is tuned. */
+/** The model to tune, with its tokenizer and files. */
 export interface TuneTarget {
   readonly model: LanguageModel;
   readonly tokenizer: Tokenizer;
   readonly files: FileSystem;
-  /** What the adapter's configuration names as its base. */
+  /** Name of the base model in the adapter's configuration. */
   readonly name: string;
   /** The adapter on the model, which is then trained on. */
   readonly adapter: LoraAdapter | null;

@@ -73,7 +73,7 @@ export function randomModel(device: Device, config: ModelConfig, dtype: DType, s
 export type Rounds = AsyncGenerator<number | null, void, undefined>;
 
 export interface WorkloadSize extends WorkSize {
-  /** Whether a step of training computes activations twice rather than keep them; not unless given. */
+  /** Activation checkpointing: a training step computes activations twice and does not keep them. Off unless given. */
   readonly checkpointing?: boolean;
 }
 
@@ -165,7 +165,7 @@ const ROUNDS: Record<Work, (model: LanguageModel, size: WorkloadSize) => Rounds>
 /** Work without an end; `return` gives back what it holds. Training changes the model's weights. */
 export const workRounds = (model: LanguageModel, work: Work, size: WorkloadSize): Rounds => ROUNDS[work](model, size);
 
-/** What weights are stored in where work is done in `dtype`: those that are trained stay f32. */
+/** Stored type of weights for work in `dtype`; trained weights stay f32. */
 export const storedType = (work: Work, dtype: DType): DType => (work === 'train' ? 'f32' : dtype);
 
 export interface SpeedOptions extends WorkSize {

@@ -1,6 +1,6 @@
 /**
- * A stack of layers with a norm after the last: from a residual stream [b, l, d] to hidden states and the state after them.
- * What the stream is made of (tokens, patches of series, vectors) and what reads the hidden states are heads' business.
+ * A stack of layers with a final norm. It maps a residual stream [b, l, d] to hidden states and the state after them. Heads
+ * make the stream (from tokens, patches of series, vectors) and read the hidden states.
  */
 import { type DType, KraitError } from '../core/index.ts';
 import type { AdaptableLayer, LayerNorm, RMSNorm } from '../nn/index.ts';
@@ -25,15 +25,15 @@ import { checkState, type LayerState, type ModelState, type ModelStateKind, stat
 export interface BackbonePlan {
   readonly hiddenSize: number;
   readonly blocks: readonly BlockPlan[];
-  /** Module of the layers, which are numbered under it. */
+  /** Module of the layers. Their numbers are the next part of the path. */
   readonly layers: string;
   /** Module of the norm after the last layer. */
   readonly finalNorm: string;
-  /** Of all norms. */
+  /** Settings of all norms. */
   readonly norm: NormPlan;
-  /** Whether the residual stream is f32 whatever the activations are (f64 in an f64 model). */
+  /** True if the residual stream is f32 with any type of activations (f64 in an f64 model). */
   readonly streamInF32: boolean;
-  /** Whether parameters list the norms of all layers before all other weights: squares of gradients are added in this order. */
+  /** True if the norms of all layers come before all other parameters. Squares of gradients are added in this order. */
   readonly normsFirst?: boolean;
 }
 
@@ -41,8 +41,8 @@ export interface ForwardOptions extends Omit<BlockMode, 'activations'> {
   /** i32 [b, l]: bit 0 starts a new document at the position, bit 1 marks padding (backend/kernels.ts). */
   flags?: Tensor | null;
   /**
-   * A ragged batch: sequences of different lengths without padding. The stream and the flags are [1, n], all positions one
-   * after the other, a state has a row for each sequence. Without gradients, and only where the model `takesRagged`.
+   * Parts of a ragged batch: sequences of different lengths without padding. The stream and the flags are [1, n], all
+   * positions one after the other. A state has a row for each sequence. No gradients; the model must have `takesRagged`.
    */
   ragged?: readonly RaggedPart[] | null;
   /** State before the first position; a fresh start if absent. Not consumed. */
@@ -60,7 +60,7 @@ export function backboneRows({ hiddenSize: hidden, blocks, layers, norm, finalNo
 
 const mixersOf = ({ blocks }: BackbonePlan) => blocks.flatMap(({ branches }) => branches.map(({ mixer }) => mixer));
 
-/** What a backbone remembers. */
+/** State of a backbone. */
 export const backboneState = (plan: BackbonePlan): ModelStateKind => ({
   layers: plan.blocks.map(blockState),
   sequence: mixersOf(plan).some(({ readsPositions }) => readsPositions) ? SEQUENCE_STATE : {},
@@ -69,11 +69,11 @@ export const backboneState = (plan: BackbonePlan): ModelStateKind => ({
 const sequencesIn = (ragged: readonly RaggedPart[] | null | undefined, b: number): number =>
   ragged ? ragged.reduce((sum, { rows }) => sum + rows, 0) : b;
 
-/** A backbone over its weights, which belong to the model that it is a part of. */
+/** A backbone over its weights. The model owns the weights. */
 export class Backbone {
   readonly blocks: readonly Block[];
   readonly finalNorm: RMSNorm | LayerNorm;
-  /** What it remembers between calls. */
+  /** Its state between calls. */
   readonly stateKind: ModelStateKind;
   /** Whether it reads ragged batches (`ForwardOptions.ragged`). */
   readonly takesRagged: boolean;
@@ -116,7 +116,7 @@ export class Backbone {
   }
 
   /**
-   * What holds for all layers of a pass over [b, l] positions, and what it carries to the next.
+   * The sequence of a pass over [b, l] positions, and its state for the next call.
    * @throws KraitError for a state of another model, or a ragged batch where a layer takes none
    */
   sequence([b, l]: readonly number[], { flags, ragged, state }: ForwardOptions): ReturnType<typeof sequenceOf> {
@@ -129,8 +129,8 @@ export class Backbone {
 
   /**
    * The hidden states of a stream after the final norm, [b, l, hiddenSize] in the type of the activations, and the state
-   * after the last position if it is wanted. It takes the stream over, which ends when no layer reads it any more.
-   * @param known what `sequence` gave for the same options, where that was asked before the stream was made
+   * after the last position if it is wanted. It owns the stream and frees it after its last reader.
+   * @param known result of `sequence` for the same options, if it was called before the stream was made
    * @throws KraitError for a state of another model, or a ragged batch where a mixer takes none
    */
   forward(
@@ -157,7 +157,7 @@ export class Backbone {
     return { hidden: y, state: stateOf(sequencesIn(ragged, stream.shape[0]), layers, known.carried) };
   }
 
-  /** Gives back what its mixers computed for themselves; the weights are the model's. */
+  /** Frees the tensors that its mixers computed. The weights stay with the model. */
   dispose(): void {
     for (const block of this.blocks) block.dispose();
   }

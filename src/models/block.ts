@@ -87,7 +87,7 @@ export function blockRows(
   ];
 }
 
-/** The tensors that a layer remembers. @throws KraitError if two of its mixers give one name to two of them */
+/** Tensors of a layer's state. @throws KraitError if two of its mixers use the same name */
 export function blockState({ branches }: BlockPlan): StateKind {
   const kinds = branches.flatMap(({ mixer }) => Object.entries(mixer.state));
   const kind = Object.fromEntries(kinds);
@@ -97,7 +97,7 @@ export function blockState({ branches }: BlockPlan): StateKind {
   throw new KraitError(`two mixers of a layer both call a state ${twice}; put them in layers of their own`);
 }
 
-/** What a layer reads: the residual stream, and the residual branch that is still to be added to it. */
+/** Inputs of a layer: the residual stream, and the residual branch to be added to it. */
 export interface BlockInput {
   readonly stream: Tensor;
   readonly pending: Tensor | null;
@@ -116,7 +116,7 @@ export interface BlockMode extends ForwardMode {
 export interface BlockResult {
   readonly stream: Tensor;
   readonly pending: Tensor;
-  /** Empty where the layer remembers nothing, or its state is not wanted. */
+  /** Empty if the layer has no state, or its state is not wanted. */
   readonly state: LayerState;
 }
 
@@ -163,9 +163,9 @@ export class Block {
     return this.branches.flatMap(({ mixer }) => mixer.layers);
   }
 
-  /** Temporaries of a layer go when it is done; with checkpointing also what its gradients need. */
+  /** Temporaries of a layer are freed at its end; with checkpointing, those that its gradients need too. */
   forward(input: BlockInput, mode: BlockMode): BlockResult {
-    // All that the second run of a checkpoint reads has to be an input, which is kept until then.
+    // Everything that the second run of a checkpoint reads must be an input. Inputs are kept until then.
     const { stream, pending, sequence, state } = input;
     const inputs: Given = [
       stream,
@@ -226,7 +226,7 @@ export class Block {
     if (recomputes && sum.dtype === 'f32') recompute(y, [sum], (from) => norm.forward(from, { dtype: activations }).y);
   }
 
-  /** Gives back what mixers computed for themselves. */
+  /** Frees the tensors that mixers computed. */
   dispose(): void {
     for (const mixer of this.mixers) mixer.dispose?.();
   }

@@ -39,7 +39,7 @@ export const SEQUENCE_TENSORS = [
   'seenDocuments',
 ] as const satisfies readonly (keyof SequenceTensors)[];
 
-/** What is carried to the next call where any layer reads positions. */
+/** State of a sequence between calls, if any layer reads positions. */
 export const SEQUENCE_STATE = {
   /** Document of each position that was read. */
   documents: { shape: [], grows: true },
@@ -50,7 +50,7 @@ export const SEQUENCE_STATE = {
 export interface SequenceInput {
   readonly flags?: Tensor | null;
   readonly ragged?: readonly RaggedPart[] | null;
-  /** What the call before has carried; empty for a fresh start. */
+  /** State from the previous call; empty for a fresh start. */
   readonly carried?: LayerState | null;
 }
 

@@ -4,7 +4,7 @@ import { permute, type Tensor } from '../tensor/index.ts';
 
 type Weights = ReadonlyMap<string, Tensor>;
 
-/** What the scales of a quantised weight's rows are called among a model's weights. */
+/** Name of the row scales of a quantised weight. */
 export const scaleName = (weight: string): string => weight.replace(/weight$/, 'scale');
 
 /** The linear layer at a path; its weight must be there. */

@@ -18,13 +18,13 @@ const SIZES = [
 export type Size = (typeof SIZES)[number];
 
 export interface Figure {
-  /** What it is, in a few words: read aloud in place of the drawing. */
+  /** Short title; screen readers read it in place of the drawing. */
   readonly title: string;
-  /** What is drawn and what it shows, in a sentence or two. */
+  /** Caption: what is drawn and what it shows, in one or two sentences. */
   readonly description: string;
   readonly legend: readonly LegendEntry[];
   readonly draw: (size: Size) => PlotOptions;
-  /** What the plot is drawn from. */
+  /** Data of the plot. */
   readonly data: DataTable;
 }
 

@@ -1,11 +1,11 @@
-/** Pieces of a page: text that is escaped unless it is a piece itself. */
+/** HTML templates. Text is escaped; HTML is not. */
 
 /** Markup that may stand in a page as it is. */
 export class Html {
   constructor(readonly text: string) {}
 }
 
-/** What may stand in a template: pieces, lists of them, and text or numbers, which are escaped. Null leaves nothing. */
+/** Values of a template: HTML, lists of HTML, and text or numbers, which are escaped. Null gives nothing. */
 export type Content = Html | string | number | null | readonly Content[];
 
 const ESCAPES: Record<string, string> = { '&': '&amp;', '<': '&lt;', '>': '&gt;', '"': '&quot;', "'": '&#39;' };

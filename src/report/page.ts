@@ -4,7 +4,13 @@
  */
 import { type Content, Html, html } from './html.ts';
 
-/** Colours of series, in order; each has a darker and a lighter form, chosen to be told apart with any eyesight. */
+/**
+
+ * Colours of series, in order. Each has a darker and a lighter form; readers with any colour vision can distinguish
+
+ * them.
+
+ */
 const SERIES = [
   ['#1f6fb4', '#6db3f2'],
   ['#c8601a', '#f2a05f'],

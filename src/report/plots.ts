@@ -15,7 +15,7 @@ export interface Axis {
   readonly label: string;
   /** Logarithmic axes leave out what is not above 0. */
   readonly type?: 'linear' | 'log';
-  /** Where a linear axis is marked, if not at round numbers. */
+  /** Ticks of a linear axis; round numbers unless given. */
   readonly ticks?: readonly number[];
 }
 

@@ -20,7 +20,7 @@ const LONG_TEXT = 24;
 export interface DataTable {
   readonly head: readonly string[];
   readonly rows: readonly (readonly Cell[])[];
-  /** What the table is of; stands above it, and is read aloud with it. */
+  /** Caption of the table; screen readers read it with the table. */
   readonly caption?: string;
   /** On a phone a row's cells stand below its name, each after the head of its column: for tables of sentences. */
   readonly isStacked?: boolean;

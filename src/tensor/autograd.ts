@@ -85,7 +85,11 @@ export function record(
   });
 }
 
-/** Whether `record` would record for these inputs: lets an operation skip outputs that only gradients need. */
+/**
+
+ * True if `record` would record for these inputs. Otherwise an operation can skip outputs that only gradients need.
+
+ */
 export const willRecord = (...inputs: (Tensor | null | undefined)[]): boolean =>
   inputs.some((t) => t?.requiresGrad && t.device.gradEnabled);
 

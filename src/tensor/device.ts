@@ -1,6 +1,6 @@
 /**
- * A device as the engine sees it: a backend plus the two pieces of state that belong to the code running on it,
- * the scope that owns new tensors and whether gradients are recorded. Nothing here is global to the process.
+ * A device of the engine: a backend with two values of state. One is the scope that owns new tensors. The other says whether
+ * gradients are recorded. Nothing here is global to the process.
  * The interface in `tensor.ts` describes the members.
  */
 import type { Allocation, Backend, BinaryOp, KernelName, MemoryStats, TensorArg } from '../backend/index.ts';
@@ -34,7 +34,7 @@ function visitTensors(value: unknown, visit: (tensor: Tensor) => void): void {
 
 const argumentOf = (t: Tensor): TensorArg => ({ block: t.storage.use(), offset: t.offset, ld: t.ld, dtype: t.dtype });
 
-/** What `new Device` makes, as an interface: `tensor.ts` stands below this file and needs the type. */
+/** Interface of `Device`. `tensor.ts` stands below this file and needs the type. */
 export type Device = TensorDevice;
 
 export const Device: {

@@ -96,7 +96,7 @@ export class Recording<T> {
   constructor(
     private readonly backend: Backend,
     private readonly commands: readonly Command[],
-    /** What the work returned. Its tensors hold values once it was launched. */
+    /** Result of the work. Its tensors have values after the launch. */
     readonly result: T,
     private readonly giveBack: () => void,
   ) {
@@ -145,7 +145,7 @@ export class Recording<T> {
   }
 }
 
-/** Whether a recording may exchange two tensors: alike, and each in memory of its own. */
+/** True if a recording may exchange two tensors: they have the same layout and separate memory. */
 export const areExchangeable = (a: View, b: View): boolean =>
   a.storage !== b.storage &&
   a.dtype === b.dtype &&

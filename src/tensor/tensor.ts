@@ -124,7 +124,7 @@ export class Tensor implements View {
   }
 }
 
-/** Where the gradient of an input goes: to an output of the operation that made it, or to a leaf; null where none is wanted. */
+/** Target of the gradient of an input: an output of the operation that made it, or a leaf; null if none is wanted. */
 export type Edge = { node: History; index: number } | { leaf: Tensor } | null;
 
 /** How a tensor was computed: one operation of the graph that gradients flow back through (`autograd.ts`). */
@@ -133,11 +133,11 @@ export interface History {
   readonly op: string;
   /** Place in the order of execution. */
   readonly id: number;
-  /** Where the gradient of each input goes. */
+  /** Target of the gradient of each input. */
   readonly edges: readonly Edge[];
   /** Number of outputs. */
   readonly outputs: number;
-  /** Whether a backward pass has been through here, so that what it needs is gone. */
+  /** True after a backward pass, which frees what the rule needs. */
   readonly isUsed: boolean;
   /**
    * Gradients of the outputs (null: nothing arrived) to gradients of the inputs (null: not needed).

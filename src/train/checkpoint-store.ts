@@ -24,7 +24,7 @@ const ASIDE = '.tmp-';
 
 export type Pointer = 'last' | 'best';
 
-/** What is written: groups of tensors, a file each, and plain JSON. */
+/** Content of a checkpoint: groups of tensors, one file each, and plain JSON. */
 export interface CheckpointContent {
   readonly groups: Readonly<Record<string, ReadonlyMap<string, Tensor>>>;
   readonly json: Record<string, unknown>;

@@ -1,4 +1,4 @@
-/** Options of the trainer: what the settings of training fill, with defaults and checks. */
+/** Options of the trainer, filled by the settings of training, with defaults and checks. */
 import { z } from 'zod';
 import { ConfigError } from '../core/index.ts';
 import { OPTIMIZERS, type OptimizerName, type OptimizerSettings, type ScheduleOptions } from './optim/index.ts';
@@ -10,7 +10,7 @@ type Rows = typeof TRAIN_SETTINGS;
 type OwnName = { [K in keyof Rows]: Rows[K] extends { readonly fills: string | null } ? never : K }[keyof Rows];
 type OwnOptions = Required<SettingsOf<Pick<Rows, Exclude<OwnName, keyof OptimizerSettings>>>>;
 
-/** Options that are settings, of which the table says more, and those of the optimiser that it takes. */
+/** Options of training. The table of settings describes them. */
 export interface TrainerOptions extends OwnOptions, Partial<OptimizerSettings> {
   /** First loss scale of f16. */
   initialLossScale: number;
@@ -26,27 +26,27 @@ const ROWS = Object.entries<Setting>(TRAIN_SETTINGS);
 
 const OWN_DEFAULTS = defaultsOf(TRAIN_SETTINGS);
 
-/** With AdamW; another optimiser has defaults of its own. */
+/** Defaults with AdamW. Another optimiser has its own. */
 export const TRAINER_DEFAULTS: Omit<TrainerOptions, 'steps'> = {
   ...OWN_DEFAULTS,
   ...OPTIMIZERS[OWN_DEFAULTS.optimizer].defaults,
   initialLossScale: 65536,
 };
 
-/** Options of optimisers, of which each takes some. */
+/** Options of optimisers. Each optimiser takes some of them. */
 export const OPTIMIZER_OPTIONS = [
   ...new Set(Object.values(OPTIMIZERS).flatMap(({ defaults }) => Object.keys(defaults))),
 ] as (keyof OptimizerSettings)[];
 
-/** Whether an optimiser takes an option, or it is not of optimisers at all. */
+/** True if an optimiser takes an option, or the option is not one of optimisers. */
 export const takesOption = (optimizer: OptimizerName, option: string): boolean =>
   option in OPTIMIZERS[optimizer].defaults || !(OPTIMIZER_OPTIONS as readonly string[]).includes(option);
 
-/** What an optimiser is made with. */
+/** Settings that an optimiser is made with. */
 export const optimizerSettings = (options: TrainerOptions): Partial<OptimizerSettings> =>
   Object.fromEntries(OPTIMIZER_OPTIONS.filter((name) => name in options).map((name) => [name, options[name]]));
 
-/** The options that a checkpoint remembers, to be compared when it is resumed. */
+/** Options that a checkpoint stores. A resumed run compares them. */
 export function runSettings(options: TrainerOptions): Record<string, unknown> {
   const { optimizer, ...rest } = options;
   const isFixed = (name: string) => !(TRAIN_SETTINGS as Record<string, Setting>)[name]?.isFree;
@@ -54,7 +54,7 @@ export function runSettings(options: TrainerOptions): Record<string, unknown> {
   return JSON.parse(JSON.stringify({ optimizer, ...Object.fromEntries(entries) })) as Record<string, unknown>;
 }
 
-/** What a checkpoint remembers of an option; one that it does not know had its default. */
+/** Value of an option in a checkpoint; its default if the checkpoint does not have it. */
 export const rememberedSetting = (settings: Record<string, unknown>, name: string): unknown =>
   settings[name] ?? (TRAINER_DEFAULTS as unknown as Record<string, unknown>)[name];
 

@@ -1,14 +1,13 @@
 /**
- * What a setting is: one row of a table says everything about it, and types, files, flags, options of the library, checks
- * and documentation read that row. A row stands under the setting's name in code (`learningRate`); `key` is its name in
+ * A setting is one row of a table. Types, files, flags, options of the library, checks and documentation read that row. A row stands under the setting's name in code (`learningRate`); `key` is its name in
  * files (`learning_rate`).
  */
 import type { z } from 'zod';
 
-/** The library that checks values; it is handed in, so that a table of settings loads without it. */
+/** The library that checks values. It is an argument, so that a table of settings loads without it. */
 export type Zod = typeof z;
 
-/** How the command line reads a value. */
+/** Kind of the flag's value on the command line. */
 export type FlagKind =
   | { readonly type: 'whole'; readonly least: number }
   | { readonly type: 'number'; readonly low: number; readonly open: boolean }
@@ -17,7 +16,7 @@ export type FlagKind =
 
 /** The values that a setting may have. */
 export interface Kind<T = unknown> {
-  /** What checks a value of a file. */
+  /** Schema that checks a value of a file. */
   readonly schema: (zod: Zod) => z.ZodType<T>;
   /** The values in words, for errors: `a number above 0`. */
   readonly expected: string;
@@ -29,24 +28,24 @@ export interface Setting<T = unknown> {
   readonly key: string;
   /** Other names in files, such as those of mlx-lm. The name of the flag is always one. */
   readonly aliases?: readonly string[];
-  /** As help shows it: `--lr <x>`. */
+  /** The flag in the help: `--lr <x>`. */
   readonly flag: string;
-  /** What it is, for help and documentation. */
+  /** Description for help and documentation. */
   readonly about: string;
   readonly kind: Kind<T>;
   /** The value where none is given. */
   readonly default?: T;
-  /** The default in words, where it depends on something else. */
+  /** The default in words, if it depends on another setting. */
   readonly defaultText?: string;
-  /** Name of the option that it fills, where that is not the setting's own name; null for none. */
+  /** Name of the option that it fills, if it differs from the name of the setting; null for none. */
   readonly fills?: string | null;
-  /** Whether a resumed run may change it without becoming another run. */
+  /** True if a resumed run may change it. */
   readonly isFree?: boolean;
-  /** Whether `key` means the opposite of the name in code; aliases mean what the name in code means. */
+  /** True if `key` means the opposite of the name in code. Aliases have the meaning of the name in code. */
   readonly isInverted?: boolean;
   /** Key of the setting that takes a value between 0 and 1, unless it is given under `key` itself. */
   readonly shareKey?: string;
-  /** Of the settings of a group one at most is given. */
+  /** Group of settings that exclude one another: at most one of them may be given. */
   readonly group?: string;
 }
 
@@ -151,7 +150,7 @@ export function fileEntry(setting: Setting, value: unknown): [key: string, value
   return [(isShare && shareKey) || key, isInverted && typeof value === 'boolean' ? !value : value];
 }
 
-/** The options that settings of a file fill, without those that are not given. */
+/** Options filled by the settings of a file; settings that are not given fill none. */
 export function filledOptions(settings: Settings, config: object): Record<string, unknown> {
   const options: Record<string, unknown> = {};
   for (const [name, { key, fills = name, isInverted }] of Object.entries(settings)) {

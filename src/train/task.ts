@@ -10,16 +10,16 @@ export type { TrainedParameter };
 
 /** The data of one optimiser step. */
 export interface StepBatches<B> {
-  /** One or more pieces that fit in memory; their gradients are added up. */
+  /** One or more batches that fit in memory. Their gradients are added. */
   readonly microBatches: readonly B[];
-  /** What loss and gradients are divided by: the number of targets that count, over all pieces. */
+  /** Divisor of loss and gradients: the number of targets with loss, over all micro-batches. */
   readonly normalizer: number;
   /** Tokens (or values of a series) that are read, for the rate. */
   readonly tokens: number;
 }
 
 export interface LossOptions {
-  /** What the sum of losses is divided by. */
+  /** Divisor of the sum of losses. */
   normalizer: number;
   /** Factor on the gradients, not on the loss: the loss scale of f16 training. See `scaleGradient`. */
   gradScale: number;
@@ -29,7 +29,7 @@ export interface LossOptions {
   checkpointing: boolean;
 }
 
-/** What an evaluation found. `loss` decides which checkpoint is the best: lower is better. */
+/** Result of an evaluation. The checkpoint with the lowest `loss` is the best. */
 export interface Evaluation {
   /** Mean over targets, in nats for language. */
   readonly loss: number;
@@ -37,7 +37,7 @@ export interface Evaluation {
   readonly [metric: string]: number;
 }
 
-/** Where a task's data stands, as it goes into a checkpoint. */
+/** Position in a task's data, as a checkpoint stores it. */
 export interface TaskState {
   /** Plain JSON. */
   readonly json: unknown;

@@ -18,17 +18,17 @@ import { queueStep, type StepOutcome } from './step-queue.ts';
 import type { Evaluation, TrainingTask } from './task.ts';
 
 export interface StepReport {
-  /** Counted from 1. */
+  /** Optimiser step, counted from 1. */
   readonly step: number;
   readonly steps: number;
   readonly loss: number;
   readonly learningRate: number;
-  /** Before clipping. */
+  /** Norm of the gradient before clipping. */
   readonly gradNorm: number;
   /** Tokens of this step. */
   readonly tokens: number;
   readonly tokensPerSecond: number;
-  /** Whether f16 gradients overflowed and nothing changed. */
+  /** True if f16 gradients overflowed and no parameter changed. */
   readonly isSkipped: boolean;
 }
 
@@ -45,7 +45,7 @@ export interface RunPlace {
   readonly files: FileSystem;
   /** Folder of the run: checkpoints and logs go there. */
   readonly folder: string;
-  /** Continue from the last checkpoint if there is one; else whatever the folder holds of a run is removed. */
+  /** Continue from the last checkpoint if there is one. Otherwise files of an earlier run in the folder are removed. */
   readonly resume?: boolean;
 }
 
@@ -53,23 +53,23 @@ export interface TrainInput extends TrainingCallbacks {
   options: Partial<TrainerOptions> & { steps: number };
   /** Settings of the task that make a run what it is: a checkpoint remembers them, and a resumed run must have the same. */
   taskSettings?: Readonly<Record<string, unknown>>;
-  /** Where to keep checkpoints and logs; nothing is written without it. */
+  /** Folder for checkpoints and logs. Nothing is written without it. */
   place?: RunPlace;
-  /** Ends the run after the step it is in, with a checkpoint. */
+  /** Ends the run after the current step, with a checkpoint. */
   signal?: AbortSignal;
 }
 
 export interface TrainingResult {
   readonly status: 'completed' | 'aborted';
-  /** Whether it completed before its last step, for want of a better evaluation (`patience`). */
+  /** True if training ended before its last step, because no evaluation was better (`patience`). */
   readonly isEarly: boolean;
   /** Steps done, those before a resume included. */
   readonly step: number;
-  /** Of the last step; NaN if none was done. */
+  /** Loss of the last step; NaN if there was none. */
   readonly loss: number;
   readonly evaluation: Evaluation | null;
   readonly best: Best | null;
-  /** Over the steps of this call, evaluations and saves not counted. */
+  /** Rate over the steps of this call, without evaluations and saves. */
   readonly tokensPerSecond: number;
   readonly seconds: number;
   readonly tokens: number;
@@ -155,7 +155,7 @@ class Run<B> {
     };
   }
 
-  /** Whether as many evaluations as patience lasts have brought no new best. */
+  /** True if the last `patience` evaluations gave no new best. */
   private get isEarly(): boolean {
     const { best, evaluatedStep } = this.state;
     const { patience, evalEvery } = this.options;
@@ -182,7 +182,7 @@ class Run<B> {
     if (scaler) await this.settle();
   }
 
-  /** Waits for the step that is still running, and reports it. */
+  /** Waits for the running step, and reports it. */
   private async settle(): Promise<void> {
     const { pending } = this;
     this.pending = null;
@@ -206,7 +206,7 @@ class Run<B> {
     this.input.onStep?.({ step, steps, loss, learningRate, gradNorm, tokens, tokensPerSecond, isSkipped });
   }
 
-  /** Tells the loss scale; true if f16 overflowed and a smaller scale can help. */
+  /** Updates the loss scale. True if f16 overflowed and a smaller scale can help. */
   private noteSkip(isApplied: boolean): boolean {
     const { scaler, optimizer } = this.state;
     if (!scaler) return false;
@@ -218,8 +218,8 @@ class Run<B> {
   }
 
   /**
-   * Ends a run whose loss or gradient is not finite; the device has not applied such an update. A checkpoint with the
-   * very weights that gave it is no good one: the one before becomes the last again.
+   * Ends a run whose loss or gradient is not finite. The device does not apply such an update. A checkpoint with the weights
+   * that gave it is not good, so the checkpoint before it becomes the last one again.
    * @throws DivergedError always
    */
   private async fail(step: number, reason: string): Promise<never> {
@@ -262,7 +262,7 @@ class Run<B> {
     this.provenStep = this.state.step;
   }
 
-  /** A checkpoint is due; while losses are lost nothing is learned, and those before are better. */
+  /** True if a checkpoint is due. While losses are not finite nothing is learned, and earlier checkpoints are better. */
   private async saveGood(): Promise<void> {
     await this.settle();
     if (this.lostSteps === 0) await this.save(['last']);

@@ -108,14 +108,14 @@ export interface ClassificationReport {
   readonly accuracy: number;
   /** `confusion[i][j]`: texts of label i that were taken for label j. */
   readonly confusion: readonly (readonly number[])[];
-  /** What always answering the most frequent label would get. */
+  /** Accuracy of always predicting the most frequent label. */
   readonly majority: { readonly label: string; readonly accuracy: number };
   /** Mean of -log of the right label's probability among the labels, in nats. */
   readonly loss: number;
   readonly predictions: readonly Prediction[];
 }
 
-/** What predictions are worth. @throws ConfigError for a record whose label is not among the labels */
+/** Accuracy of predictions. @throws ConfigError for a record whose label is not among the labels */
 export function reportOf(
   records: readonly LabelledText[],
   predictions: readonly Prediction[],

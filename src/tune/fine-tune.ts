@@ -30,7 +30,7 @@ export interface FineTuneInput extends Omit<TrainInput, 'options' | 'place'> {
   /** An adapter on the model, to be trained on instead of a new one. */
   adapter?: LoraAdapter | null;
   resume?: boolean;
-  /** Told what was read and what will be trained, before the first step. */
+  /** Called before the first step with what was read and what will be trained. */
   onStart?(plan: FineTunePlan): void;
 }
 
@@ -48,7 +48,7 @@ export interface FineTunePlan {
 
 export interface FineTuneResult extends TrainingResult {
   readonly plan: FineTunePlan;
-  /** What was trained, still on the model; null where all weights were. */
+  /** The trained adapter, attached to the model; null if all weights were trained. */
   readonly adapter: LoraAdapter | null;
 }
 

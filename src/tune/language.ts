@@ -25,7 +25,7 @@ export interface TrainingMode {
 /** Rows of a block, positions of a row and the like are settings; the table says more about them. */
 export interface LanguageTaskInput extends SettingsOf<typeof LANGUAGE_SETTINGS> {
   model: LanguageModel;
-  /** What is trained; every parameter of the model unless given. */
+  /** Parameters to train; all of the model unless given. */
   parameters?: readonly TrainedParameter[];
   train: readonly TokenExample[];
   /** Held-out examples for evaluation during training. */

@@ -13,7 +13,7 @@ export interface CardFacts {
   readonly tokens: number;
   readonly steps: number;
   readonly sizes: ReadonlyMap<CorpusName, Readonly<Record<CorpusSplit, CorpusSize>>>;
-  /** Of held-out text, by source. */
+  /** Bits per byte of held-out text, by source. */
   readonly bitsPerByte: Readonly<Record<string, number>>;
 }
 

@@ -23,7 +23,7 @@ export const TUNE_METHODS = ['lora', 'full'] as const;
 /** Adapters learn at a higher rate than whole models. With AdamW; other optimisers take a share of it. */
 export const DEFAULT_LEARNING_RATES = { lora: 1e-3, full: 1e-4 } as const;
 
-/** What a crash, a NaN or a kill costs at most. */
+/** Default number of steps between checkpoints. A crash, a NaN or a kill loses no more steps. */
 export const DEFAULT_SAVE_STEPS = 100;
 
 /**
@@ -34,7 +34,7 @@ export const DEFAULT_SAVE_STEPS = 100;
 export const BATCHING = ['packing', 'padding', 'stream'] as const;
 export type Batching = (typeof BATCHING)[number];
 
-/** What is read and where results go. Options of the library's `tune`, but not settings of it. */
+/** Inputs and output folder. In the library these are options of `tune`, not settings. */
 export const PLACE_SETTINGS = {
   model: {
     key: 'model',
@@ -82,7 +82,7 @@ const initialWeights: Kind<boolean | 'gaussian'> = {
   flag: { type: 'choice', choices: [true, false, 'gaussian'] },
 };
 
-/** Of a new adapter. */
+/** Settings of a new adapter. */
 export const LORA_SETTINGS = {
   rank: {
     key: 'r',

@@ -15,7 +15,7 @@ export interface Addon {
   variants(): { name: string; runnable: boolean }[];
   kernels(variant: string): string[];
   open(variant: string, threads: number): Handle;
-  /** What `launch` reads: one packed command. */
+  /** One packed command, the input of `launch`. */
   commandBuffer(device: Handle): Float64Array;
   threads(device: Handle): number;
   /** Address of fresh memory, or 0. */

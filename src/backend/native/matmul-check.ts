@@ -173,7 +173,7 @@ export const large: MatmulCase[] = [
   { ...plain, m: 1380, n: 1372, k: 800, transA: true, transB: false },
 ];
 
-/** Runs `x` on `device`, and checks what comes back unless told not to. Returns the bytes of c. */
+/** Runs `x` on `device` and checks the result, unless disabled. Returns the bytes of c. */
 export async function result(device: Backend, x: MatmulCase, checked = true): Promise<Uint8Array> {
   const prepared = prepareMatmul(device, x);
   device.launch(prepared.command);

@@ -11,7 +11,9 @@ export interface Platform {
   readonly cpu: string;
   /** C library of Linux; npm's field `libc`. */
   readonly libc?: 'glibc' | 'musl';
-  /** What was done with the addon before its release: it ran on such a machine, in an emulator, or it was only compiled. */
+  /**
+   * Check of the addon before its release: it ran on such a machine, it ran in an emulator, or it was only compiled.
+   */
   readonly checked: 'run' | 'emulated' | 'compiled';
 }
 

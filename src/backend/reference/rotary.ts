@@ -1,4 +1,4 @@
-/** Where positions stand within their documents, and rotary embeddings (Su et al. 2021, section 3.4.2, in halves). */
+/** Positions within documents, and rotary embeddings (Su et al. 2021, section 3.4.2, in halves). */
 import { FLAG_PAD, FLAG_RESET } from '../kernels.ts';
 import type { Numbers, Tensors } from './view.ts';
 

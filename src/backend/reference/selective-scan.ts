@@ -82,7 +82,7 @@ export function selectiveScan(t: Inputs & Tensors<'y', 'stateIn' | 'stateOut' | 
 type Gradients = Tensors<'du' | 'ddt' | 'db' | 'dc', 'da' | 'dd' | 'dz' | 'ddtBias' | 'dstateIn'>;
 type BwdTensors = Inputs & Tensors<'checkpoints' | 'dy', 'dstateOut'> & Gradients;
 
-/** What is summed over channels or positions before it is written. */
+/** Gradients that are summed over channels or positions. */
 interface Sums {
   /** Over batches and positions: [n, d], [d], [d]. */
   readonly da: Float64Array;

@@ -15,7 +15,7 @@ export interface GradientCheck {
   readonly cotangents: Readonly<Record<string, string>>;
   /** Input of `forward`: its gradient, an output of `backward`. */
   readonly gradients: Readonly<Record<string, string>>;
-  /** What the cotangents are multiplied by, where the backward kernel does it. */
+  /** Factor of the cotangents, if the backward kernel multiplies them. */
   readonly scale?: number;
 }
 
@@ -46,7 +46,7 @@ async function derivative(check: GradientCheck, name: string, x: Operand, index:
   return ((await at(values[index] + step)) - (await at(values[index] - step))) / (2 * step);
 }
 
-/** What the backward kernel says: its output, less what was there before where it adds. */
+/** Gradient of the backward kernel: its output, minus the earlier value where it adds. */
 function claimed(check: GradientCheck, gradients: Outputs, name: string): Float64Array {
   const target = check.backward.tensors[name]!;
   return gradients[name].map((value, i) => value - (target.values?.[i] ?? 0));

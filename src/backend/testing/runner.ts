@@ -17,7 +17,7 @@ export interface Launch {
   readonly inPlace?: Readonly<Record<string, string>>;
 }
 
-/** What every kernel writes. */
+/** Outputs of every kernel. */
 const OUTPUTS: Readonly<Record<KernelName, readonly string[]>> = {
   fill: ['y'],
   copy: ['y'],

@@ -86,7 +86,7 @@ export const SEQUENCE_KERNELS: readonly SequenceKernel[] = [
 export const carried = (like: Operand, values: Float64Array): Operand =>
   operand(like.rows, like.cols, values, like.dtype);
 
-/** What `backward` added to its summed outputs. */
+/** Values that `backward` added to its summed outputs. */
 export function added(launch: Launch, outputs: Outputs, name: string): Float64Array {
   return outputs[name].map((value, i) => value - launch.tensors[name]!.values![i]);
 }

@@ -17,7 +17,7 @@ type Item =
   | { kind: 'write'; address: number; data: Uint8Array }
   | { kind: 'read'; address: number; bytes: number; ticket: number };
 
-/** Where the running kernel has got to. */
+/** Progress of the running kernel. */
 interface Progress {
   phase: number;
   unit: number;

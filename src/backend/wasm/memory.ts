@@ -64,7 +64,7 @@ export class WasmMemory {
     return this.fresh().doubles;
   }
 
-  /** What lies below `address` belongs to the module. */
+  /** Memory below `address` belongs to the module. */
   startAt(address: number): void {
     this.top = Math.ceil(address / 64) * 64;
   }

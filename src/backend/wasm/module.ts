@@ -29,13 +29,13 @@ function runs(code: readonly number[]): boolean {
 }
 
 export const hasSimd = (): boolean => runs(SIMD);
-/** Whether products may be fused with sums: faster, and rounded once instead of twice. */
+/** True if the machine can fuse products with sums: faster, and rounded once instead of twice. */
 const hasRelaxedSimd = (): boolean => runs(RELAXED);
 
 const fileOf = (shared: boolean, relaxed: boolean): WasmFile =>
   `krait${relaxed ? '-relaxed' : ''}${shared ? '-threads' : ''}.wasm`;
 
-/** Where a binary may be: beside the package's modules, or in the build folder of the repository. */
+/** Places of a binary: beside the package's modules, or in the build folder of the repository. */
 function places(file: WasmFile): URL[] {
   const published = new URL(`../../wasm/${file}`, import.meta.url);
   const built = new URL(`../../../build/wasm/${file}`, import.meta.url);

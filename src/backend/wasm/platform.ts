@@ -65,7 +65,7 @@ export interface Thread {
 
 export interface ThreadEvents {
   message(data: Record<string, unknown>): void;
-  /** It has ended, or cannot start; told at most once, never after `stop`. */
+  /** Called when it has ended or cannot start; at most once, never after `stop`. */
   failed(reason: string): void;
 }
 

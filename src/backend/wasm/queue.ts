@@ -1,4 +1,4 @@
-/** What the device needs of a queue, with threads (thread-queue.ts) or without (local-queue.ts). */
+/** Queue of the device, with threads (thread-queue.ts) or without (local-queue.ts). */
 import { KraitError } from '../../core/index.ts';
 
 export interface Queue {

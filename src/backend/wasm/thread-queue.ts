@@ -15,7 +15,7 @@ const STACK_BYTES = 2 ** 18;
 const STAGING_BYTES = 2 ** 23;
 const PIECE_BYTES = 2 ** 20; // of an upload: small enough that several fit in the staging ring
 const SLEEP_MS = 1000; // then it looks for failures
-/** What `wantsRoom` says (native/wasm/queue.h). */
+/** Value of `wantsRoom` (native/wasm/queue.h). */
 const SLEEPS = 1;
 const LISTENS = 2;
 

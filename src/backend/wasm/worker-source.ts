@@ -10,7 +10,7 @@ export interface ThreadStart {
   memory: WebAssembly.Memory;
   /** Address of the end of its stack. */
   stackTop: number;
-  /** Which of `threads` it is; number 0 leads. */
+  /** Number of this thread, from 0 to `threads` - 1; number 0 leads. */
   part: number;
   threads: number;
   /** `performance.timeOrigin` of the thread that starts it, whose clock it tells the time by. */
@@ -20,7 +20,7 @@ export interface ThreadStart {
   head: number;
 }
 
-/** What threads say: `ready` first; then `copy` or `error` for a read, `room` for the queue; `failed` last, if ever. */
+/** Messages of threads: `ready` first; then `copy` or `error` for a read, `room` for the queue; `failed` last. */
 export type ThreadMessage =
   | { ready: true }
   | { ticket: number; copy: Uint8Array<ArrayBuffer> }

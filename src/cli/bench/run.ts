@@ -1,4 +1,4 @@
-/** What `krait bench` does: tokens per second of a model on this machine, held against what the machine can do at most. */
+/** Work of `krait bench`: tokens per second of a model on this machine, held against what the machine can do at most. */
 import { measureRoofline, type Profile, type Roofline } from '../../backend/index.ts';
 import { type DType, sizeOf, UsageError } from '../../core/index.ts';
 import {
@@ -21,12 +21,12 @@ import { checkProfileFile, reportProfiles, rooflineText } from '../profile.ts';
 import { modelFolder, openDevice, openWeights } from '../session.ts';
 import type { BenchFlags } from './command.ts';
 
-/** Tokens of a round, unless told. */
+/** Tokens of a round, unless given. */
 const TOKENS: Record<Work, number> = { prefill: 512, decode: 32, train: 512, lora: 512 };
 
 interface Measured extends Omit<SpeedResult, 'profile'> {
   readonly flopsPerToken: number;
-  /** What a step of decoding must move; null for other work. */
+  /** Bytes that a decoding step must move; null for other work. */
   readonly bytesPerStep: number | null;
 }
 

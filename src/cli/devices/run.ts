@@ -1,4 +1,4 @@
-/** What `krait devices` does: what is there, what is missing and why, and what each device can do at most here. */
+/** Work of `krait devices`: what is there, what is missing and why, and what each device can do at most here. */
 import { cpus, freemem, totalmem } from 'node:os';
 import { measureRoofline } from '../../backend/index.ts';
 import { DEVICE_NAMES, deviceCandidate } from '../../backend/select.ts';

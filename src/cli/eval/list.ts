@@ -1,4 +1,4 @@
-/** What `krait eval ls` does: the tasks there are. */
+/** Work of `krait eval ls`: the tasks there are. */
 import { GROUPS, TASKS } from '../../eval/index.ts';
 import { table } from '../../report/terminal.ts';
 import type { Output } from '../output.ts';

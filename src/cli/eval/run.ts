@@ -1,4 +1,4 @@
-/** What `krait eval run` does: scores of a model on tasks, zero- and few-shot, as lm-evaluation-harness gives them. */
+/** Work of `krait eval run`: scores of a model on tasks, zero- and few-shot, as lm-evaluation-harness gives them. */
 import { join } from 'node:path';
 import { UsageError } from '../../core/index.ts';
 import {
@@ -31,7 +31,7 @@ import { evalDocument, evalTable, truncationLines } from './report.ts';
 const ANSWERS_FILE = 'answers.jsonl';
 const resultsFile = (shots: number) => `results_${shots}-shot.json`;
 const samplesFile = (task: string, shots: number) => `samples_${task}_${shots}-shot.jsonl`;
-/** Data files that are asked for at once. */
+/** Data files that are downloaded at once. */
 const READ_TOGETHER = 8;
 
 const isFile = (name: string): boolean => /\.ya?ml$/i.test(name);
@@ -41,7 +41,7 @@ interface Chosen extends Selection {
   readonly paths: ReadonlyMap<string, ReadonlyMap<string, string>>;
 }
 
-/** The tasks that are asked for; names of files are tasks of the user's own. */
+/** The requested tasks. A file name is a task of the user's own. */
 async function chooseTasks(names: readonly string[]): Promise<Chosen> {
   const own = new Map<string, CustomTask>();
   for (const name of names.filter(isFile)) own.set(name, await readCustomTask(nodeFiles, name));

@@ -1,4 +1,4 @@
-/** What `krait forecast bench` does: the papers' protocol on their data sets, figures beside the published ones. */
+/** Work of `krait forecast bench`: the papers' protocol on their data sets, figures beside the published ones. */
 import { type BenchCell, type BenchPlan, cellsOf, removeCells, runBench } from '../../forecast/bench.ts';
 import { type BenchSummary, type SeedMean, summariseCells } from '../../forecast/bench-summary.ts';
 import { table } from '../../report/terminal.ts';

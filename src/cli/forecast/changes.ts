@@ -1,4 +1,4 @@
-/** What the flags of a model and its training change of a recipe. */
+/** Changes of a recipe by flags of the model and its training. */
 import { UsageError } from '../../core/index.ts';
 import {
   type CalendarPart,

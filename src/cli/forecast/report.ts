@@ -44,17 +44,17 @@ export const coverageRows = ({ quantiles }: Analysis): string[][] => [
   ...quantiles.coverage.map(({ level, share }) => [percent(level), percent(share)]),
 ];
 
-/** What is told in place of coverage where there is none. */
+/** Text printed if there is no coverage. */
 export const UNMEASURED =
   'How often the quantiles hold could not be measured: the series is too short, or nothing in it moves.';
 
-/** What is to be known of a model beside the linear forecast that never bettered it; null of others. */
+/** Remark on a model that was never better than the linear forecast beside it; null for others. */
 export function linearAlone({ fit, fitted }: Analysis): string | null {
   if (fit.model === 'ridge' || fitted.bestEpoch !== 0) return null;
   return `No epoch of ${fit.model} was better on the validation part than the linear forecast that it starts from: that is what is told.`;
 }
 
-/** What the comparison says against the model; null where it is better than all others. */
+/** Remark if another model is better in the comparison; null if none is. */
 export function complaint({ comparison }: Analysis): string | null {
   const [own, ...others] = comparison;
   const better = others.filter(({ mse }) => mse <= own.mse).map(({ model }) => model);

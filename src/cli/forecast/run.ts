@@ -1,4 +1,4 @@
-/** What `krait forecast data.csv`, `krait forecast fit` and `krait forecast predict` do. */
+/** Work of `krait forecast data.csv`, `krait forecast fit` and `krait forecast predict`. */
 import { dirname, resolve } from 'node:path';
 import { UsageError } from '../../core/index.ts';
 import {
@@ -54,7 +54,7 @@ async function readSeries(
   return series;
 }
 
-/** The variables that are told; all unless some are asked for. */
+/** Reported variables; all unless some are requested. */
 function targetsOf(names: readonly string[], wanted: readonly string[] | undefined): readonly string[] {
   const missing = wanted?.find((name) => !names.includes(name));
   if (missing !== undefined)

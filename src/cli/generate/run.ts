@@ -1,4 +1,4 @@
-/** What `krait generate` does. */
+/** Work of `krait generate`. */
 import type { OpenedModel } from '../../krait/open.ts';
 import { type FinishReason, generate } from '../../models/generate/index.ts';
 import { Interrupted, turn, withInterrupt } from '../interrupt.ts';

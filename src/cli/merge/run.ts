@@ -1,4 +1,4 @@
-/** What `krait merge` does. */
+/** Work of `krait merge`. */
 import { UsageError } from '../../core/index.ts';
 import { saveModel } from '../../models/index.ts';
 import { keepMerged, mergeLora } from '../../tune/index.ts';

@@ -1,4 +1,4 @@
-/** What `krait score` does: log-probabilities and perplexity of a text, and on request all logits and gradients. */
+/** Work of `krait score`: log-probabilities and perplexity of a text, and on request all logits and gradients. */
 import { UsageError } from '../../core/index.ts';
 import { type TensorEntry, tensorEntry, writeSafetensors } from '../../io/index.ts';
 import { type LanguageModel, scoreTokens } from '../../models/index.ts';

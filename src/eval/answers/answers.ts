@@ -23,7 +23,7 @@ export interface AnswerOptions {
   batchSize?: number | 'auto';
   /** Most tokens of an input; longer ones are cut on the left. What the model was made for, else 2048. */
   maxLength?: number;
-  /** Whether what requests begin with is read once; true unless given. */
+  /** Read shared prefixes of requests once; true unless given. */
   reusePrefixes?: boolean;
   /** Answers that are known already are taken from here, new ones put there as soon as they are. */
   cache?: AnswerCache;
@@ -43,10 +43,10 @@ export interface AnswerReport {
   readonly seconds: number;
 }
 
-/** A piece of a request that is scored by itself: a pair, or a window of a text. */
+/** A part of a request that is scored alone: a pair, or a window of a text. */
 interface Part extends ContinuationRequest {
   readonly request: number;
-  /** Of how many parts of the request it is which. */
+  /** Number of this part. `count` is the number of parts of the request. */
   readonly number: number;
   readonly count: number;
   readonly isCut: boolean;

@@ -6,7 +6,7 @@ import { CellLog, type FileSystem, identityHash, isRecord } from '../../io/index
 import type { EvalAnswer, EvalRequest } from '../requests.ts';
 
 export interface AnswerCache {
-  /** Under which a request's answer is kept; `limit` is all besides the request that decides it. */
+  /** Key of a request's result. `limit` is everything else that the result depends on. */
   keyOf(request: EvalRequest, limit: number): Promise<string>;
   get(key: string): EvalAnswer | undefined;
   /** Returns when the answers are on the disk. */

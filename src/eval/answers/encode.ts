@@ -8,7 +8,7 @@ import type { ContinuationRequest } from '../../models/index.ts';
 import { SPACES } from '../python/text.ts';
 import type { LoglikelihoodRequest } from '../requests.ts';
 
-/** What evaluation needs of a tokenizer. */
+/** The part of a tokenizer that evaluation uses. */
 export type Encoder = Pick<Tokenizer, 'encode' | 'decode' | 'bosId' | 'eosId' | 'path'>;
 
 const TRAILING_SPACE = new RegExp(`[${SPACES}]+$`);

@@ -2,7 +2,7 @@
 import { type FileSystem, joinPath } from '../../io/index.ts';
 import type { TaskData } from '../tasks/index.ts';
 
-/** What a split's file may be called. */
+/** Possible names of a split's file. */
 const SPLIT_NAMES: Readonly<Record<string, readonly string[]>> = { validation: ['validation', 'valid', 'val', 'dev'] };
 /** In the order in which they are taken. */
 const ENDINGS = ['jsonl', 'json', 'csv', 'parquet'] as const;

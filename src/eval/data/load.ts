@@ -23,7 +23,7 @@ export interface DataPlaces {
   readonly options?: ResolveOptions;
 }
 
-/** Where a split's first file is on the hub, and where it may be put. */
+/** Address of a split's first file on the hub, and the paths where it may stand. */
 function remediesFor({ data }: Task, split: string, { hub, dataDir }: DataPlaces): string[] {
   if (data.id === null) return ['mend its path'];
   const address = splitAddress({ id: data.id, config: data.config, split }, hub);

@@ -57,7 +57,7 @@ function perplexity(values: readonly number[], error: (statistic: Statistic) => 
   return { value: Math.exp(-mean(values)), error: resampled };
 }
 
-/** What is taken of a resample, given as indices. */
+/** Statistic of a resample, given as indices. */
 type Statistic = (indices: Uint32Array) => number;
 
 /**

@@ -1,4 +1,4 @@
-/** What can be measured, by lm-eval's names. */
+/** Metrics, by lm-eval's names. */
 
 export const METRIC_NAMES = [
   'acc',

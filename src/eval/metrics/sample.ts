@@ -1,4 +1,4 @@
-/** What one question's answers contribute to each metric (lm-eval's `process_results`, api/task.py, 0.4.13). */
+/** Contribution of one question to each metric (lm-eval's `process_results`, api/task.py, 0.4.13). */
 import { length, trim } from '../python/text.ts';
 import type { GenerateAnswer, LoglikelihoodAnswer } from '../requests.ts';
 import type { MetricName, MetricValue } from './names.ts';
@@ -35,20 +35,20 @@ export function choiceMetrics(
   };
 }
 
-/** Of a target after a prompt: its log-probability, and whether greedy decoding would have written it. */
+/** Score of a target after a prompt: its log-probability, and whether greedy decoding writes it. */
 export const continuationMetrics = ({ logprob, isGreedy }: LoglikelihoodAnswer): SampleMetrics => ({
   perplexity: logprob,
   acc: Number(isGreedy),
 });
 
-/** Of a text: its log-probability with what it is divided by. */
+/** Score of a text: its log-probability, and the count that divides it. */
 export const textMetrics = (logprob: number, words: number, bytes: number): SampleMetrics => ({
   word_perplexity: [logprob, words],
   byte_perplexity: [logprob, bytes],
   bits_per_byte: [logprob, bytes],
 });
 
-/** Of a written answer: whether it is one of the targets to the letter, but for white space around them. */
+/** Score of a generated answer: 1 if it equals one of the targets apart from surrounding white space. */
 export const openMetrics = ({ text }: GenerateAnswer, targets: readonly string[]): SampleMetrics => ({
   exact_match: Number(targets.some((target) => trim(target) === trim(text))),
 });

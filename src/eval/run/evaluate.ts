@@ -46,7 +46,7 @@ export interface EvaluateOptions extends AggregateOptions {
   readonly onProgress?: (done: number, total: number, note: string) => void;
 }
 
-/** What a question's answers contribute to the metrics. */
+/** Contribution of a question to the metrics. */
 export function measure(question: Question, answers: readonly EvalAnswer[]): SampleMetrics {
   switch (question.kind) {
     case 'choice':

@@ -1,4 +1,7 @@
-/** What decides a model's answers besides the requests: by it kept answers are told from those of another model. */
+/**
+ * Everything besides the requests that a model's answers depend on. Kept answers of another model have another
+ * identity.
+ */
 import { textHash } from '../../core/index.ts';
 import {
   ADAPTER_CONFIG_FILE,

@@ -16,7 +16,7 @@ function taskFields({ task, samples, metrics }: TaskScore): Json {
   return Object.assign({ name: task.name, alias: task.alias, sample_len: samples.length }, ...fields) as Json;
 }
 
-/** What a group's tasks come to together. */
+/** Metrics of a group over its tasks. */
 export interface GroupScore {
   readonly group: TaskGroup;
   /** Questions. */
@@ -78,7 +78,7 @@ const higherIsBetter = (metrics: readonly MetricName[]): Json =>
 const byName = <T>(entries: readonly T[], nameOf: (entry: T) => string, pick: (entry: T) => unknown): Json =>
   Object.fromEntries(entries.map((entry) => [nameOf(entry), pick(entry)]));
 
-/** What a run cost and cut, by task. */
+/** Cost and truncated contexts of a run, by task. */
 function costsOf(scores: readonly TaskScore[]): Json {
   const cost = (part: keyof TaskScore['cost']) => scores.reduce((sum, score) => sum + score.cost[part], 0);
   return {

@@ -72,6 +72,6 @@ function solved(question: Question): [prompt: string, answer: string] {
   }
 }
 
-/** What stands in front of a question's own prompt. */
+/** Text before a question's own prompt. */
 export const preambleOf = (task: Task, examples: readonly Question[]): string =>
   task.description + examples.map((example) => exampleOf(task, example)).join('');

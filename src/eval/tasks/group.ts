@@ -10,6 +10,6 @@ export interface TaskGroup {
   readonly version: number;
   /** Names of its tasks and groups. */
   readonly members: readonly string[];
-  /** What is averaged over all tasks in it, each weighted by its number of questions. */
+  /** Metrics averaged over all its tasks, each weighted by its number of questions. */
   readonly metrics: readonly MetricName[];
 }

@@ -1,4 +1,4 @@
-/** What is asked of the model about a question. */
+/** Requests of a question to the model. */
 import type { EvalRequest } from '../requests.ts';
 import type { Question, Task } from './task.ts';
 

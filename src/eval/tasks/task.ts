@@ -11,7 +11,7 @@ import type { MetricName } from '../metrics/index.ts';
 /** One row of a data set, as its file has it. */
 export type Row = Readonly<Record<string, unknown>>;
 
-/** Which of several answers goes on from a prompt? */
+/** A question with several choices: which of them continues the prompt? */
 export interface ChoiceQuestion {
   readonly kind: 'choice';
   readonly prompt: string;
@@ -45,7 +45,7 @@ export interface TextQuestion {
   readonly bytes: number;
 }
 
-/** What does the model write after a prompt? Any of the targets is right. */
+/** A question that the model answers in its own words. Any of the targets is right. */
 export interface OpenQuestion {
   readonly kind: 'open';
   readonly prompt: string;
@@ -59,7 +59,7 @@ export type Question = ChoiceQuestion | FilledQuestion | ContinuationQuestion | 
 /** lm-eval's word for what is asked of the model. */
 export type OutputType = 'multiple_choice' | 'loglikelihood' | 'loglikelihood_rolling' | 'generate_until';
 
-/** Where a task's rows come from. */
+/** Source of a task's rows. */
 export interface TaskData {
   /** Data set on the hub, `org/name`; null for a task of the user's own. */
   readonly id: string | null;
@@ -79,7 +79,7 @@ export interface FewShot {
   readonly split: string;
   /** `random`: lm-eval's default sampler; `first`: the first rows, the same for all. */
   readonly order: 'random' | 'first';
-  /** Whether a row that equals the one that is asked about is left out. */
+  /** True to leave out examples that equal the row of the question. */
   readonly excludesSelf: boolean;
 }
 
@@ -115,7 +115,7 @@ export interface Task {
 interface Definition<S extends z.ZodType>
   extends Omit<Task, 'alias' | 'description' | 'targetDelimiter' | 'fewShotDelimiter' | 'ask'>,
     Partial<Pick<Task, 'alias' | 'description' | 'targetDelimiter' | 'fewShotDelimiter'>> {
-  /** What the task needs of a row. */
+  /** Fields that the task needs in a row. */
   readonly row: S;
   readonly question: (row: z.output<S>) => Question;
 }

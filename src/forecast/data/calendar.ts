@@ -32,7 +32,7 @@ export function calendarParts(frequency: Frequency): CalendarPart[] {
 
 /** Dates of steps in a row, of each sample of a batch. */
 export interface StepDates {
-  /** Of the first step of each sample, milliseconds since 1970. */
+  /** Date of the first step of each sample, in milliseconds since 1970. */
   readonly first: readonly number[];
   readonly frequency: Frequency;
 }

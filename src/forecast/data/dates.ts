@@ -105,7 +105,7 @@ export function detectFrequency(sorted: ArrayLike<number>): Frequency | null {
   return isTold ? { months } : { months, day };
 }
 
-/** Whether four of five dates stand one step after the one before. */
+/** True if four of five dates are one step after the date before. */
 function areMostly(sorted: ArrayLike<number>, frequency: Frequency): boolean {
   let hits = 0;
   for (let i = 1; i < sorted.length; i++) hits += Number(dateAt(sorted[i - 1], frequency, 1) === sorted[i]);

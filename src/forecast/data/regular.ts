@@ -21,7 +21,7 @@ export interface RegularSeries {
   readonly values: readonly Float64Array[];
   /** 1 where the file has a value, 0 where it was filled; null for a variable without anything missing. */
   readonly masks: readonly (Uint8Array | null)[];
-  /** What was done to the rows, one line each. */
+  /** Changes of the rows, one line each. */
   readonly notes: readonly string[];
 }
 

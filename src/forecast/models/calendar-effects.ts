@@ -15,7 +15,7 @@ import {
   ParameterMaker,
 } from './forecast-model.ts';
 
-/** What effects are over their tables: an entry is to move further in a step than one of thousands of weights. */
+/** Factor from table entries to effects. An entry must move further in a step than one of thousands of weights. */
 const GAIN = 100;
 
 export class CalendarEffects implements ForecastModel {

@@ -13,14 +13,14 @@ export interface ForwardSettings {
   readonly random?: RandomSource | null;
   /** Dates of the steps ahead, for a model that knows the calendar. */
   readonly ahead?: StepDates;
-  /** Which variable stands at each place of each sample; as they come without. */
+  /** Variable at each position of each sample; the order of the file unless given. */
   readonly orders?: readonly ArrayLike<number>[] | null;
 }
 
 export interface ForecastModel {
   readonly device: Device;
   readonly parameters: ReadonlyMap<string, Tensor>;
-  /** Whether windows are to come with mean 0 and variance 1 and the forecast to be put back; else as they are. */
+  /** True if windows are normalised to mean 0 and variance 1 and the forecast is scaled back. */
   readonly isNormalised: boolean;
   /** Whether its forecast of a variable depends on the order of the variables. */
   readonly isOrdered: boolean;

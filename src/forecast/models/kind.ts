@@ -1,4 +1,4 @@
-/** What a forecaster that is trained is to the rest: its name, its settings, how its authors train it, how it is built. */
+/** A trained forecaster as data: its name, settings, published recipe and constructor. */
 import type { Device } from '../../tensor/index.ts';
 import type { ForecastLoss, Solver } from '../names.ts';
 import type { ForecastModel, ForecastSize } from './forecast-model.ts';
@@ -22,7 +22,7 @@ export interface TrainingProtocol {
   readonly solver: Solver;
 }
 
-/** What the protocols of all authors have in common. */
+/** Settings that the protocols of all authors share. */
 export const PROTOCOL = {
   epochs: 10,
   patience: 3,

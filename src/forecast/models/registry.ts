@@ -29,7 +29,7 @@ type Everything<T> = (T extends unknown ? (of: T) => void : never) extends (of: 
 export type ModelSettings = Partial<Everything<Kind['defaults']>> & {
   /** Parts of the calendar whose effects are added; none unless given. */
   readonly calendar?: readonly CalendarPart[];
-  /** Whether the linear forecast of ridge regression is added, and the model learns what it lacks. */
+  /** True to add the linear forecast of ridge regression. The model then learns the remaining error. */
   readonly shortcut?: boolean;
 };
 

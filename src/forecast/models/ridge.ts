@@ -9,7 +9,7 @@
 import { KraitError, UsageError } from '../../core/index.ts';
 import type { RowRange, ScaledSeries, WindowSize } from '../data/index.ts';
 
-/** What regression needs to know of windows: products of centred inputs, and of them with centred targets. */
+/** Sums that regression needs of windows: products of centred inputs, and of centred inputs with centred targets. */
 interface Moments {
   /** [lookback, lookback] */
   readonly inputs: Float64Array;

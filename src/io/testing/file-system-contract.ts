@@ -1,4 +1,4 @@
-/** What every `FileSystem` must do; run by each platform's test. */
+/** Checks of every `FileSystem`; each platform's test runs them. */
 import assert from 'node:assert/strict';
 import { describe, test } from 'node:test';
 import { FileFormatError, KraitError } from '../../core/index.ts';

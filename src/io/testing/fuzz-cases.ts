@@ -181,7 +181,7 @@ class MeteredFiles extends BlobFileSystem implements FileSystem {
   }
 }
 
-/** What was read may be held a few times over (bytes, their line, a copy to align it); not more. */
+/** Bound of memory: the input may be held a few times (bytes, their line, an aligned copy). */
 const MOST_COPIES = 4;
 const SLACK_BYTES = 64 << 10;
 

@@ -2,7 +2,7 @@
 import type { Shape } from '../../core/index.ts';
 import type { GgufTensor, GgufType, GgufValue } from '../../io/index.ts';
 
-/** What a file says of itself. */
+/** Metadata of a file. */
 export interface GgufAbout {
   /** Type of the weights that feed matrix products. */
   readonly type: GgufType;

@@ -53,7 +53,7 @@ function allocate(device: Device, row: WeightRow, dtype: DType): { weight: Tenso
   return { weight, scale: weight.dtype === 'i8' ? device.keep(device.empty([weight.rows])) : null };
 }
 
-/** What is read before a model's weights are: its resolved configuration and its open checkpoint. */
+/** A model before its weights are read: its resolved configuration and its open checkpoint. */
 export async function openModel(
   files: FileSystem,
   folder: string,

@@ -16,7 +16,7 @@ import type { Device, Tensor } from '../../tensor/index.ts';
 /** Bytes that wait to be converted: not a second copy of a model. */
 const CONVERTED_BYTES = 16 << 20;
 
-/** What a device can take as it is stored, and convert. */
+/** Stored types that a device can load and convert. */
 const DIRECT: Readonly<Record<string, DType>> = { F32: 'f32', BF16: 'bf16', F16: 'f16' };
 
 const CONVERTED: ReadonlySet<DType> = new Set(Object.values(DIRECT));

@@ -1,6 +1,6 @@
 /**
- * The tensors of a checkpoint: name, shape, what each is for. Loading, saving and starting from scratch walk one table, which
- * the parts of a model write: mixers, norms, heads.
+ * The tensors of a checkpoint: name, shape and use. Loading, saving and creating a model walk one table. Mixers, norms and
+ * heads write its rows.
  */
 import { CheckpointError, type DType, type HostRandom, type Shape } from '../../core/index.ts';
 import type { TensorSource } from '../../io/index.ts';
@@ -9,11 +9,11 @@ export interface WeightRow {
   readonly name: string;
   readonly shape: Shape;
   /**
-   * Whether it feeds a matrix product: such weights are kept in the requested storage type, and weight decay shrinks them.
-   * The rest (recurrence, norms, biases, convolutions) stays f32 and is not decayed, by the usual rule of two axes.
+   * True if it feeds a matrix product. Such weights have the requested storage type and weight decay. The others (recurrence,
+   * norms, biases, convolutions) are f32 without decay, by the usual rule of two axes.
    */
   readonly isMatrix: boolean;
-  /** Values of a model that starts from scratch, as in the authors' code. */
+  /** First values of a new model, as in the authors' code. */
   readonly initial: (random: HostRandom, size: number) => Float32Array;
 }
 
@@ -41,11 +41,11 @@ export const linearRows = (path: string, shape: Shape, { weight, bias }: LinearI
   ...(bias ? [{ name: `${path}.bias`, shape: [shape[0]], isMatrix: false, initial: bias }] : []),
 ];
 
-/** How tensors are called in checkpoints of a family. */
+/** Names of tensors in checkpoints of a family. */
 export interface CheckpointNames {
-  /** Names that a tensor goes by; the first that is there counts. */
+  /** Possible names of a tensor. The first one in the checkpoint counts. */
   variants(name: string): readonly string[];
-  /** Whether a stored tensor is no weight, and left alone. */
+  /** True if a stored tensor is not a weight. It is ignored. */
   isIgnored(name: string): boolean;
 }
 
@@ -60,7 +60,7 @@ const LOADABLE = ['F32', 'BF16', 'F16', 'F64'];
 /**
  * Finds every tensor of the table in a checkpoint, and checks that nothing is missing, nothing is left over, and
  * every shape is the configuration's, before any data is read.
- * @param head weight of the output head, which may be stored although it is tied: it is the embedding again
+ * @param head weight of the output head; a tied one may be stored too, as a copy of the embedding
  * @throws CheckpointError naming the file, the tensor, what was expected and what is there
  */
 export function matchWeights(

@@ -1,4 +1,4 @@
-/** What a family of language models is: its configuration, the names of its checkpoints, and its layers as data. */
+/** A family of language models: its configuration, the names of its checkpoints, and its layers as data. */
 import type { BackbonePlan } from '../backbone.ts';
 import type { GgufFormat } from '../checkpoint/gguf-format.ts';
 import type { CheckpointNames, WeightRow } from '../checkpoint/table.ts';

@@ -1,4 +1,4 @@
-/** What the configurations of all families have, and the checks that their files share. */
+/** Keys that all configurations have, and the checks that their files share. */
 import { z } from 'zod';
 
 /** Fields of every family's configuration. */
@@ -8,7 +8,7 @@ export interface CommonConfig {
   numHiddenLayers: number;
   /** Null where the file does not say: the checkpoint shows whether it has a head of its own. */
   tieWordEmbeddings: boolean | null;
-  /** Of a model that starts from scratch. */
+  /** Standard deviation of the first weights of a new model. */
   initializerRange: number;
   /** End-of-text ids, none to many. */
   eosTokenIds: number[];

@@ -10,7 +10,7 @@ import type { GgufTensor, GgufType, GgufValue } from '../../io/index.ts';
 import type { GgufAbout, GgufFormat } from '../checkpoint/gguf-format.ts';
 import type { CommonConfig } from './fields.ts';
 
-/** What of a Mamba's configuration the file says. */
+/** Keys of a Mamba's configuration in the file. */
 interface MambaSizes extends CommonConfig {
   readonly intermediateSize: number;
   readonly stateSize: number;

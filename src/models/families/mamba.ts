@@ -28,7 +28,7 @@ export interface MambaConfig extends CommonConfig {
   residualInFp32: boolean;
   /** Falcon-Mamba normalises B, C and the step's low-rank input with this epsilon; null elsewhere. */
   mixerRmsEps: number | null;
-  /** Of a model that starts from scratch. */
+  /** First steps of a new model: smallest, largest, lower bound and scale. */
   timeStepMin: number;
   timeStepMax: number;
   timeStepFloor: number;
@@ -177,7 +177,7 @@ function toJson(config: MambaConfig): Record<string, unknown> {
 const TABLE = 'backbone.embeddings';
 const HEAD = 'lm_head';
 
-/** What the file leaves open, inferred from the checkpoint; a new model has biases where the authors have them. */
+/** Resolves keys that the file omits, from the checkpoint. A new model has the biases of the authors' models. */
 function resolve(config: MambaConfig, has?: (name: string) => boolean): MambaConfig {
   return {
     ...config,

@@ -1,8 +1,8 @@
 /**
- * Decoding, a token of each sequence at a time. The commands of a step are recorded once and queued with one call from
- * then on, because shapes do not change: two states take turns, each written from the other. A model whose state grows
- * is run anew each time, for it would be recorded in vain. Where the most probable token is wanted, the device chooses it
- * itself and can be given the next step before anybody has read the choice.
+ * Decoding: each step reads one token of each sequence. Shapes do not change, so the commands of a step are recorded once and
+ * then queued with one call. Two states take turns, each written from the other. A model whose state grows has other shapes
+ * in each step, and is not recorded. In greedy decoding the device chooses the token, and the next step can be queued before
+ * the host has read it.
  */
 import { KraitError } from '../../core/index.ts';
 import { areExchangeable, argmax, type Recording, reshape, sum, type Tensor } from '../../tensor/index.ts';
@@ -12,19 +12,19 @@ import { selectRows } from '../state/rows.ts';
 
 type Logits = Float32Array | Float64Array;
 
-/** A step that is ready to be launched: where its tokens go, and what it leaves. */
+/** A step that is ready to be launched: its input tokens and its results. */
 interface Step {
   readonly ids: Tensor;
   readonly logits: Tensor;
-  /** The most probable tokens [b, 1], which take turns with `ids`, and the sums of the logits [b]: NaN where one is. */
+  /** Most probable tokens [b, 1], which take turns with `ids`, and sums of the logits [b]; a sum is NaN if a logit is. */
   readonly best: Tensor | null;
   readonly sums: Tensor | null;
   readonly before: ModelState;
   readonly after: ModelState;
   readonly recording: Recording<unknown>;
-  /** From `after` to `before`, once it is known that they can take turns. */
+  /** Recording from `after` to `before`, if the two can take turns. */
   back: { launch(): void } | null;
-  /** Whether `after` is the state now. */
+  /** True if `after` is the current state. */
   isAfter: boolean;
 }
 
@@ -62,8 +62,8 @@ export class Decoder {
   private step: Step | null = null;
 
   /**
-   * @param state after the sequences so far, one row each; the decoder's own from now on
-   * @param chooses whether tokens are chosen here (`choose`) or by the caller from logits (`next`)
+   * @param state state after the sequences so far, one row each; the decoder owns it
+   * @param chooses true if the decoder chooses tokens (`choose`); otherwise the caller does, from logits (`next`)
    */
   constructor(
     private readonly model: LanguageModel,
@@ -84,15 +84,15 @@ export class Decoder {
   /** Whether a decoder of this model can choose tokens. */
   static canChoose = (model: LanguageModel): boolean => !model.stateGrows;
 
-  /** Whether `choose` can go on from what it chose last. */
+  /** True if `choose` can continue from the tokens that it chose last. */
   get goesOn(): boolean {
     return this.step !== null;
   }
 
   /**
-   * Reads one more token of each sequence: these, or for null those that it chose last, read by the host or not. Resolves to
-   * the most probable next ones, the first of equals; steps may be queued before earlier ones are resolved.
-   * @throws KraitError if a logit is NaN, or nothing was chosen to go on from
+   * Reads one more token of each sequence: `tokens`, or for null the tokens that it chose last. Resolves to the most probable
+   * next tokens, the first of equals. Steps may be queued before earlier ones have resolved.
+   * @throws KraitError if a logit is NaN, or no tokens were chosen before
    */
   choose(tokens: readonly number[] | null): Promise<number[]> {
     const step = tokens ? this.begin(tokens) : this.step;
@@ -161,7 +161,7 @@ export class Decoder {
     }
   }
 
-  /** Whether the next step can be the same one, from the state after it to the state before. */
+  /** True if the next step can be the recorded one, with the two states exchanged. */
   private canTakeTurns(step: Step): boolean {
     const pairs = pairsOf(step.before, step.after);
     if (step.best) pairs.push([step.ids, step.best]);
@@ -170,7 +170,7 @@ export class Decoder {
     return true;
   }
 
-  /** Goes on with some of the sequences, in the order of `rows`. */
+  /** Continues with some of the sequences, in the order of `rows`. */
   select(rows: readonly number[]): void {
     const fewer = selectRows(this.state, rows);
     this.endStep();

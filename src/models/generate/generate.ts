@@ -79,7 +79,7 @@ export async function* generate(
   }
 }
 
-/** Whether nothing but the most probable token is wanted. */
+/** True if only the most probable token is wanted. */
 const isGreedy = ({ temperature = 0, repetitionPenalty = 1, logprobs = false }: GenerateOptions): boolean =>
   temperature === 0 && repetitionPenalty === 1 && !logprobs;
 

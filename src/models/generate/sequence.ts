@@ -40,7 +40,7 @@ export interface GeneratedToken {
   readonly finish: FinishReason | null;
 }
 
-/** What generation needs of a tokenizer. */
+/** The part of a tokenizer that generation uses. */
 export type TextCodec = Pick<Tokenizer, 'encode' | 'decodeStream' | 'eosId' | 'vocabSize' | 'path'>;
 
 /** One sequence that is being written. */

@@ -22,7 +22,7 @@ export class StopStrings {
     return { text, isStopped: false };
   }
 
-  /** What was held back, once nothing follows. */
+  /** Text that was held back, when nothing follows. */
   flush(): string {
     const rest = this.held;
     this.held = '';

@@ -1,4 +1,4 @@
-/** What all models share, whatever feeds the backbone and whatever reads it: weights by name, adapters, saving. */
+/** Part that all models share, with any input and any head: weights by name, adapters, saving. */
 import type { DType } from '../../core/index.ts';
 import type { AdaptableLayer, Linear } from '../../nn/index.ts';
 import type { Device, Tensor } from '../../tensor/index.ts';
@@ -7,31 +7,31 @@ import { layerParameters } from '../block.ts';
 import type { WeightRow } from '../checkpoint/table.ts';
 import { scalesOf } from '../weighted-layers.ts';
 
-/** A model that is still to be filled: its tensors, and how they become one. */
+/** A model without weights: its tensors, and how to build it from them. */
 export interface Blueprint<M extends BackboneModel = BackboneModel> {
-  /** The tensors, in the order in which a new model draws them. */
+  /** Its tensors, in the order in which a new model draws them. */
   readonly rows: readonly WeightRow[];
   /** Module of the head, whose weight may be stored although it is tied. */
   readonly head: string;
-  /** The model over its weights, which it then owns. */
+  /** Builds the model over its weights. The model owns them. */
   build(device: Device, weights: ReadonlyMap<string, Tensor>, activations: DType): M;
 }
 
-/** A backbone with what feeds it and what reads it. It owns its weights. */
+/** A backbone with its input layer and its head. It owns its weights. */
 export abstract class BackboneModel {
   /** `model_type` of its config.json. */
   abstract readonly family: string;
-  /** What PEFT calls its task. */
+  /** Name of its task in PEFT. */
   abstract readonly taskType: 'CAUSAL_LM' | 'SEQ_CLS';
   /** Module path of the head, even where its weight is that of another layer. */
   abstract readonly headPath: string;
-  /** What makes the residual stream. */
+  /** Layers that make the residual stream. */
   protected abstract readonly before: AdaptableLayer;
   /** Reads the hidden states; null where the weight is that of another layer. */
   abstract head: Linear | null;
   /** All tensors that a checkpoint of it has. */
   abstract get rows(): readonly WeightRow[];
-  /** config.json as it would be saved. */
+  /** Content of config.json for saving. */
   abstract configJson(): Record<string, unknown>;
   /** Keys of config.json whose numbers other programs want to be floats. */
   abstract readonly floatKeys: readonly string[];
@@ -84,13 +84,13 @@ export abstract class BackboneModel {
     return new Map(layers.map((layer) => [layer.name, layer]));
   }
 
-  /** Whether weight decay shrinks a parameter: matrices only. */
+  /** True if weight decay applies to a parameter: matrices only. */
   isDecayed(name: string): boolean {
     this.matrices ??= new Set(this.rows.filter(({ isMatrix }) => isMatrix).map((row) => row.name));
     return this.matrices.has(name) || name === `${this.headPath}.weight`; // a head may be untied later
   }
 
-  /** Gives a head that is tied a weight of its own. Returns the head. */
+  /** Gives a tied head its own weight. Returns the head. */
   abstract untieHead(): Linear;
 
   dispose(): void {

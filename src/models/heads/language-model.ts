@@ -1,4 +1,4 @@
-/** Language models: a table of token embeddings before the backbone, an output head, which may be the table, after it. */
+/** Language models: a backbone between a table of token embeddings and an output head. A tied head is the table. */
 import type { DType } from '../../core/index.ts';
 import type { Embedding, Linear } from '../../nn/index.ts';
 import type { Device, HeadLossOptions, Tensor } from '../../tensor/index.ts';
@@ -11,7 +11,7 @@ import { type ModelState, stateGrows } from '../state/kinds.ts';
 import { embeddingOf, linearOf, tiedHead, untiedHead } from '../weighted-layers.ts';
 import { BackboneModel, type Blueprint } from './backbone-model.ts';
 
-/** The tensors of a language model; a tied head is not there. */
+/** Tensors of a language model. A tied head has none. */
 function languageRows({ vocabSize, table, head, backbone }: LanguagePlan, isTied: boolean): WeightRow[] {
   const matrix = ({ module, initial }: LanguagePlan['head']): WeightRow => ({
     name: `${module}.weight`,
@@ -28,14 +28,14 @@ export class LanguageModel extends BackboneModel {
   readonly taskType = 'CAUSAL_LM';
   readonly vocabSize: number;
   /**
-   * Positions that the model was made for, and remembers where it reads a stream; longer texts run all the same. Null
-   * where its state has a constant size: it remembers without an end.
+   * Context length in tokens. With streams the model remembers this many positions. Longer texts run all the same. Null for
+   * a state of constant size, which has no limit.
    */
   readonly contextLength: number | null;
   readonly headPath: string;
   readonly embeddings: Embedding;
   head: Linear | null;
-  /** Whether its state has an entry for each position, so that a step of decoding is never like the one before. */
+  /** True if its state has an entry for each position. Decoding steps then have different shapes. */
   readonly stateGrows: boolean;
 
   constructor(
@@ -63,7 +63,7 @@ export class LanguageModel extends BackboneModel {
     return languageRows(this.plan, this.head === null);
   }
 
-  /** Gives a tied head a copy of the table to itself, so that it can be trained or merged apart. Returns the head. */
+  /** Gives a tied head its own copy of the table, so that it can be trained or merged alone. Returns the head. */
   untieHead(): Linear {
     this.head ??= untiedHead(this.embeddings, this.headPath);
     return this.head;
@@ -107,8 +107,8 @@ export class LanguageModel extends BackboneModel {
 }
 
 /**
- * The language model of a configuration; what that leaves open is decided as for a new model.
- * @param family that of its model type unless given
+ * The language model of a configuration. Keys that it leaves open are resolved as for a new model.
+ * @param family family of the model; that of the model type unless given
  * @throws ConfigError for a model type that is not supported
  */
 export function languageBlueprint(stated: ModelConfig, family: Family = familyOf(stated)): Blueprint<LanguageModel> {

@@ -53,7 +53,7 @@ const SCHEMA = z.looseObject({
   backbone: z.record(z.string(), z.unknown()),
 });
 
-/** What of a family's configuration belongs to a vocabulary. */
+/** Keys of a family's configuration that belong to a vocabulary. */
 const OF_VOCABULARY = [
   'vocab_size',
   'tie_word_embeddings',

@@ -8,7 +8,7 @@ import { concat, type Tensor, willRecord } from '../../tensor/index.ts';
 /** Room for this many positions more, at least. */
 const LEAST_ROOM = 32;
 
-/** Of the blocks that `append` made: positions in use, and how many there is room for. */
+/** Blocks that `append` made: positions in use, and positions that fit. */
 const blocks = new WeakMap<Tensor['storage'], { used: number; room: number }>();
 
 /** The positions from `start` on, of a block [1, p, width]. */

@@ -40,7 +40,7 @@ export interface AttentionSpec {
   readonly names: { readonly qkv: string; readonly out: string };
   /** Rows of the module of queries, keys and values: head by head, or first all queries, then keys, then values. */
   readonly order: 'by-head' | 'by-part';
-  /** Whether a position sees those before it alone, or all of its row. The latter has no state, documents or padding. */
+  /** True if a position sees only earlier positions; otherwise all of its row, without state, documents or padding. */
   readonly isCausal: boolean;
   /** The first `size` elements of each head are turned, pair i by base^(-2i/size) radians a position; null for none. */
   readonly rotary: { readonly size: number; readonly base: number } | null;
@@ -61,9 +61,6 @@ class AttentionMixer implements Mixer {
   }
 
   forward(x: Tensor, context: MixerContext): MixerResult {
-    if (context.sequence.ragged) {
-      throw new KraitError('attention takes no ragged batch; give rows of one length, padded and flagged');
-    }
     if (!this.spec.isCausal && context.sequence.flags) {
       throw new KraitError(
         'attention in both directions takes no flags; give rows of one length and one document each',

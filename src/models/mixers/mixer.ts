@@ -1,6 +1,6 @@
 /**
- * What a sequence mixer is to the rest of a model: a map of positions that may remember what came before. Everything that
- * tells mixers apart is said by its plan: weights, state, costs. An MLP is a mixer without state.
+ * A sequence mixer: a map of positions that may have a state. Its plan has everything that differs between mixers: weights,
+ * state, costs. An MLP is a mixer without state.
  */
 import type { RandomSource } from '../../core/index.ts';
 import type { AdaptableLayer } from '../../nn/index.ts';
@@ -12,9 +12,9 @@ import type { LayerState, StateKind } from '../state/kinds.ts';
 export type Weights = ReadonlyMap<string, Tensor>;
 
 /**
- * What the input made of a layer's recurrence: position t multiplies state i of a channel by exp(dt[t, channel] A[i, channel]),
- * whatever the state is. Tensors live as long as the call that hands them out; `device.keep(t.alias())` keeps one. Where
- * many states share a step, as in the heads of Mamba-2, a channel is a head.
+ * Decay of a layer's recurrence for an input: position t multiplies state i of a channel by exp(dt[t, channel] A[i, channel]).
+ * The tensors end with the callback; `device.keep(t.alias())` keeps one. If many states share a step, as in the heads of
+ * Mamba-2, a channel is a head.
  */
 export interface LayerDecay {
   readonly layer: number;
@@ -24,7 +24,7 @@ export interface LayerDecay {
   readonly A: Tensor;
 }
 
-/** How a forward pass is done, whatever is read. */
+/** Options of a forward pass. */
 export interface ForwardMode {
   /** Whether the state after the last position is returned. */
   wantState?: boolean;
@@ -39,7 +39,7 @@ export interface ForwardMode {
   random?: RandomSource | null;
 }
 
-/** What a mixer reads besides its input x [b, l, d]. */
+/** Inputs of a mixer besides x [b, l, d]. */
 export interface MixerContext {
   /** Number of the layer, for `observe`. */
   readonly layer: number;
@@ -62,7 +62,7 @@ export interface Mixer {
   /** Parameters that belong to no layer, by name. */
   readonly own: readonly (readonly [name: string, weight: Tensor])[];
   forward(x: Tensor, context: MixerContext): MixerResult;
-  /** Gives back what it computed for itself; the weights are the model's. */
+  /** Frees the tensors that it computed. The weights stay with the model. */
   dispose?(): void;
 }
 
@@ -73,7 +73,7 @@ export interface CostSize {
   readonly past: number;
 }
 
-/** A mixer that is still to be built. The only place where its weights are named. */
+/** A mixer before it is built. Only the plan names its weights. */
 export interface MixerPlan {
   /**
    * Its weights under a module path, in the order in which a new model draws them.
@@ -81,14 +81,14 @@ export interface MixerPlan {
    */
   rows(path: string, depth: number): WeightRow[];
   build(path: string, weights: Weights): Mixer;
-  /** The tensors that it remembers between calls; none for a mixer without state. */
+  /** Tensors of its state between calls; none for a mixer without state. */
   readonly state: StateKind;
   /** Whether it reads positions and documents. */
   readonly readsPositions: boolean;
-  /** Whether it reads sequences of different lengths without padding. */
+  /** True if it reads ragged batches: sequences of different lengths without padding. */
   readonly takesRagged: boolean;
   /** Inputs and outputs of its linear maps, in the order of computation. */
   readonly linears: readonly (readonly [inputs: number, outputs: number])[];
-  /** Floating-point operations of all that is no linear map, a transcendental as one. */
+  /** Floating-point operations outside linear maps. A transcendental function counts as one. */
   flops(size: CostSize): number;
 }

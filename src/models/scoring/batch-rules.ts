@@ -19,7 +19,7 @@ function mostRows(model: LanguageModel): (length: number) => number {
   return (length) => Math.max(1, Math.min(MOST_ROWS, Math.floor(STATE_BYTES / (fixed + perPosition * length))));
 }
 
-/** What the options leave open is told by the model. */
+/** Rules of batches: from the options, else from the model. */
 export const batchRules = (
   model: LanguageModel,
   { batchSize = 'auto', chunk = null }: Pick<ContinuationOptions, 'batchSize'> & { chunk?: number | null },

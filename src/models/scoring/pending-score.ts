@@ -17,12 +17,12 @@ export class Pending {
     this.logprobs = new Array<number>(this.missing).fill(0);
   }
 
-  /** Whether anything is asked at positions below `end`. */
+  /** True if a result is needed at positions below `end`. */
   asksBefore(end: number): boolean {
     return this.contextLength <= end;
   }
 
-  /** What is asked at a position of `input`: the token after it; undefined within the context. */
+  /** Token to score at a position of `input`: the one after it; undefined within the context. */
   targetAt(position: number): number | undefined {
     return this.continuation[position - this.contextLength + 1];
   }

@@ -4,7 +4,7 @@
  */
 
 export interface TrieNode {
-  /** What stands between the parent's last token and this node's. */
+  /** Tokens between the parent's last token and this node's last token. */
   readonly tokens: readonly number[];
   /** Position of the first of `tokens` in the sequences. */
   readonly start: number;
@@ -31,7 +31,7 @@ interface Run {
   readonly members: readonly number[];
   readonly start: number;
   readonly shared: number;
-  /** Where the nodes go. */
+  /** List that receives the nodes. */
   readonly siblings: TrieNode[];
 }
 

@@ -1,9 +1,9 @@
-/** What scoring is asked and what it answers: continuations of contexts. */
+/** Requests and results of scoring: continuations of contexts. */
 
 export interface ContinuationRequest {
-  /** What comes before; at least one token. */
+  /** Context; at least one token. */
   readonly context: readonly number[];
-  /** What is scored; at least one token. */
+  /** Continuation to score; at least one token. */
   readonly continuation: readonly number[];
 }
 
@@ -23,7 +23,7 @@ export interface ContinuationOptions {
   batchSize?: number | 'auto';
   /** Positions of a sequence that are computed at once. */
   chunk?: number;
-  /** Whether what several requests begin with is read once; true unless given. */
+  /** Read shared prefixes of requests once; true unless given. */
   reusePrefixes?: boolean;
   /** Called after each batch. */
   onProgress?: (share: number) => void;

@@ -13,7 +13,7 @@ export interface ScoredRow {
   readonly targets: readonly number[];
 }
 
-/** Of each target: its log-probability in nats, and whether no token is more probable. */
+/** Score of each target: its log-probability in nats; `isBest` if no token is more probable. */
 export type TargetScores = readonly { readonly logprob: number; readonly isBest: boolean }[];
 
 /** Scores targets after rows of `hidden` [n, d]. Logits exist for a block of rows at a time, once for a row's targets. */

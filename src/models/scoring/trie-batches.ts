@@ -1,4 +1,4 @@
-/** Which nodes of a trie are computed together: levels of nodes before any of their children, levels in batches. */
+/** Plans the order in which a trie is computed: nodes before their children, in levels; each level in batches. */
 import { MOST_POSITIONS } from '../prefill.ts';
 import { prefixTrie, type TrieNode } from './prefix-trie.ts';
 
@@ -116,7 +116,7 @@ export function levelsOf(nodes: readonly Entry[], { most }: BatchRules): Entry[]
 
 const asEntries = (nodes: readonly TrieNode[]): Entry[] => nodes.map((node) => ({ node, row: 0 }));
 
-/** What a trie costs, in positions, padding and the batches' own costs included. */
+/** Cost of a trie in positions, with padding and the cost of each batch. */
 function costOf(roots: readonly TrieNode[], rules: BatchRules): number {
   let cost = 0;
   for (const open = [asEntries(roots)]; open.length; ) {

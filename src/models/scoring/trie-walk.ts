@@ -1,4 +1,4 @@
-/** Scoring over a trie of sequences: level by level, a batch of nodes at a time, each from the state its parent left. */
+/** Scores a trie of sequences, level by level and in batches of nodes. Each node starts from the state of its parent. */
 import { reshape } from '../../tensor/index.ts';
 import type { LanguageModel } from '../heads/language-model.ts';
 import { chunkFor } from '../prefill.ts';
@@ -11,27 +11,27 @@ import { type ScoredRow, scoreTargets } from './target-scores.ts';
 import { type Batch, type BatchRules, batchesOf, type Entry, levelsOf } from './trie-batches.ts';
 import { type Reading, readingOf } from './trie-reading.ts';
 
-/** Batches that are computed before any of their children is. */
+/** Batches that are computed before all of their children. */
 interface Level {
-  /** Batches that are still to be computed. */
+  /** Batches that are not computed yet. */
   open: number;
-  /** What those that were leave: a state with a row for each node with children. */
+  /** State after the computed batches, with a row for each node with children. */
   parts: { readonly state: ModelState; readonly children: readonly Entry[] }[];
 }
 
-/** A batch whose nodes' parents' states are rows of one state, which the last user disposes of. */
+/** A batch. The states of its parents are rows of one shared state. The last user disposes of that state. */
 interface Step {
   readonly batch: Batch;
   readonly parents: { readonly state: ModelState; users: number } | null;
   readonly level: Level;
 }
 
-/** One user of the parents' state less. */
+/** Releases one use of the parents' state. */
 function release(parents: Step['parents']): void {
   if (parents && --parents.users === 0) parents.state.dispose();
 }
 
-/** Rows of the parents' state, which has a user less then. */
+/** Takes rows of the parents' state and releases one use of it. */
 function takeRows(parents: Step['parents'], rows: readonly number[]): ModelState | null {
   try {
     return parents && selectRows(parents.state, rows);
@@ -65,7 +65,7 @@ export class Walk {
   computedTokens = 0;
 
   private readonly stack: Step[] = [];
-  /** Levels of which a batch is computed and another is not. */
+  /** Levels that are partly computed. */
   private readonly begun = new Set<Level>();
 
   constructor(
@@ -75,7 +75,7 @@ export class Walk {
     private readonly options: ContinuationOptions,
   ) {}
 
-  /** Adds nodes that go on from rows of a state, which the walk then owns; the shortest are taken first. */
+  /** Adds nodes that continue from rows of a state, the shortest first. The walk owns the state. */
   push(nodes: readonly Entry[], state: ModelState | null): void {
     const levels = levelsOf(nodes, this.rules).map((level) => batchesOf(level, this.rules));
     const parents = state && { state, users: levels.flat().length };
@@ -104,7 +104,7 @@ export class Walk {
     return done;
   }
 
-  /** Goes on with the children of a level that is done, of all its batches together where their states can be joined. */
+  /** Continues with the children of a finished level, for all its batches together if their states can be joined. */
   private descend(level: Level): void {
     // Whatever fails, a state is the level's, or of what took it from there.
     while (level.parts.length > 0) {
@@ -134,7 +134,7 @@ export class Walk {
     this.begun.clear();
   }
 
-  /** What is asked at the positions of a reading, which begins at `at` of each node. */
+  /** Requested results at the positions of a reading that begins at `at` of each node. */
   private questionsOf(rows: Reading['rows'], at: number) {
     const questions: { row: ScoredRow; askers: Map<number, Pending[]>; position: number }[] = [];
     for (const { node, first, tokens } of rows) {
@@ -157,7 +157,7 @@ export class Walk {
     return questions;
   }
 
-  /** Computes one batch. Returns the requests that it completed, and the state after it if `wantState`. */
+  /** Computes one batch. Returns the completed requests, and the state after the batch if `wantState`. */
   private async run({ batch, parents }: Step, wantState: boolean) {
     const { model } = this;
     const { device } = model;

@@ -1,20 +1,20 @@
 /**
- * What a model remembers between calls, as data: each mixer says which tensors its state has and whether they grow. Nothing
- * else is known of them: not their layer, not their names.
+ * The state of a model between calls, as data. Each mixer declares the tensors of its state and whether they grow. Other
+ * code uses only this declaration, never a layer's number or a tensor's name.
  */
 import { type DType, dtypeBytes, formatShape, KraitError, type Shape } from '../../core/index.ts';
 import type { Tensor } from '../../tensor/index.ts';
 
-/** Tensors of a state by name, sequences on the first axis; those that grow have positions on the second. */
+/** Tensors of a state by name. Axis 0 is the sequences. In tensors that grow, axis 1 is the positions. */
 export type LayerState = Readonly<Record<string, Tensor>>;
 
 /** One tensor of a state. */
 export interface StateTensor {
-  /** Shape for one sequence; of a tensor that grows, for one position of it. */
+  /** Shape for one sequence; for a tensor that grows, shape for one position. */
   readonly shape: Shape;
-  /** Whether it has an entry for each position that was read. */
+  /** True if it has an entry for each position read. */
   readonly grows?: boolean;
-  /** Whether its type is that of the activations; f32 unless given (f64 in an f64 model). */
+  /** True if it has the type of the activations. Otherwise it is f32 (f64 in an f64 model). */
   readonly isActivation?: boolean;
 }
 
@@ -24,28 +24,28 @@ export type StateKind = Readonly<Record<string, StateTensor>>;
 /** The kinds of a whole model. */
 export interface ModelStateKind {
   readonly layers: readonly StateKind[];
-  /** What is carried once for all layers: positions and documents. */
+  /** State shared by all layers: positions and documents. */
   readonly sequence: StateKind;
 }
 
-/** What a model remembers between calls. */
+/** State of a model between calls. */
 export interface ModelState {
-  /** Sequences. */
+  /** Number of sequences. */
   readonly rows: number;
-  /** Of each layer; an empty one where the layer remembers nothing. */
+  /** State of each layer; empty for a layer without state. */
   readonly layers: readonly LayerState[];
-  /** What is carried once for all layers; empty where no layer reads positions. */
+  /** State shared by all layers; empty if no layer reads positions. */
   readonly sequence: LayerState;
   dispose(): void;
 }
 
-/** The parts of a state, those of layers first. */
+/** Parts of a state: first those of the layers, then that of the sequence. */
 export const partsOf = ({ layers, sequence }: Pick<ModelState, 'layers' | 'sequence'>): LayerState[] => [
   ...layers,
   sequence,
 ];
 
-/** A state around its tensors. Takes them over. */
+/** Makes a state of tensors. The state owns them. */
 export function stateOf(rows: number, layers: readonly LayerState[], sequence: LayerState = {}): ModelState {
   const dispose = () => {
     for (const part of partsOf({ layers, sequence })) for (const tensor of Object.values(part)) tensor.dispose();
@@ -60,7 +60,7 @@ export const stateGrows = ({ layers, sequence }: ModelStateKind): boolean =>
 const bytesOf = ({ shape, isActivation }: StateTensor, activations: DType): number =>
   shape.reduce((size, n) => size * n, dtypeBytes(isActivation ? activations : 'f32'));
 
-/** Bytes of a sequence's state: what it has at its start, and what a position adds. */
+/** Bytes of the state of one sequence: at its start, and for each position. */
 export function stateBytes(
   kinds: readonly StateKind[],
   activations: DType = 'f32',

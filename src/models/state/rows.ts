@@ -1,8 +1,8 @@
-/** Sequences of a state: picked, repeated, joined, shortened. Each function makes a new state; the old one stays. */
+/** Selects, repeats, joins and shortens the sequences of a state. Each function makes a new state and keeps the old one. */
 import { concat, contiguous, type Device, embedding, narrow, reshape, type Tensor } from '../../tensor/index.ts';
 import { type LayerState, type ModelState, type ModelStateKind, partsOf, type StateKind, stateOf } from './kinds.ts';
 
-/** The device of a state; null where no layer remembers anything. */
+/** Device of a state; null if no layer has a state. */
 const deviceOf = (state: ModelState): Device | null =>
   partsOf(state)
     .flatMap((part) => Object.values(part))
@@ -10,7 +10,7 @@ const deviceOf = (state: ModelState): Device | null =>
 
 type Change = (tensor: Tensor, name: string, part: number) => Tensor;
 
-/** The tensors of a state, each changed; a part is the number of its layer, or of layers in all for the sequence's. */
+/** Applies `change` to each tensor of a state. `part` is the number of its layer; for the sequence, the number of layers. */
 function changed(state: ModelState, rows: number, change: Change): ModelState {
   const work = () => {
     const parts = partsOf(state).map(
@@ -24,8 +24,8 @@ function changed(state: ModelState, rows: number, change: Change): ModelState {
 }
 
 /**
- * The state of some of its sequences, in the order of `rows`; a row may come more than once, so that many
- * continuations start from one prefix.
+ * Selects sequences of a state, in the order of `rows`. A row may repeat, so that many continuations start from one
+ * prefix.
  */
 export function selectRows(state: ModelState, rows: readonly number[]): ModelState {
   let ids: Tensor | null = null;
@@ -38,7 +38,7 @@ export function selectRows(state: ModelState, rows: readonly number[]): ModelSta
   });
 }
 
-/** The sequences of several states in one, in their order. The states are of one kind and have read as many positions. */
+/** Joins the sequences of several states, in order. The states have the same kind and number of positions. */
 export function joinRows(states: readonly ModelState[]): ModelState {
   const rows = states.reduce((sum, state) => sum + state.rows, 0);
   const parts = states.map(partsOf);
@@ -51,12 +51,11 @@ export function joinRows(states: readonly ModelState[]): ModelState {
   });
 }
 
-/** The same values cut off from the graph that made them. */
+/** A state with the same values, detached from its graph. */
 export const detachState = (state: ModelState): ModelState => changed(state, state.rows, (t) => t.alias());
 
 /**
- * The state with its last positions alone, in the tensors that grow: what is before them is forgotten. Cut off from the
- * graph that made it.
+ * Keeps only the last positions in the tensors that grow. The result is detached from its graph.
  */
 export function keepLast(state: ModelState, kind: ModelStateKind, positions: number): ModelState {
   const kinds: readonly StateKind[] = [...kind.layers, kind.sequence];
@@ -67,6 +66,6 @@ export function keepLast(state: ModelState, kind: ModelStateKind, positions: num
   });
 }
 
-/** Sizes of a state but for its number of sequences: states of the same can be joined. */
+/** Sizes of a state without its number of sequences. States with equal sizes can be joined. */
 export const sizesOf = (state: ModelState): string =>
   JSON.stringify(partsOf(state).map((part) => Object.values(part).map((t) => t.shape.slice(1))));

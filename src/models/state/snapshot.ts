@@ -57,7 +57,7 @@ export function namedParts<T>(state: { layers: readonly Part<T>[]; sequence: Par
   return named;
 }
 
-/** What files of version 0.1 keep with layer 0. */
+/** Tensors that files of version 0.1 have in layer 0. */
 const MOVED = /^layers\.0\.(documents|place)$/;
 
 /**

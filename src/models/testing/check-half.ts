@@ -1,4 +1,4 @@
-/** What every architecture must do in half precision. */
+/** Checks of every architecture in half precision. */
 import assert from 'node:assert/strict';
 import { it } from 'node:test';
 import type { Device } from '../../tensor/index.ts';

@@ -1,4 +1,4 @@
-/** What every architecture must do, run for each of its fixtures on each device. */
+/** Checks of every architecture, for each of its fixtures on each device. */
 import assert from 'node:assert/strict';
 import { mkdtemp, readFile, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';

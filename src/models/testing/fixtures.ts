@@ -24,7 +24,7 @@ export interface LogitsCase {
   readonly positions: Int32Array | null;
 }
 
-/** What a fixture folder expects. */
+/** Expected values of a fixture folder. */
 export class Cases {
   private constructor(private readonly file: SafetensorsFile) {}
 

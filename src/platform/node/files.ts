@@ -5,7 +5,7 @@ import { basename, dirname, join, relative } from 'node:path';
 import { FileFormatError } from '../../core/index.ts';
 import type { CacheFileSystem, FileContent, FileStatus, RandomAccessFile, WritableFile } from '../../io/index.ts';
 
-/** What went wrong and the remedy, by the operating system's error code. */
+/** Problem and remedy for each error code of the operating system. */
 const FAULTS: Readonly<Record<string, readonly [problem: string, remedy: string]>> = {
   ENOENT: ['no such file or folder', 'check the path'],
   EACCES: ['permission denied', 'change its permissions or use another path'],

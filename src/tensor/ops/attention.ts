@@ -14,7 +14,7 @@ import { concat, contiguous, expand, narrow, permute, reshape } from './shape.ts
 
 const wholeType = (x: Tensor) => (x.dtype === 'f64' ? 'f64' : 'f32');
 
-/** Where positions stand; all f32, so that they can be part of a state. Not differentiable. */
+/** Positions and documents; all f32, so that they can be part of a state. Not differentiable. */
 export interface SequencePositions {
   /** [b, l]: the number of the position within its document, not counting padding. */
   readonly positions: Tensor;

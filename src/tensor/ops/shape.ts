@@ -186,7 +186,7 @@ function writeInto(whole: Tensor, part: Tensor, axis: number, start: number): vo
   });
 }
 
-/** Where consecutive parts of these sizes begin. */
+/** Starts of consecutive parts of these sizes. */
 const startsOf = (sizes: readonly number[]): number[] =>
   sizes.map((_, i) => sizes.slice(0, i).reduce((n, d) => n + d, 0));
 

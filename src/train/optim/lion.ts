@@ -29,7 +29,7 @@ const SMALLEST = 2 ** -126;
 /** f32 counts rows exactly up to here. */
 const MOST_ROWS = 2 ** 24;
 
-/** What one update does to all parameters: numbers on the device, which decides them. All but `ids` are [1]. */
+/** Numbers of one update, the same for all parameters. The device computes them. All but `ids` are [1]. */
 interface Plan {
   /** i32 [rows]: the number of each row; -1, which reads zeros, where the update is skipped. */
   readonly ids: Tensor;

@@ -32,7 +32,7 @@ export class LossScale {
     return this.current.scale;
   }
 
-  /** Whether an overflow can be answered by a smaller scale; where it cannot, the numbers themselves are broken. */
+  /** True if a smaller scale can mend an overflow. Otherwise the numbers themselves are not finite. */
   get canShrink(): boolean {
     return this.current.scale > LEAST_SCALE;
   }

@@ -24,7 +24,7 @@ export interface UpdateOptions {
   inverseScale?: number;
 }
 
-/** What became of one update, read from its control tensor. */
+/** Result of one update, read from its control tensor. */
 export interface UpdateReport {
   /** Norm of all gradients before clipping; not finite if they were not. */
   readonly gradNorm: number;
@@ -61,11 +61,11 @@ export async function readReport(control: Tensor): Promise<UpdateReport> {
   return { gradNorm, isApplied: applied === 1 };
 }
 
-/** A parameter with what an optimiser keeps of it. */
+/** A parameter with its optimiser state. */
 export interface Slot<M extends string> extends TrainedParameter {
-  /** Of the parameter's shape; f32, or f64 where the parameter is f64. */
+  /** Moments in the shape of the parameter; f32, or f64 if the parameter is f64. */
   readonly moments: Readonly<Record<M, Tensor>>;
-  /** The f32 copy that is updated where the parameter is of a half type; the parameter is that, rounded. */
+  /** f32 copy of a half-precision parameter. Updates change the copy; the parameter is the rounded copy. */
   readonly master: Tensor | null;
 }
 

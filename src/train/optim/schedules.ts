@@ -15,7 +15,7 @@ export interface ScheduleOptions {
   steps: number;
   /** Steps of warm-up; a number between 0 and 1 is a share of all steps. */
   warmup?: number;
-  /** Where linear and cosine end; 0 unless given. */
+  /** Final rate of linear and cosine; 0 unless given. */
   minLearningRate?: number;
 }
 

@@ -31,7 +31,7 @@ export interface BatchSource {
   next(): TokenBatch;
   /** Batches until every example was seen once; may be a fraction. */
   readonly batchesPerEpoch: number;
-  /** Where it stands, as plain JSON. */
+  /** Its position, as plain JSON. */
   state(): unknown;
   /** Continues from a `state()` of a source over the same examples. @throws KraitError if it is of others */
   restore(state: unknown): void;

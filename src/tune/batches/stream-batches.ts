@@ -17,7 +17,7 @@ export interface StreamOptions {
   isShuffled?: boolean;
 }
 
-/** Where a row stands: the next token of an example. */
+/** Position of a row: the next token of an example. */
 interface Lane {
   example: number;
   at: number;

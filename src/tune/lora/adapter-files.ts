@@ -43,7 +43,7 @@ export async function saveAdapter(adapter: LoraAdapter, files: FileSystem, folde
   await files.writeAtomic(joinPath(folder, ADAPTER_CONFIG_FILE), text);
 }
 
-/** What transformers calls the output head of every model since version 5, whatever it is in the checkpoint. */
+/** Name of every model's output head in transformers since version 5. Checkpoints may have another name. */
 const NEWER_HEAD = 'lm_head';
 
 /** A configuration whose lists name the head as the checkpoint does. */
@@ -85,7 +85,7 @@ async function readTensors(source: SafetensorsFile, { model, trainable: wanted }
   }
 }
 
-/** What PEFT called the weights before it wrote safetensors. */
+/** File name of the weights in old versions of PEFT, before safetensors. */
 const PICKLE_FILE = 'adapter_model.bin';
 
 /** @throws FileFormatError where an adapter's files are not there, with what is there instead */

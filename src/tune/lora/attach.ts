@@ -17,16 +17,16 @@ export interface CoveredModule {
   readonly parameters: number;
 }
 
-/** What an adapter trains. */
+/** Parameters that an adapter trains. */
 export interface Coverage {
   /** Layers with factors. */
   readonly modules: readonly CoveredModule[];
   /** Parameters that are trained whole: modules to save, and biases. */
   readonly whole: readonly string[];
   readonly trainableParameters: number;
-  /** Of the model with its adapter. */
+  /** Parameters of the model with its adapter. */
   readonly totalParameters: number;
-  /** Trainable among all. */
+  /** Share of trainable parameters. */
   readonly share: number;
 }
 
@@ -34,7 +34,7 @@ export interface Coverage {
 export interface LoraAdapter extends DropoutMode {
   readonly model: BackboneModel;
   readonly config: LoraConfig;
-  /** What is trained, under the names of PEFT's adapter files. */
+  /** Trained tensors, by their names in PEFT's adapter files. */
   readonly trainable: ReadonlyMap<string, Tensor>;
   readonly coverage: Coverage;
   readonly factors: readonly Factors[];
@@ -119,7 +119,7 @@ function coverageOf(model: BackboneModel, factors: readonly Factors[], whole: re
 }
 
 export interface AttachOptions {
-  /** Of the factors' first values. */
+  /** Seed of the first values of the factors. */
   seed?: number;
   /** Whether names that match nothing are errors; true unless given. */
   isStrict?: boolean;
@@ -168,7 +168,7 @@ export function attachLora(
   return adapter;
 }
 
-/** What to give to a training task. Factors decay; whole parameters as the model says. */
+/** Parameters for a training task. Weight decay applies to factors, and to whole parameters as the model says. */
 export function adapterParameters({ model, trainable, whole }: LoraAdapter): TrainedParameter[] {
   const names = new Map(whole.map(({ name, tensor }) => [tensor, name]));
   return [...trainable].map(([name, tensor]) => {

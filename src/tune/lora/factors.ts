@@ -37,11 +37,11 @@ export interface Factors {
   readonly rank: number;
   /** s: alpha / r, or alpha / sqrt(r). */
   readonly scale: number;
-  /** Rows with a part of A to themselves (`untied.ts`); null where all share it, as in every adapter of PEFT's. */
+  /** Row groups with their own parts of A (`untied.ts`); null if all rows share A, as in PEFT's adapters. */
   readonly rowGroups: RowGroups | null;
 }
 
-/** What all adapters of a model share: dropout draws only while `random` is there, which is in training. */
+/** State shared by all adapters of a model. Dropout draws only while `random` is set, that is in training. */
 export interface DropoutMode {
   random: RandomSource | null;
   readonly probability: number;

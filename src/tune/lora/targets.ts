@@ -1,4 +1,4 @@
-/** Which layers of a model an adapter's configuration names, and errors for names that name nothing. */
+/** Selects the layers that an adapter's configuration names. A name that matches nothing is an error. */
 import { ConfigError } from '../../core/index.ts';
 import { ALL_LINEAR, isSavedWhole, isTargeted, type LoraConfig, suggestion } from '../../io/index.ts';
 import type { BackboneModel } from '../../models/index.ts';
@@ -50,7 +50,7 @@ export function targetedLayers(model: BackboneModel, config: LoraConfig, isStric
   throw noMatch('target_modules', typeof targetModules === 'string' ? targetModules : targetModules.join(', '), known);
 }
 
-/** What is trained besides factors: whole modules, and biases. */
+/** Parameters trained besides the factors: whole modules, and biases. */
 export interface WholeParameters {
   readonly saved: readonly string[];
   readonly biases: readonly string[];

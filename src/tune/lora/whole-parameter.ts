@@ -8,7 +8,7 @@ import { cast, dequantise, permute, type Tensor } from '../../tensor/index.ts';
 export interface WholeParameter {
   /** Checkpoint name. */
   readonly name: string;
-  /** What the model now uses; f32. */
+  /** The parameter that the model uses, f32. */
   readonly tensor: Tensor;
   /** Whether it is the model's own tensor, not a copy put in its place. */
   readonly isInPlace: boolean;

@@ -42,7 +42,7 @@ const MODELS: Readonly<Record<PresetName, PresetModels>> = {
   paper: { models: ['mamba=state-spaces/mamba-130m-hf'], reference: 'pythia=EleutherAI/pythia-160m' },
 };
 
-/** Of the paper's in-context learning experiments; MMLU and the rest can be asked for. */
+/** Tasks of the paper's in-context learning experiments. `--tasks` can add MMLU and others. */
 const PAPER_TASKS = ['hellaswag', 'piqa', 'arc_easy', 'arc_challenge', 'winogrande'];
 
 /** Questions of each micro task. */

@@ -67,7 +67,7 @@ function labelled(text: string): { label: string | null; path: string } {
   return label === undefined ? { label: null, path: text } : { label: label.trim(), path };
 }
 
-/** The models that are asked for: the model, it with each adapter, and those that it is compared with. */
+/** The requested models: the model, the model with each adapter, and the models to compare with. */
 async function modelsOf(options: Options, output: Output): Promise<StabilityModel[]> {
   const { model, revision, adapter, compare } = options;
   const first = labelled(model);
@@ -124,7 +124,7 @@ function settingsOf({
   return settings;
 }
 
-/** Says which models are asked about more positions than they were made for. */
+/** Warns of models that are measured on more positions than they were made for. */
 async function warnOfLength(models: readonly StabilityModel[], length: number, output: Output): Promise<void> {
   for (const { label, folder } of models) {
     const config = await readModelConfig(nodeFiles, folder);

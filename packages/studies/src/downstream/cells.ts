@@ -36,7 +36,7 @@ export interface CellResult {
   readonly rate: number | null;
   /** Why there is no more: what a diverged tuning said. */
   readonly failure: string | null;
-  /** Of meta-training: hashes of the files that it left, by name. */
+  /** Hashes of the files of meta-training, by name. */
   readonly weights?: ModelIdentity;
 }
 

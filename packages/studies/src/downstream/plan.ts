@@ -1,4 +1,6 @@
-/** Which cells a study has, in the order in which they are measured: a run that is cut short has whole seeds first. */
+/**
+ * Lists the cells of a study in the order of measurement. Seeds are complete one by one, also in an interrupted run.
+ */
 import type { CellSpec, MetaSpec, TrialSpec, TunedSpec, UntunedSpec } from './cells.ts';
 import { fits, kindOf, METHODS, type Method } from './methods.ts';
 import type { DownstreamSettings } from './settings.ts';
@@ -20,7 +22,7 @@ export function untunedCells(models: readonly PlannedModel[], settings: Downstre
   );
 }
 
-/** The methods that are asked for and that a model has the layers for, meta-training first. */
+/** The requested methods whose layers a model has, meta-training first. */
 const methodsOf = ({ family }: PlannedModel, { methods }: DownstreamSettings): Method[] =>
   METHODS.filter((method) => methods.includes(method) && fits(method, family));
 

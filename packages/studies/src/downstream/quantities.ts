@@ -113,7 +113,7 @@ function meanHits(points: readonly AskedPoint[]): number[] {
   return Array.from({ length: points[0].hits.length }, (_, i) => meanOf(points.map(({ hits }) => Number(hits[i]))));
 }
 
-/** Of a task, seed by seed, the mean hits of the scores that are wanted. */
+/** For each seed, the mean hits of the selected scores of a task. */
 const hitsOf = (
   seeds: readonly (readonly AskedPoint[])[],
   task: string,

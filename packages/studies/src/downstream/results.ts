@@ -1,4 +1,4 @@
-/** What the cells come to: each way of having a model, over its seeds, with what the paper asks of it. */
+/** Results of the cells: each variant of a model over its seeds, with the paper's quantities. */
 
 import { type Estimate, estimateOf, meanOf } from 'krait/statistics';
 import type { Precision } from 'krait/train';
@@ -57,7 +57,7 @@ export interface VariantResult extends Variant {
   readonly seedNoise: number | null;
   readonly tokensPerSecond: Estimate | null;
   readonly peakBytes: Estimate | null;
-  /** Of the validation part after tuning, in nats. */
+  /** Loss of the validation part after tuning, in nats. */
   readonly loss: Estimate | null;
   readonly trainable: number | null;
 }
@@ -187,7 +187,7 @@ export interface GroupGain {
   readonly gains: boolean;
 }
 
-/** Of each group of tasks that has few-shot scores. */
+/** Gain of each group of tasks with few-shot scores. */
 export function groupGains({ bySeed }: Variant, study: DownstreamStudy): GroupGain[] {
   const groups = [...new Set(study.tasks.map(({ asks }) => asks))];
   return groups.flatMap((group) => {

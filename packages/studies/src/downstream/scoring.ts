@@ -56,7 +56,7 @@ export function chanceOf(questions: readonly Question[]): number | null {
   return questions.length === 0 ? null : sum / questions.length;
 }
 
-/** Of each task the name of the first that asks the very same questions, in the same order. */
+/** For each task, the name of the first task with the same questions in the same order. */
 export function asksOf(tasks: readonly PreparedTask[]): string[] {
   const first = new Map<string, string>();
   return tasks.map(({ task, questions }) => {

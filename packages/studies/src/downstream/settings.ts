@@ -1,4 +1,4 @@
-/** What a run of the downstream study is asked for, and what its two presets ask for. */
+/** Settings of the downstream study, and its two presets. */
 import { UsageError } from 'krait/core';
 import type { Precision } from 'krait/train';
 import { METHODS, type Method, type MethodKind } from './methods.ts';

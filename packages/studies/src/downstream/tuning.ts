@@ -16,14 +16,14 @@ export interface TuningPlan {
 }
 
 export interface TuningCost {
-  /** Of the device, weights and all. */
+  /** Peak memory of the device, with the weights. */
   readonly peakBytes: number;
   /** Over the steps since the tuning was last taken up; null where none were left. */
   readonly tokensPerSecond: number | null;
   readonly seconds: number;
   readonly trainableParameters: number;
   readonly totalParameters: number;
-  /** Of the last step. */
+  /** Loss of the last step. */
   readonly loss: number;
   /** Steps that f16 left out because something overflowed. */
   readonly skippedSteps: number;

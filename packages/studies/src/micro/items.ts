@@ -89,7 +89,7 @@ function cut(items: readonly string[], share: number): [string[], string[]] {
   return [items.slice(0, at), items.slice(at)];
 }
 
-/** Of each item the four parts: held-out documents give `test` and `shots`, the others `tune` and `validation`. */
+/** The four parts of each item. Held-out documents give `test` and `shots`, the others `tune` and `validation`. */
 function parted(
   documents: readonly CorpusDocument[],
   itemsOf: (text: string) => string[],

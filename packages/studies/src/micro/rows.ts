@@ -22,7 +22,7 @@ export function differentWords(words: readonly string[], count: number, random: 
   return [...chosen];
 }
 
-/** As many of each class, in random order, each text once. @throws UsageError if there are too few */
+/** Draws the same number of each class, in random order, each text once. @throws UsageError if there are too few */
 function balanced(classes: TwoClasses, count: number, random: HostRandom): { text: string; label: number }[] {
   const half = Math.ceil(count / 2);
   const fewest = Math.min(...classes.map(({ length }) => length));

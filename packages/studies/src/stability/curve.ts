@@ -11,7 +11,7 @@ export interface DeviationCurve {
   readonly median: readonly number[];
   readonly low: readonly number[];
   readonly high: readonly number[];
-  /** Of a perturbation of the size of rounding alone, where one was run: what lies near it is noise. */
+  /** The same curve for a perturbation of the size of rounding, if it was run. Values near it are noise. */
   readonly noise: readonly number[] | null;
   /** Change of the logarithm a position, fitted from an eighth of the horizon on; the error is that of the texts. */
   readonly rate: Estimate | null;

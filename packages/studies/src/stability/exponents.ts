@@ -24,12 +24,12 @@ export interface LayerExponents {
   readonly worst: number;
   /** Each channel's slowest state, its exponent averaged over the texts. */
   readonly channels: Spread;
-  /** All (channel, state). */
+  /** Exponents of all (channel, state). */
   readonly states: Spread;
-  /** (channel, state) whose exponent is above 0; and not a finite number. */
+  /** Number of (channel, state) whose exponent is above 0, and is not a finite number. */
   readonly above: number;
   readonly notFinite: number;
-  /** Of all (channel, state). */
+  /** Number of all (channel, state). */
   readonly count: number;
   readonly windows: readonly WindowExponents[];
 }

@@ -1,4 +1,4 @@
-/** All that the stability study asks of one model. */
+/** All measurements of the stability study on one model. */
 import { UsageError } from 'krait/core';
 import { type LanguageModel, type ModelState, prefill, selectRows } from 'krait/models';
 import {

@@ -53,9 +53,9 @@ export interface RecurrenceInput {
 interface Follower {
   trace: LayerTrace | null;
   rates: Tensor | null;
-  /** Of the stretch that was queued last: [texts, channels]. */
+  /** Steps of the window that was queued last: [texts, channels]. */
   steps: Tensor | null;
-  /** Of each direction, [texts, states, channels]. */
+  /** Deviations of each direction, [texts, states, channels]. */
   deviations: Tensor[];
 }
 

@@ -1,4 +1,4 @@
-/** What a run of the stability study is asked for. */
+/** Settings of the stability study. */
 import { UsageError } from 'krait/core';
 
 export const HALF_TYPES = ['bf16', 'f16'] as const;

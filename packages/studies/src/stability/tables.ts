@@ -15,7 +15,7 @@ export function estimateText(estimate: Estimate | null): string {
   return error === null ? formatNumber(value) : `${formatNumber(value)} ± ${formatNumber(error, 2)}`;
 }
 
-/** Of what each layer's frozen deviation leaves; NaN where a layer's is not a number (null once it was in a file). */
+/** Median over layers of what is left of a frozen deviation; NaN if one is not a number (null in a file). */
 const middleOfLayers = ({ frozen }: RecurrenceStability): number =>
   spreadOf(frozen.map(({ curve }) => curve.last ?? Number.NaN)).median;
 

@@ -1,4 +1,4 @@
-/** What a row of the contract is: how to make the launch, and how near the answer has to be. */
+/** A row of the contract: how to make the launch, and the error allowed. */
 import type { KernelName } from '../../kernels.ts';
 import type { Tolerance } from '../comparison.ts';
 import { ALL_TYPES, DENSE, type Draw, type Layout, STRIDED, type Types } from '../operands.ts';
