@@ -4,8 +4,11 @@ import { mkdtemp, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { after, before, describe, it } from 'node:test';
-import { openCheckpoint } from '../io/index.ts';
+import { CheckpointError } from '../core/index.ts';
+import { openCheckpoint, writeSafetensors } from '../io/index.ts';
 import { backward, type Device, IGNORE_INDEX } from '../tensor/index.ts';
+import { train as trainTask } from '../train/index.ts';
+import { allParameters, LanguageTask } from '../tune/index.ts';
 import { complete } from './generate/index.ts';
 import * as M from './index.ts';
 import { testDevices } from './testing/devices.ts';
@@ -192,8 +195,43 @@ describe('a model of mixed layers', () => {
       /expected 3 layers, got 2/,
     );
     assert.equal(plain.stateGrows, false);
+    const { layers } = state;
+    const more = M.stateOf(1, [layers[0], { ...layers[1], keys: layers[1].conv }, layers[2]]);
+    assert.throws(() => M.checkState(more, plain.backbone.stateKind), /layer 1 has a keys, which this model does not/);
     for (const one of [state, mixed, plain]) one.dispose();
     assert.equal(device.memory().blocks, 0);
     device.close();
+  });
+
+  it('learns packed documents by the trainer', async () => {
+    const device = await reference.open();
+    const model = M.createFrom(mixedBlueprint('M*-M'), device, 1);
+    const train = Array.from({ length: 8 }, (_, i) => {
+      const ids = Array.from({ length: 9 }, (_, t) => (3 * i + 2 * t) % 40);
+      return { ids, targets: [[1, ids.length] as const], bytes: 0 };
+    });
+    const parameters = allParameters(model);
+    const task = new LanguageTask({ model, parameters, train, batchSize: 2, maxLength: 20, batching: 'packing' });
+    const losses: number[] = [];
+    const options = { steps: 30, learningRate: 1e-2 };
+    await trainTask(task, { options, onStep: ({ loss }) => void losses.push(loss) });
+    assert.ok(losses[29] < losses[0] / 2, `${losses[0]} to ${losses[29]}`);
+    task.dispose();
+    model.dispose();
+    device.close();
+  });
+
+  it('is not read from a state file that lies about its size', async () => {
+    const folder = await mkdtemp(join(tmpdir(), 'krait-mixed-'));
+    const path = join(folder, 'state.safetensors');
+    const entry = { name: 'layers.0.scan', dtype: 'F32' as const, shape: [1, 1], data: () => new Uint8Array(4) };
+    for (const metadata of [{ layers: '300000000' }, { layers: '1.5' }, { rows: '5' }, { rows: 'many' }]) {
+      await writeSafetensors(files, path, [entry], { krait: 'state', layers: '1', rows: '1', ...metadata } as Record<
+        string,
+        string
+      >);
+      await assert.rejects(M.loadSnapshot(files, path), CheckpointError);
+    }
+    await rm(folder, { recursive: true });
   });
 });

@@ -274,6 +274,19 @@ test("a task's factor is on the learning rate", async () => {
   assert.deepEqual(rates, [0.1, 0.05, 0.025]);
 });
 
+test('a run is not resumed with other settings of its task', async () => {
+  const options = { ...OPTIONS, steps: 4, evalEvery: 0 };
+  const begin = async (taskSettings?: Record<string, unknown>) => {
+    const folder = await newFolder();
+    await train(new TinyTask(referenceDevice()), { options, taskSettings, place: { files, folder } });
+    return (now: Record<string, unknown>) =>
+      train(new TinyTask(referenceDevice()), { options, taskSettings: now, place: { files, folder, resume: true } });
+  };
+  const again = await begin({ r: 4, maxLength: 8 });
+  await again({ r: 4, maxLength: 8 });
+  await assert.rejects(again({ r: 4, maxLength: 9 }), /maxLength was 8, now 9; resume with the settings of the run/);
+});
+
 test('a run is not resumed with other settings, and a broken pointer is an error', async () => {
   const folder = await newFolder();
   await train(new TinyTask(referenceDevice()), { options: { ...OPTIONS, steps: 4 }, place: { files, folder } });

@@ -2,7 +2,15 @@ import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { ConfigError } from '../core/index.ts';
 import { resolveOptions } from '../train/index.ts';
-import { loraConfigOf, mergeTuneConfigs, parseTuneConfig, parseTuneYaml, trainerOptionsOf } from './config.ts';
+import {
+  checkRelations,
+  configOf,
+  loraConfigOf,
+  mergeTuneConfigs,
+  parseTuneConfig,
+  parseTuneYaml,
+  trainerOptionsOf,
+} from './config.ts';
 
 const fails = (work: () => unknown, message: RegExp) =>
   assert.throws(work, (error: Error) => {
@@ -77,4 +85,9 @@ test('what cannot be used is an error on one line that names it', () => {
   fails(yaml('a: [1'), /^t.yaml:\d+: not valid YAML/);
   fails(yaml('- 1'), /expected settings/);
   assert.deepEqual(parseTuneYaml('t.yaml', ''), {});
+});
+
+test('settings that would do nothing, or are given twice under two names, are refused', () => {
+  assert.throws(() => checkRelations(parseTuneConfig('x', { method: 'full', rank: 4 }), 'x'), /x: r is of LoRA/);
+  assert.throws(() => configOf('x', { warmup: 0.5, warmupRatio: 0.1 }), /x: .*is given already; give it once/);
 });
