@@ -1,6 +1,6 @@
 /**
  * The platforms that have a prebuilt addon, each in an npm package of its own: `@krait-ssm/linux-x64` and so on.
- * scripts/release-*.ts build, pack and check them; find-addon.ts loads the one that fits.
+ * scripts/release-*.mjs build, pack and check them; find-addon.ts loads the one that fits.
  * What it is not: a list of where Krait runs. WebAssembly serves everywhere else.
  */
 
