@@ -49,7 +49,6 @@ export async function bundleCommand(root, build, rewriteWorkers) {
     format: 'esm',
     platform: 'node',
     target: 'node20',
-    keepNames: true, // errors are told apart by the names of their classes
     banner: { js: BANNER },
     sourcemap: true,
     metafile: true,
