@@ -89,5 +89,10 @@ test('what cannot be used is an error on one line that names it', () => {
 
 test('settings that would do nothing, or are given twice under two names, are refused', () => {
   assert.throws(() => checkRelations(parseTuneConfig('x', { method: 'full', rank: 4 }), 'x'), /x: r is of LoRA/);
+  assert.throws(
+    () => checkRelations(parseTuneConfig('x', { min_lr: 1e-5 }), 'x'),
+    /x: min_lr is 0\.00001 but the rate is constant/,
+  );
+  checkRelations(parseTuneConfig('x', { min_lr: 1e-5, schedule: 'cosine' }), 'x');
   assert.throws(() => configOf('x', { warmup: 0.5, warmupRatio: 0.1 }), /x: .*is given already; give it once/);
 });

@@ -109,6 +109,12 @@ export function checkRelations(config: TuneConfig, where: string): void {
     const idle = Object.values<Setting>(LORA_SETTINGS).find(({ key }) => config[key as Key] !== undefined);
     if (idle) throw new ConfigError(`${where}: ${idle.key} is of LoRA, the method is full; leave one out`);
   }
+  const { min_lr: least = 0, lr_scheduler_type: schedule = CONFIG_SETTINGS.schedule.default } = config;
+  if (least > 0 && schedule === 'constant') {
+    throw new ConfigError(
+      `${where}: min_lr is ${least} but the rate is constant; give lr_scheduler_type, or leave it out`,
+    );
+  }
   for (const { key } of [evalOnStart, patience]) {
     if (!config[key] || config[evalEvery.key]) continue;
     throw new ConfigError(`${where}: ${key} is ${config[key]} but nothing is evaluated; give ${evalEvery.key} too`);
