@@ -219,7 +219,7 @@ describe('krait study stability', () => {
     assert.match(page, /<td class="alert">unstable<\/td>/);
   });
 
-  it('says of one that never forgets that it is marginal', async () => {
+  it('says of one that never forgets that it is marginal', onlyInAll('two studies for a line'), async () => {
     await withRate('keeping', Number.NEGATIVE_INFINITY); // A = -0
     const { stderr } = await study('--out', at('marginal'), '--compare', at('keeping'));
     assert.match(
@@ -258,7 +258,7 @@ describe('krait study stability', () => {
     );
   });
 
-  it('warns of more positions than a Transformer was made for', async () => {
+  it('warns of more positions than a Transformer was made for', onlyInAll('two studies for a line'), async () => {
     const flags = ['--out', at('long'), '--compare', at('neox'), '--tokens', '64', '--texts', '1'];
     const { stderr } = await study(...flags);
     assert.match(stderr, /warning neox: made for 64 positions, and read for 72; give fewer --tokens/);

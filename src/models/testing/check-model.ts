@@ -223,8 +223,8 @@ export function checkModel(family: string, fixtureNames: readonly string[], devi
   describe(family, () => {
     for (const target of devices) {
       for (const name of fixtureNames) {
-        const isRepeated = target.name === 'reference' && name !== fixtureNames[0];
-        const skip = target.skip || (isRepeated && onlyInAll('on the reference device one fixture of a family').skip);
+        const isRepeated = !target.name.startsWith('native') && name !== fixtureNames[0];
+        const skip = target.skip || (isRepeated && onlyInAll('but on native one fixture of a family').skip);
         checkFixture(name, { ...target, skip });
       }
     }
